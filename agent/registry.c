@@ -261,8 +261,8 @@ static void link_tick(struct agent_link *link)
     registry_trouble_tick(l->registry);
     renew(l);
     pump(l);
-    registry_state_file_doubt(l->state, registry_unmarked(l->registry));
-    registry_state_file_keep(l->state, registry_place(l->registry));
+    registry_state_file_keep(l->state, registry_place(l->registry),
+                             registry_unmarked(l->registry));
 }
 
 static void on_state_closed(void *arg)
@@ -287,8 +287,8 @@ static void on_closed(void *arg)
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)
 {
-    registry_state_file_doubt(l->state, registry_unmarked(l->registry));
-    registry_state_file_keep(l->state, registry_place(l->registry));
+    registry_state_file_keep(l->state, registry_place(l->registry),
+                             registry_unmarked(l->registry));
     registry_close(&l->registry, on_closed, l);
 }
 

@@ -31,58 +31,16 @@
 #define FRACTIONS_NEEDED  3U
 #define FRACTION_ACCURACY 1e-9
 
-const char *balancer_standing_name(enum standing standing)
-{
-    static const char *const names[] = {
-        [STANDING_OPEN] = "open",
-        [STANDING_DEAD] = "not_up",
-        [STANDING_CLOSED] = "closed",
-        [STANDING_BUSY] = "busy",
-        [STANDING_WEIGHT_ZERO] = "weight_zero",
-        [STANDING_STALE] = "stale",
-        [STANDING_REFUSED] = "refused",
-    };
-
-    assert((size_t)standing < ARRAY_LEN(names));
-    return names[standing];
-}
-
-const char *balancer_heat_name(enum heat heat)
-{
-    static const char *const names[] = {
-        [HEAT_COLD] = "cold",
-        [HEAT_LATE] = "late",
-        [HEAT_RECOVERING] = "recovering",
-        [HEAT_DEGRADED] = "degraded",
-        [HEAT_CPU] = "cpu",
-        [HEAT_MEMORY] = "memory",
-        [HEAT_DISK] = "disk",
-    };
-
-    assert((size_t)heat < ARRAY_LEN(names));
-    return names[heat];
-}
-
-const char *balancer_capacity_source_name(enum capacity_source source)
-{
-    static const char *const names[] = {
-        [CAPACITY_SLOTS] = "slots",
-        [CAPACITY_INFERRED] = "inferred",
-        [CAPACITY_WEIGHT] = "weight",
-    };
-
-    assert((size_t)source < ARRAY_LEN(names));
-    return names[source];
-}
-
 static int32_t within(int32_t x, int32_t max)
 {
+    assert(max > 0);
     return x < 0 ? 0 : x > max ? max : x;
 }
 
 /* NaN and negative are unknown. */
 static double ratio(double x, double max)
 {
+    assert(max > 0);
     return x >= 0 ? fmin(x, max) : -1.0;
 }
 
@@ -101,10 +59,13 @@ void balancer_account_open(struct account *a, const char *address)
     a->in = a->home;
     a->n_in = 0;
     balancer_account_reset(a);
+    assert(a->n_in == 0);
 }
 
 void balancer_account_close(struct account *a)
 {
+    assert(a->profile != NULL);
+    assert(a->profile->account == a);
     if (a->in != a->home)
         mem_free(a->in);
     a->in = NULL;
@@ -113,6 +74,8 @@ void balancer_account_close(struct account *a)
 
 void balancer_account_join(struct account *a, struct seat in)
 {
+    assert(in.group != NULL);
+    assert(a->profile != NULL);
     if (a->n_in == ACCOUNT_HOME && a->in == a->home) {
         a->in = mem_array(HOME_FIRST, sizeof(*a->in));
         memcpy(a->in, a->home, sizeof(a->home));
@@ -122,129 +85,151 @@ void balancer_account_join(struct account *a, struct seat in)
         a->in = mem_regrow(a->in, a->profile->cap_in, sizeof(*a->in));
     }
     a->in[a->n_in++] = in;
+    assert(a->in == a->home ? a->n_in <= ACCOUNT_HOME
+                            : a->n_in <= a->profile->cap_in);
 }
 
 void balancer_account_reset(struct account *a)
 {
-    a->profile->running = a->granted = a->acked = 0;
+    struct profile *p = a->profile;
+
+    assert(a->profile != NULL);
+    p->running = a->granted = a->acked = 0;
     memset(a->recent, 0, sizeof(a->recent));
-    a->profile->refused = a->profile->recovering = false;
-    a->profile->good_reports = 0;
-    a->profile->dwell = 0;
-    a->profile->denominator = 1;
-    a->profile->fractions = 0;
-    a->profile->last_pool = -1;
+    p->refused = p->recovering = false;
+    p->good_reports = 0;
+    p->dwell = 0;
+    p->denominator = 1;
+    p->fractions = 0;
+    p->last_pool = -1;
 }
 
-static void account_infer(struct account *a)
+static void account_infer(struct profile *p)
 {
-    double pool = a->profile->pool;
+    double pool = p->usage[USUAL_POOL];
 
-    if (pool <= 0 || pool == floor(pool) || pool == a->profile->last_pool)
+    assert(p->denominator >= 1);
+    assert(p->denominator <= DENOMINATOR_MAX);
+    if (pool <= 0 || pool == floor(pool) || pool == p->last_pool)
         return; /* 0 and 1 fit every denominator */
-    a->profile->last_pool = pool;
-    for (int32_t d = a->profile->denominator; d <= DENOMINATOR_MAX;
-         d += a->profile->denominator) {
+    p->last_pool = pool;
+    for (int32_t d = p->denominator; d <= DENOMINATOR_MAX;
+         d += p->denominator) {
         double tasks = pool * d;
 
         if (fabs(tasks - nearbyint(tasks)) <= FRACTION_ACCURACY * d) {
-            a->profile->denominator = d;
-            if (a->profile->fractions < FRACTIONS_NEEDED)
-                a->profile->fractions++;
+            p->denominator = d;
+            if (p->fractions < FRACTIONS_NEEDED)
+                p->fractions++;
             return;
         }
     }
-    a->profile->denominator =
-        1; /* no fraction, or its capacity changed: start over */
-    a->profile->fractions = 0;
+    p->denominator = 1; /* no fraction, or its capacity changed: start over */
+    p->fractions = 0;
 }
 
 static void account_size(struct account *a)
 {
-    double weight = a->profile->weight > 0 ? a->profile->weight : 1;
+    struct profile *p = a->profile;
+    double weight = p->weight > 0 ? p->weight : 1;
 
-    if (a->profile->slots > 0) {
-        a->profile->source = CAPACITY_SLOTS;
-        a->profile->capacity = a->profile->slots;
-    } else if (a->profile->fractions >= FRACTIONS_NEEDED) {
-        a->profile->source = CAPACITY_INFERRED;
-        a->profile->capacity = a->profile->denominator;
+    if (p->slots > 0) {
+        p->source = CAPACITY_SLOTS;
+        p->capacity = p->slots;
+    } else if (p->fractions >= FRACTIONS_NEEDED) {
+        p->source = CAPACITY_INFERRED;
+        p->capacity = p->denominator;
     } else {
-        a->profile->source = CAPACITY_WEIGHT;
-        a->profile->capacity = weight;
+        p->source = CAPACITY_WEIGHT;
+        p->capacity = weight;
     }
-    a->share = a->profile->source == CAPACITY_WEIGHT
+    a->share = p->source == CAPACITY_WEIGHT
                    ? weight
-                   : a->profile->capacity * weight / WEIGHT_DEFAULT;
-    assert(a->profile->capacity > 0 && a->share > 0);
+                   : p->capacity * weight / WEIGHT_DEFAULT;
+    assert(p->capacity > 0);
+    assert(a->share > 0);
 }
 
-static void account_enter_busy(struct account *a, mono_ms now)
+static void account_enter_busy(struct profile *p, mono_ms now)
 {
     bool relapse =
-        a->profile->recovering ||
-        (a->profile->dwell > 0 && now - a->profile->left_at < DWELL_MAX_MS);
+        p->recovering || (p->dwell > 0 && now - p->left_at < DWELL_MAX_MS);
 
-    a->profile->dwell = relapse ? a->profile->dwell * 2 : DWELL_MIN_MS;
-    if (a->profile->dwell > DWELL_MAX_MS)
-        a->profile->dwell = DWELL_MAX_MS;
-    a->profile->recovering = true;
-    a->profile->busy_at = now;
+    assert(p->dwell >= 0);
+    p->dwell = relapse ? p->dwell * 2 : DWELL_MIN_MS;
+    if (p->dwell > DWELL_MAX_MS)
+        p->dwell = DWELL_MAX_MS;
+    p->recovering = true;
+    p->busy_at = now;
+    assert(p->dwell >= DWELL_MIN_MS);
+    assert(p->dwell <= DWELL_MAX_MS);
+}
+
+/* What it says of itself, each within its range. */
+static void account_copy(struct profile *p, const struct balancer_worker *w)
+{
+    p->dead = w->dead;
+    p->closed = w->closed;
+    p->busy = w->busy;
+    p->degraded = w->degraded;
+    p->weight = within(w->weight, WEIGHT_MAX);
+    p->slots = within(w->slots, SLOTS_MAX);
+    p->lease_ms = w->lease_ms;
+    p->usage[USUAL_CPU] = ratio(w->cpu, 1);
+    p->usage[USUAL_MEMORY] = ratio(w->memory, 1);
+    p->usage[USUAL_DISK] = ratio(w->disk, 1);
+    p->usage[USUAL_POOL] = ratio(w->pool, POOL_MAX);
+    p->incarnation = w->incarnation;
+    assert(p->weight >= 0);
+    assert(p->slots >= 0);
 }
 
 bool balancer_account_update(struct account *a, const struct balancer_worker *w,
                              mono_ms now, mono_ms unheard)
 {
+    struct profile *p = a->profile;
     bool fresh = a->n_in == 0; /* in no group yet: the first word of it */
-    bool report = fresh || a->profile->incarnation != w->incarnation ||
-                  a->profile->told != w->reported;
+    bool report =
+        fresh || p->incarnation != w->incarnation || p->told != w->reported;
 
-    if (a->profile->incarnation != w->incarnation)
+    assert(a->profile->account == a);
+    assert(unheard >= 0);
+    if (p->incarnation != w->incarnation)
         balancer_account_reset(a);
-    if (w->busy && !(a->profile->busy && a->profile->recovering))
-        account_enter_busy(a, now);
+    if (w->busy && !(p->busy && p->recovering))
+        account_enter_busy(p, now);
     if (w->busy)
-        a->profile->good_reports = 0;
-    else if (report && a->profile->recovering && !w->degraded)
-        a->profile->good_reports++;
-    a->profile->dead = w->dead;
-    a->profile->closed = w->closed;
-    a->profile->busy = w->busy;
-    a->profile->degraded = w->degraded;
-    a->profile->weight = within(w->weight, WEIGHT_MAX);
-    a->profile->slots = within(w->slots, SLOTS_MAX);
-    a->profile->lease_ms = w->lease_ms;
-    a->profile->cpu = ratio(w->cpu, 1);
-    a->profile->memory = ratio(w->memory, 1);
-    a->profile->disk = ratio(w->disk, 1);
-    a->profile->pool = ratio(w->pool, POOL_MAX);
+        p->good_reports = 0;
+    else if (report && p->recovering && !w->degraded)
+        p->good_reports++;
+    account_copy(p, w);
     if (report) {
-        a->profile->told = w->reported;
-        a->profile->reported = w->reported - unheard;
-        a->profile->since = w->since - unheard;
+        p->told = w->reported;
+        p->reported = w->reported - unheard;
+        p->since = w->since - unheard;
+        account_infer(p);
     }
-    a->profile->incarnation = w->incarnation;
-    if (report)
-        account_infer(a);
     account_size(a);
+    assert(p->reported <= p->told);
     return report;
 }
 
 void balancer_account_settle(struct account *a, double estimate, mono_ms now)
 {
-    double kept = 0;
+    struct profile *p = a->profile;
+    double pool = p->usage[USUAL_POOL], kept = 0;
 
     assert(estimate >= 0);
     balancer_account_grant(a, 0, now); /* ages the buckets */
     for (uint32_t i = 0; i < LAG_BUCKETS; i++)
         kept += (double)a->recent[i];
-    a->profile->running = a->profile->pool >= 0
-                              ? a->profile->pool * a->profile->capacity
-                              : fmax(0, estimate - kept);
+    p->running = pool >= 0 ? pool * p->capacity : fmax(0, estimate - kept);
     a->granted = kept;
     a->acked = 0;
-    a->profile->settled = now;
-    a->profile->refused = false;
+    p->settled = now;
+    p->refused = false;
+    assert(a->granted >= 0);
+    assert(p->running >= 0);
 }
 
 uint32_t balancer_account_bucket(mono_ms now)
@@ -263,6 +248,7 @@ void balancer_account_grant(struct account *a, double tasks, mono_ms now)
     uint32_t bucket = balancer_account_bucket(now);
     uint32_t steps = bucket - a->bucket;
 
+    assert(tasks >= 0);
     if (steps != 0 && steps < UINT32_MAX / 2) {
         if (steps > LAG_BUCKETS)
             steps = LAG_BUCKETS;
@@ -278,28 +264,24 @@ static void account_forget(struct account *a, double tasks, uint32_t bucket)
 {
     float *recent = &a->recent[bucket % LAG_BUCKETS];
 
+    assert(account_recent(a, bucket));
     *recent = fmaxf(0, *recent - (float)tasks);
 }
 
 void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
                           mono_ms now)
 {
+    assert(tasks >= 0);
     balancer_account_grant(a, 0, now);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
     a->acked += tasks;
 }
 
-void balancer_account_refuse(struct account *a, double tasks, uint32_t bucket,
-                             mono_ms now)
-{
-    a->profile->refused = true;
-    balancer_account_ungrant(a, tasks, bucket, now);
-}
-
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
                               mono_ms now)
 {
+    assert(tasks >= 0);
     balancer_account_grant(a, 0, now);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
@@ -307,11 +289,13 @@ void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
     if (account_recent(a, bucket) ||
         bucket - balancer_account_bucket(a->profile->settled) < UINT32_MAX / 2)
         a->granted = fmax(0, a->granted - tasks);
+    assert(a->granted >= 0);
 }
 
 int64_t balancer_account_interval(const struct account *a,
                                   const struct conf_balancer *conf)
 {
+    assert(conf->heartbeat_interval_ms > 0);
     return node_report_interval(a->profile->lease_ms,
                                 conf->heartbeat_interval_ms);
 }
@@ -319,44 +303,45 @@ int64_t balancer_account_interval(const struct account *a,
 static enum heat account_heat(const struct account *a,
                               const struct conf_balancer *conf, mono_ms age)
 {
+    const struct profile *p = a->profile;
+
+    assert(a->profile != NULL);
     if (age > NODE_REPORT_LATE * balancer_account_interval(a, conf))
         return HEAT_LATE;
-    if (a->profile->recovering)
+    if (p->recovering)
         return HEAT_RECOVERING;
-    if (a->profile->degraded)
+    if (p->degraded)
         return HEAT_DEGRADED;
-    if (a->profile->cpu >= conf->cpu_max)
-        return HEAT_CPU;
-    if (a->profile->memory >= conf->memory_max)
-        return HEAT_MEMORY;
-    if (a->profile->disk >= conf->disk_max)
-        return HEAT_DISK;
+    for (int i = 0; i <= USUAL_DISK; i++)
+        if (p->usage[i] >= balancer_typical_hot_from(conf, (enum usual)i))
+            return (enum heat)((int)HEAT_CPU + i);
     return HEAT_COLD;
 }
 
 void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
                             mono_ms now)
 {
-    mono_ms age = now - a->profile->reported;
+    struct profile *p = a->profile;
+    mono_ms age = now - p->reported;
 
-    if (a->profile->recovering && !a->profile->busy &&
-        a->profile->good_reports >= GOOD_REPORTS &&
-        now - a->profile->busy_at >= a->profile->dwell) {
-        a->profile->recovering = false;
-        a->profile->left_at = now;
+    assert(p->account == a);
+    if (p->recovering && !p->busy && p->good_reports >= GOOD_REPORTS &&
+        now - p->busy_at >= p->dwell) {
+        p->recovering = false;
+        p->left_at = now;
     }
     a->heat = account_heat(a, conf, age);
-    if (a->profile->dead)
+    if (p->dead)
         a->standing = STANDING_DEAD;
-    else if (a->profile->closed)
+    else if (p->closed)
         a->standing = STANDING_CLOSED;
-    else if (a->profile->weight == 0)
+    else if (p->weight == 0)
         a->standing = STANDING_WEIGHT_ZERO;
-    else if (a->profile->busy)
+    else if (p->busy)
         a->standing = STANDING_BUSY;
     else if (age > NODE_REPORT_STALE * balancer_account_interval(a, conf))
         a->standing = STANDING_STALE;
-    else if (a->profile->refused)
+    else if (p->refused)
         a->standing = STANDING_REFUSED;
     else
         a->standing = STANDING_OPEN;

@@ -5,22 +5,20 @@
  */
 #include "balancer/balancer_priv.h"
 
-#define LINE 64U
+#include <string.h>
 
 static void accounts_grow(struct accounts *all)
 {
     size_t n = all->n_blocks + 1;
     size_t bytes = ACCOUNTS_PER_BLOCK * sizeof(struct account);
 
-    all->memory = mem_regrow(all->memory, n, sizeof(*all->memory));
+    assert(all->n_free == 0);
+    assert(all->n == all->n_blocks * ACCOUNTS_PER_BLOCK);
     all->block = mem_regrow(all->block, n, sizeof(struct account *));
     all->free =
         mem_regrow(all->free, n * ACCOUNTS_PER_BLOCK, sizeof(*all->free));
-    char *memory = mem_zalloc(bytes + LINE);
-
-    all->memory[n - 1] = memory;
-    memory += LINE - (uintptr_t)memory % LINE;
-    all->block[n - 1] = (void *)memory;
+    all->block[n - 1] = mem_lines(bytes);
+    memset(all->block[n - 1], 0, bytes);
     all->n_blocks++;
 }
 
@@ -28,6 +26,7 @@ struct account *balancer_accounts_take(struct accounts *all)
 {
     uint32_t slot;
 
+    assert(all->n <= all->n_blocks * ACCOUNTS_PER_BLOCK);
     if (all->n_free > 0) {
         slot = all->free[--all->n_free];
     } else {
@@ -44,6 +43,8 @@ struct account *balancer_accounts_take(struct accounts *all)
 
 void balancer_accounts_give_back(struct accounts *all, struct account *a)
 {
+    assert(a->slot < all->n);
+    assert(all->n_free < all->n);
     assert(a->profile == NULL);
     a->life++;
     all->free[all->n_free++] = a->slot;
@@ -52,8 +53,7 @@ void balancer_accounts_give_back(struct accounts *all, struct account *a)
 void balancer_accounts_close(struct accounts *all)
 {
     for (uint32_t i = 0; i < all->n_blocks; i++)
-        mem_free(all->memory[i]);
-    mem_free(all->memory);
+        mem_free(all->block[i]);
     mem_free(all->block);
     mem_free(all->free);
 }

@@ -12,13 +12,6 @@
 
 #include <math.h>
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
-}
-
 /* (0,1), never 0 or 1. */
 static double unit(uint64_t hash)
 {
@@ -35,6 +28,7 @@ static void ranking_add(struct ranking *r, uint32_t member, double score)
 {
     uint32_t i = r->n;
 
+    assert(r->n <= AFFINITY_TOP);
     if (i == AFFINITY_TOP && score <= r->score[i - 1])
         return;
     if (i == AFFINITY_TOP)
@@ -47,6 +41,8 @@ static void ranking_add(struct ranking *r, uint32_t member, double score)
     }
     r->score[i] = score;
     r->member[i] = member;
+    assert(r->n >= 1);
+    assert(r->n <= AFFINITY_TOP);
 }
 
 uint32_t balancer_affinity_top(const struct group *g, const char *key,
@@ -56,12 +52,14 @@ uint32_t balancer_affinity_top(const struct group *g, const char *key,
     uint64_t seed = hash_str(key, 0);
     double enough = 0; /* below it not even the largest share could win */
 
+    assert(key != NULL);
+    assert(out != NULL);
     for (uint32_t i = 0; i < g->n; i++) {
         const struct member *m = &g->members[i];
 
         if (!member_eligible(m))
             continue;
-        double u = unit(mix(seed ^ m->account->hash));
+        double u = unit(hash_mix(seed ^ m->account->hash));
 
         if (u < enough)
             continue;

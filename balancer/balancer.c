@@ -34,6 +34,7 @@ struct group *balancer_group(const struct balancer *b, const char *name)
 {
     struct group *g = NULL;
 
+    assert(b->everyone != NULL);
     if (name == NULL || strcmp(name, b->everyone->name) == 0)
         return b->everyone;
     HASH_FIND_STR(b->groups, name, g);
@@ -45,6 +46,7 @@ struct account *balancer_account(const struct balancer *b, const char *address)
     struct profile *p = NULL;
 
     HASH_FIND_STR(b->profiles, address, p);
+    assert(p == NULL || p->account->profile == p);
     return p != NULL ? p->account : NULL;
 }
 
@@ -79,6 +81,8 @@ struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
     rand_seed(&b->rand, seed);
     balancer_receipts_init(&b->receipts, instance);
     b->everyone = group_make(b, "default");
+    assert(b->everyone != NULL);
+    assert(group_size(b->everyone) == 0);
     return b;
 }
 
@@ -110,34 +114,30 @@ void balancer_free(struct balancer **bp)
 void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
                         mono_ms now)
 {
-    struct group *g, *tmp;
+    struct conf_balancer next = *conf;
 
+    assert(b->conf.heartbeat_interval_ms > 0);
     lock_acquire(&b->lock);
     now = balancer_now(b, now);
-    b->conf.cpu_max = conf->cpu_max;
-    b->conf.memory_max = conf->memory_max;
-    b->conf.disk_max = conf->disk_max;
-    b->conf.warm_up_ms = conf->warm_up_ms;
-    b->conf.cpu_usage_weight = conf->cpu_usage_weight;
-    b->conf.memory_usage_weight = conf->memory_usage_weight;
-    b->conf.pool_usage_weight = conf->pool_usage_weight;
-    HASH_ITER(hh, b->groups, g, tmp)
-    balancer_group_refresh_all(g, now);
+    next.policy = b->conf.policy;
+    next.heartbeat_interval_ms = b->conf.heartbeat_interval_ms;
+    b->conf = next;
+    for (struct group *g = b->groups; g != NULL; g = g->hh.next)
+        balancer_group_refresh_all(g, now);
     lock_release(&b->lock);
 }
 
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now)
 {
-    struct group *g, *tmp;
+    const struct policy_ops *ops = policy_of(policy);
 
     lock_acquire(&b->lock);
     now = balancer_now(b, now);
-    if (b->ops != policy_of(policy)) {
-        b->ops = policy_of(policy);
-        HASH_ITER(hh, b->groups, g, tmp)
-        balancer_group_set_policy(g, b->ops, now);
-    }
+    for (struct group *g = b->groups; g != NULL && b->ops != ops;
+         g = g->hh.next)
+        balancer_group_set_policy(g, ops, now);
+    b->ops = ops;
     lock_release(&b->lock);
 }
 
@@ -147,12 +147,14 @@ static struct account *add_account(struct balancer *b, const char *address)
 
     balancer_account_open(a, address);
     HASH_ADD_STR(b->profiles, address, a->profile);
+    assert(a->n_in == 0);
     return a;
 }
 
 /* A group is there while it is defined or has workers. */
 static void group_drop_if_unused(struct balancer *b, struct group *g)
 {
+    assert(g->n_free <= g->n);
     assert(b->groups != NULL); /* default at least */
     if (g == b->everyone || g->defined || group_size(g) > 0)
         return;
@@ -162,6 +164,8 @@ static void group_drop_if_unused(struct balancer *b, struct group *g)
 
 static void leave(struct balancer *b, struct seat in)
 {
+    assert(in.group != NULL);
+    assert(in.member < in.group->n);
     if (in.group->typical.silent)
         in.group->typical_due = true;
     balancer_group_remove(in.group, in.member, b->now);
@@ -188,6 +192,7 @@ static void join(struct balancer *b, struct account *a, struct group *g)
 {
     uint32_t salt = (uint32_t)(rand_u64(&b->rand) >> 32);
 
+    assert(g != NULL);
     balancer_account_join(
         a, (struct seat){g, balancer_group_add(g, a, salt, b->now)});
 }
@@ -214,10 +219,13 @@ static void account_regroup(struct balancer *b, struct account *a,
 
         join(b, a, g != NULL ? g : group_make(b, w->groups[i]));
     }
+    assert(a->n_in >= 1);
+    assert(a->in[0].group == b->everyone);
 }
 
 mono_ms balancer_now(struct balancer *b, mono_ms told)
 {
+    assert(b->unheard >= 0);
     if (!b->frozen && told - b->unheard > b->now)
         b->now = told - b->unheard;
     return b->now;
@@ -238,6 +246,7 @@ void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
         b->frozen_at = now;
     } else if (!frozen && b->frozen) {
         b->unheard += now - b->frozen_at;
+        assert(b->unheard >= 0);
     }
     b->frozen = frozen;
     lock_release(&b->lock);
@@ -292,6 +301,7 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n)
 {
     struct group *g, *next;
 
+    assert(n == 0 || names != NULL);
     lock_acquire(&b->lock);
     for (g = b->groups; g != NULL; g = g->hh.next)
         g->defined = false;
@@ -306,6 +316,7 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n)
         group_drop_if_unused(b, g);
     }
     lock_release(&b->lock);
+    assert(b->groups != NULL);
 }
 
 void balancer_set_coordinators(struct balancer *b, uint32_t n)

@@ -55,38 +55,45 @@ struct balancer_worker {
  * ids, so that a pick names its coordinator: balancer_pick_instance_of(). */
 struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
                               uint64_t instance);
-void balancer_free(struct balancer **b);
+void balancer_free(struct balancer **b); /* NULL in it is fine */
 
-/* Add or update. A changed `reported` is a new report: it settles grants. */
+/* Add or update; `w` and its groups are copied. A changed `reported` is a new
+ * report: it settles grants. O(groups of it x log workers). Loop. */
 void balancer_set(struct balancer *b, const struct balancer_worker *w,
                   mono_ms now);
+/* Nothing if it is not there. Loop. */
 void balancer_remove(struct balancer *b, const char *address);
 
 /* The groups that exist although no live worker is in them: they answer
- * `group_empty` instead of `group_not_found`. Replaces the list. */
+ * `group_empty` instead of `group_not_found`. Replaces the list; names are
+ * copied. Loop. */
 void balancer_define(struct balancer *b, const char *const *names, size_t n);
 
 /* Other thresholds and weights, copied. Neither the policy nor the heartbeat
- * interval, which are not taken from it. */
+ * interval, which are not taken from it. O(workers). Loop. */
 void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
                         mono_ms now);
 
-/* Go on with another policy: reports and grants stay, turns begin anew. */
+/* Go on with another policy: reports and grants stay, turns begin anew.
+ * O(workers). Loop. */
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now);
 
 /* While the registry tells nothing, reports do not grow old: time stands still
- * for the balancer, and picks go on from what was last known. */
+ * for the balancer, and picks go on from what was last known. Loop. */
 void balancer_freeze(struct balancer *b, bool frozen, mono_ms now);
 
 /* Until it is let go nobody is picked but by requests with `stale`: not all is
- * known yet, and a worker that is closed may look open. Not held at first. */
+ * known yet, and a worker that is closed may look open. Not held at first.
+ * Loop. */
 void balancer_hold(struct balancer *b, bool hold);
 
-/* How many coordinators hand out work beside us (>= 1, ourselves counted). */
+/* How many coordinators hand out work beside us (>= 1, ourselves counted): so
+ * many tasks one grant of ours stands for. Loop. */
 void balancer_set_coordinators(struct balancer *b, uint32_t n);
 
-/* Decay of estimates; call about every 250 ms. */
+/* Decay of estimates; call about every 250 ms. Holds the lock for at most 1,024
+ * members at a time. Loop. */
 void balancer_tick(struct balancer *b, mono_ms now);
 
 enum balancer_code {
@@ -134,7 +141,9 @@ struct balancer_answer {
                                NOT_SYNCED: all may be known */
 };
 
-/* Any thread. `answer->picks` has room for `request->count`. */
+/* Any thread. `answer->picks` has room for `request->count`; all of `answer`
+ * but that pointer is written. O(log workers) a pick; with `affinity`
+ * O(workers) a request. */
 void balancer_pick(struct balancer *b, const struct balancer_request *request,
                    struct balancer_answer *answer);
 
@@ -153,12 +162,16 @@ bool balancer_refused(struct balancer *b, pick_id pick);
 bool balancer_unused(struct balancer *b, pick_id pick);
 
 /* Work known to be given to a worker by other means than a pick of ours (a
- * claim, another coordinator): counts as a grant, or ends one. */
+ * claim, another coordinator): `delta` > 0 counts as grants, < 0 ends some.
+ * Nothing if the worker is not there. Any thread. */
 void balancer_count(struct balancer *b, const char *address, int delta,
                     mono_ms now);
 
+/* Since the start. Any thread. */
 struct balancer_stats {
-    uint64_t picks, refused, done, unknown_picks, empty;
+    uint64_t picks, refused, done;
+    uint64_t unknown_picks; /* said to be over, and not known */
+    uint64_t empty;         /* requests without an answer */
 };
 struct balancer_stats balancer_stats(struct balancer *b);
 

@@ -12,14 +12,10 @@
 
 #include "balancer/balancer.h"
 #include "balancer/tree_priv.h"
-#include "base/mem.h"
 #include "base/rand.h"
+#include "base/table.h"
 
 #include <pthread.h>
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 /* ---- accounts (account.c) ---------------------------------------------- */
 
@@ -40,7 +36,6 @@ enum standing { /* whether any policy may pick it */
                 STANDING_REFUSED, /* it would not take a task; until its next
                                      report */
 };
-const char *balancer_standing_name(enum standing standing);
 
 enum heat { /* why it is only picked when no cold one is left (ledger) */
             HEAT_COLD,
@@ -51,10 +46,12 @@ enum heat { /* why it is only picked when no cold one is left (ledger) */
             HEAT_MEMORY,
             HEAT_DISK,
 };
-const char *balancer_heat_name(enum heat heat);
+
+/* What a worker says of itself, and what is usual of those who do. */
+enum usual { USUAL_CPU, USUAL_MEMORY, USUAL_DISK, USUAL_POOL, USUAL_CAPACITY };
+#define USUALS 5
 
 enum capacity_source { CAPACITY_SLOTS, CAPACITY_INFERRED, CAPACITY_WEIGHT };
-const char *balancer_capacity_source_name(enum capacity_source source);
 
 struct group;
 
@@ -102,7 +99,7 @@ struct profile {
     bool dead, closed, busy, degraded, refused;
     int32_t weight, slots;
     int64_t lease_ms;
-    double cpu, memory, disk, pool; /* negative unknown */
+    double usage[USUAL_POOL + 1]; /* negative unknown */
     uint64_t incarnation;
 
     /* Leaving BUSY. */
@@ -122,14 +119,17 @@ struct profile {
     char address[]; /* the key */
 };
 
-/* Give a free slot's account to a worker, and end it; `life` and `slot` stay
- * the caller's. */
+/* Give a free slot's account to a worker (1 .. BALANCER_ADDRESS_MAX bytes,
+ * copied), in no group yet, and end it; `life` and `slot` stay the caller's. */
 void balancer_account_open(struct account *a, const char *address);
 void balancer_account_close(struct account *a);
+/* It is in that group now, at that place; not twice in one. */
 void balancer_account_join(struct account *a, struct seat in);
 
-/* Take over what the coordinator knows. True if it is a new report; the
- * caller then settles: balancer_account_settle(). */
+/* Take over what the coordinator knows; `w` is copied. `unheard`: milliseconds
+ * that our time is behind the coordinator's, as it stood still when frozen.
+ * True if it is a new report; the caller then settles:
+ * balancer_account_settle(). */
 bool balancer_account_update(struct account *a, const struct balancer_worker *w,
                              mono_ms now, mono_ms unheard);
 
@@ -137,10 +137,11 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
  * if it does not, and of the grants only those younger than the lag. */
 void balancer_account_settle(struct account *a, double estimate, mono_ms now);
 
-/* Forget all that was counted: another process stands there. */
+/* Forget all that was counted: another process stands there. Its groups stay.
+ */
 void balancer_account_reset(struct account *a);
 
-/* node_report_interval() of this one. */
+/* node_report_interval() of this one, milliseconds. */
 int64_t balancer_account_interval(const struct account *a,
                                   const struct conf_balancer *conf);
 
@@ -148,21 +149,19 @@ int64_t balancer_account_interval(const struct account *a,
 void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
                             mono_ms now);
 
+/* Which bucket of 2^LAG_BUCKET_SHIFT ms a grant at `now` goes into; the numbers
+ * wrap. */
 uint32_t balancer_account_bucket(mono_ms now);
+/* `tasks` (>= 0) were handed out now. O(1). */
 void balancer_account_grant(struct account *a, double tasks, mono_ms now);
 
-/* A grant of `bucket` ended / was refused / was never used. */
+/* A grant of `bucket` ended / was refused or never used. O(1). */
 void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
                           mono_ms now);
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
                               mono_ms now);
-void balancer_account_refuse(struct account *a, double tasks, uint32_t bucket,
-                             mono_ms now);
 
 /* ---- what a group's workers usually say (typical.c) --------------------- */
-
-enum usual { USUAL_CPU, USUAL_MEMORY, USUAL_DISK, USUAL_POOL, USUAL_CAPACITY };
-#define USUALS 5
 
 struct typical {
     uint32_t n[USUALS]; /* of those who say so */
@@ -199,9 +198,8 @@ struct group {
     char name[BALANCER_GROUP_MAX + 1];
     const struct policy_ops *ops;
     const struct conf_balancer *conf;
-    struct member *members; /* in members_block, at a cache line */
-    void *members_block;
-    uint32_t n; /* places in use or freed: members[0 .. n-1] */
+    struct member *members; /* at a cache line */
+    uint32_t n;             /* places in use or freed: members[0 .. n-1] */
     uint32_t cap;
     uint32_t *free; /* places to use again, room for `cap` */
     uint32_t n_free;
@@ -215,14 +213,11 @@ struct group {
     mono_ms acked;          /* last acknowledgement; 0 none */
     double share_max;       /* the largest share seen */
     uint64_t turn;          /* stride: virtual time; round robin: the cursor */
+    struct tree tree;       /* of policies that choose the smallest key */
     union {
         struct {
-            struct tree tree;
             double est, capacity; /* totals of the cold members */
         } ledger;
-        struct {
-            struct tree tree;
-        } stride;
         struct {
             uint32_t *list;
             uint32_t n;
@@ -246,16 +241,23 @@ static inline bool member_eligible(const struct member *m)
            m->account->standing == STANDING_OPEN;
 }
 
+/* An empty group; copies `name` (1 .. BALANCER_GROUP_MAX bytes), borrows `ops`
+ * and `conf` for its life. */
 struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
                                  const struct conf_balancer *conf);
+/* The accounts of its members are the caller's. */
 void balancer_group_free(struct group *g);
+/* Members stay at their places; turns begin anew. O(members). */
 void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
                                mono_ms now);
+/* Borrows `a` until it is removed; returns its place, which is good till then.
+ * `salt`: random, to break ties. O(log members), but for a group that grows. */
 uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
                             mono_ms now);
 void balancer_group_remove(struct group *g, uint32_t member, mono_ms now);
 
-/* Judge and place the members from .. to-1 anew. */
+/* Judge and place the members from .. to-1 anew; freed places among them are
+ * passed over. */
 void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
                             mono_ms now);
 
@@ -268,6 +270,9 @@ void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
                            mono_ms now);
 /* A member reported. */
 void balancer_typical_told(struct group *g, const struct account *a);
+/* From which usage on a worker is hot: of the CPU, memory and disk. */
+double balancer_typical_hot_from(const struct conf_balancer *conf,
+                                 enum usual what);
 /* The mean of those who say so. */
 double balancer_typical_of(const struct group *g, enum usual what,
                            double otherwise);
@@ -279,7 +284,8 @@ double balancer_typical_capacity(const struct group *g,
 double balancer_typical_share(const struct group *g, const struct account *a);
 double balancer_typical_running(const struct group *g, const struct account *a);
 
-/* When the next report of a worker that could reopen is due, from now on. */
+/* Milliseconds until the next report of a worker that could reopen is due; at
+ * least 1,000. Looks at the first 1,024 places. */
 int64_t balancer_group_retry_after(const struct group *g, mono_ms now);
 
 /* ---- policies ---------------------------------------------------------- */
@@ -314,8 +320,11 @@ typedef double policy_score_f(const struct group *g, uint32_t member);
 typedef void policy_explain_f(const struct group *g, uint32_t member,
                               mono_ms now, struct buf *out);
 
+/* Of the weighted round robins (stride_priv.h): how many turns a member gets
+ * beside others. Always positive and finite. */
+typedef double policy_weight_f(const struct group *g, const struct account *a);
+
 struct policy_ops {
-    const char *name;
     policy_resize_f *resize;
     policy_close_f *close;
     policy_place_f *place;
@@ -325,7 +334,14 @@ struct policy_ops {
     policy_overloaded_f *overloaded;
     policy_score_f *score;
     policy_explain_f *explain;
+    policy_weight_f *weight;
 };
+
+/* The slots of a policy whose members stand in the group's tree by a key, the
+ * smallest first. */
+policy_resize_f balancer_group_tree_resize;
+policy_close_f balancer_group_tree_close;
+policy_choose_f balancer_group_tree_choose;
 
 extern const struct policy_ops balancer_policy_ledger;
 extern const struct policy_ops balancer_policy_random;
@@ -338,8 +354,9 @@ extern const struct policy_ops balancer_policy_dynamic_weighted;
 double balancer_ledger_estimate(const struct group *g, const struct account *a,
                                 mono_ms now);
 
-/* affinity.c: the up to AFFINITY_TOP eligible members that a key prefers, the
- * most preferred first. O(members), about a nanosecond each. */
+/* affinity.c: writes the up to AFFINITY_TOP eligible members that a key prefers
+ * to `out`, the most preferred first; returns how many. O(members), about a
+ * nanosecond each. */
 #define AFFINITY_TOP 3U
 uint32_t balancer_affinity_top(const struct group *g, const char *key,
                                uint32_t *out);
@@ -362,8 +379,11 @@ struct receipts {
 #define RECEIPTS_BITS 19
 #define RECEIPTS_MAX  (1U << RECEIPTS_BITS)
 
+/* `instance` is folded: balancer_pick_instance_of(). */
 void balancer_receipts_init(struct receipts *r, uint64_t instance);
 void balancer_receipts_close(struct receipts *r);
+/* The id of a pick for that life of that slot; `bucket`: when it was counted.
+ */
 pick_id balancer_receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
                               uint32_t bucket);
 
@@ -383,8 +403,7 @@ struct undo { /* of one pick of a peek */
 #define ACCOUNTS_PER_BLOCK 1024U
 
 struct accounts {
-    void **memory; /* of each block, as allocated */
-    struct account **block;
+    struct account **block; /* each begins at a cache line */
     uint32_t n_blocks;
     uint32_t n; /* slots in use or freed */
     uint32_t *free;
@@ -398,10 +417,11 @@ static inline struct account *account_at(const struct accounts *all,
     return &all->block[slot / ACCOUNTS_PER_BLOCK][slot % ACCOUNTS_PER_BLOCK];
 }
 
-/* A free slot; give_back ends its life. */
+/* A free slot, which stays where it is; give_back ends its life, and it is
+ * taken again. Its account is closed then: balancer_account_close(). */
 struct account *balancer_accounts_take(struct accounts *all);
 void balancer_accounts_give_back(struct accounts *all, struct account *a);
-void balancer_accounts_close(struct accounts *all);
+void balancer_accounts_close(struct accounts *all); /* all are closed */
 
 struct balancer {
     pthread_mutex_t lock; /* "balancer" of the table in base/locks.h */
@@ -423,11 +443,14 @@ struct balancer {
     struct balancer_stats stats;
 };
 
-/* Lock held. NULL name: "default". */
+/* By its name (NULL: "default"), borrowed until it is dropped; NULL: there is
+ * none. Under the lock. */
 struct group *balancer_group(const struct balancer *b, const char *name);
 /* Somebody told the time; what it is for us. Under the lock. */
 mono_ms balancer_now(struct balancer *b, mono_ms told);
 
+/* Of the worker at that address, borrowed until it is removed; NULL: there is
+ * none. Under the lock. */
 struct account *balancer_account(const struct balancer *b, const char *address);
 
 #endif

@@ -17,29 +17,24 @@
 #define WEIGHT_FLOOR 1.0 /* of 100 */
 #define UNKNOWN      0.5
 
-static double usage(const struct group *g, enum usual what, double ratio)
+static double usage(const struct group *g, const struct account *a,
+                    enum usual what)
 {
-    return fmin(ratio < 0 ? balancer_typical_of(g, what, UNKNOWN) : ratio, 1);
+    double own = a->profile->usage[what];
+
+    assert(what <= USUAL_POOL);
+    return fmin(own < 0 ? balancer_typical_of(g, what, UNKNOWN) : own, 1);
 }
 
 static double dynamic_weight(const struct group *g, const struct account *a)
 {
     const struct conf_balancer *c = g->conf;
-    double left =
-        100 -
-        (c->cpu_usage_weight * usage(g, USUAL_CPU, a->profile->cpu) +
-         c->memory_usage_weight * usage(g, USUAL_MEMORY, a->profile->memory) +
-         c->pool_usage_weight * usage(g, USUAL_POOL, a->profile->pool));
+    double left = 100 - (c->cpu_usage_weight * usage(g, a, USUAL_CPU) +
+                         c->memory_usage_weight * usage(g, a, USUAL_MEMORY) +
+                         c->pool_usage_weight * usage(g, a, USUAL_POOL));
 
     assert(a->profile->weight > 0); /* weight 0 is not eligible */
     return fmax(left, WEIGHT_FLOOR) * a->profile->weight / 100;
-}
-
-static void dynamic_place(struct group *g, uint32_t from, uint32_t to,
-                          mono_ms now)
-{
-    (void)now;
-    balancer_stride_place(g, from, to, dynamic_weight);
 }
 
 static void dynamic_explain(const struct group *g, uint32_t member, mono_ms now,
@@ -47,18 +42,19 @@ static void dynamic_explain(const struct group *g, uint32_t member, mono_ms now,
 {
     const struct account *a = g->members[member].account;
 
+    assert(a != NULL);
     (void)now;
     if (a->profile->weight > 0)
         json_put_num(out, "dynamic_weight", dynamic_weight(g, a));
 }
 
 const struct policy_ops balancer_policy_dynamic_weighted = {
-    .name = "DYNAMIC_WEIGHTED_ROUND_ROBIN",
-    .resize = balancer_stride_resize,
-    .close = balancer_stride_close,
-    .place = dynamic_place,
-    .choose = balancer_stride_choose,
+    .resize = balancer_group_tree_resize,
+    .close = balancer_group_tree_close,
+    .place = balancer_stride_place,
+    .choose = balancer_group_tree_choose,
     .take = balancer_stride_take,
     .score = balancer_stride_score,
+    .weight = dynamic_weight,
     .explain = dynamic_explain,
 };

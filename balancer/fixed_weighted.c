@@ -11,19 +11,12 @@ static double fixed_weight(const struct group *g, const struct account *a)
     return a->profile->weight;
 }
 
-static void fixed_place(struct group *g, uint32_t from, uint32_t to,
-                        mono_ms now)
-{
-    (void)now;
-    balancer_stride_place(g, from, to, fixed_weight);
-}
-
 const struct policy_ops balancer_policy_fixed_weighted = {
-    .name = "FIXED_WEIGHTED_ROUND_ROBIN",
-    .resize = balancer_stride_resize,
-    .close = balancer_stride_close,
-    .place = fixed_place,
-    .choose = balancer_stride_choose,
+    .resize = balancer_group_tree_resize,
+    .close = balancer_group_tree_close,
+    .place = balancer_stride_place,
+    .choose = balancer_group_tree_choose,
     .take = balancer_stride_take,
     .score = balancer_stride_score,
+    .weight = fixed_weight,
 };

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define CAP_FIRST      8U
-#define MEMBER_LINE    64U
 #define RETRY_MIN_MS   1000
 #define RETRY_SCAN_MAX 1024U
 
@@ -30,8 +29,9 @@ struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
 
 void balancer_group_free(struct group *g)
 {
+    assert(g->n_free <= g->n);
     g->ops->close(g);
-    mem_free(g->members_block);
+    mem_free(g->members);
     mem_free(g->free);
     mem_free(g);
 }
@@ -42,6 +42,8 @@ void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
 {
     uint32_t n = g->n;
 
+    assert(ops != NULL);
+    assert(g->n <= g->cap);
     g->ops->close(g);
     memset(&g->u, 0, sizeof(g->u));
     g->turn = 0;
@@ -58,14 +60,13 @@ void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
 /* One member is one cache line, if it starts at one. */
 static void members_grow(struct group *g)
 {
-    char *block = mem_alloc(g->cap * sizeof(*g->members) + MEMBER_LINE);
-    char *start = block + (MEMBER_LINE - (uintptr_t)block % MEMBER_LINE);
+    struct member *grown = mem_lines(g->cap * sizeof(*g->members));
 
+    assert(g->n <= g->cap);
     if (g->n > 0)
-        memcpy(start, g->members, g->n * sizeof(*g->members));
-    mem_free(g->members_block);
-    g->members_block = block;
-    g->members = (void *)start;
+        memcpy(grown, g->members, g->n * sizeof(*g->members));
+    mem_free(g->members);
+    g->members = grown;
 }
 
 uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
@@ -73,6 +74,7 @@ uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
 {
     uint32_t i;
 
+    assert(a->profile != NULL);
     if (g->n_free > 0) {
         i = g->free[--g->n_free];
     } else {
@@ -87,11 +89,14 @@ uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
     }
     g->members[i] = (struct member){.account = a, .salt = salt};
     balancer_group_refresh(g, i, i + 1, now);
+    assert(i < g->n);
+    assert(g->n <= g->cap);
     return i;
 }
 
 void balancer_group_remove(struct group *g, uint32_t member, mono_ms now)
 {
+    assert(g->n_free < g->n);
     assert(member < g->n);
     assert(g->members[member].account != NULL);
     g->members[member].account = NULL;
@@ -123,12 +128,33 @@ void balancer_group_refresh_all(struct group *g, mono_ms now)
     g->refreshed = now;
 }
 
+void balancer_group_tree_resize(struct group *g, uint32_t cap)
+{
+    balancer_tree_resize(&g->tree, cap);
+    assert(g->tree.n_levels > 0);
+}
+
+void balancer_group_tree_close(struct group *g)
+{
+    balancer_tree_close(&g->tree);
+    assert(g->tree.n_levels == 0);
+}
+
+uint32_t balancer_group_tree_choose(struct group *g, struct rand *rand,
+                                    uint32_t want, uint32_t *out)
+{
+    assert(want <= TREE_TOP_MAX);
+    (void)rand;
+    return balancer_tree_top(&g->tree, want, out);
+}
+
 /* Of a thousand workers some report is due about as soon as of all. */
 int64_t balancer_group_retry_after(const struct group *g, mono_ms now)
 {
     int64_t soonest = g->conf->heartbeat_interval_ms;
     uint32_t n = g->n < RETRY_SCAN_MAX ? g->n : RETRY_SCAN_MAX;
 
+    assert(g->conf->heartbeat_interval_ms > 0);
     for (uint32_t i = 0; i < n; i++) {
         const struct account *a = g->members[i].account;
 

@@ -7,13 +7,13 @@
  * grants is what spreads them. Per worker with capacity c, at the age x of its
  * report in heartbeat intervals (at most 1):
  *
- *     est   = max(0, alpha^x * R + beta^(x/2) * A - D + gamma * c * x)
+ *     est   = max(0, left^x * R + left^(x/2) * A - D)
  *     score = (est + 1) / (c * weight/100 * warm-up)        the lowest wins
  *
  * R tasks ran at the report, A were granted since, D of all were acknowledged
  * as done. What a worker does not say is taken as usual in its group
  * (typical.c), never as better. Without acknowledgements a fifth of the work is
- * taken to end per interval (alpha = beta = 0.8); a group that gets them counts
+ * taken to end per interval (left = 0.8); a group that gets them counts
  * and does not guess (1), until none came for three intervals.
  *
  * Cold before hot, never blended: a hot member's key has the top bit set, so
@@ -32,7 +32,7 @@
 #include <math.h>
 #include <string.h>
 
-#define LOG2_START      (-0.32192809F) /* log2(0.8) */
+#define LOG2_LEFT       (-0.32192809F) /* log2(0.8) */
 #define ACKED_INTERVALS 3
 #define WARM_UP_MIN     0.1
 #define HOT_BIT         (UINT64_C(1) << 63)
@@ -40,22 +40,16 @@
 /* A worker less than half full is not overloaded, however idle the rest. */
 #define OVERLOAD_MEAN_MIN 0.4
 
-/* How much of the old work survives an interval: logarithms, as exponents are
- * what varies. */
-struct model {
-    float log2_alpha, log2_beta;
-    double gamma;
-};
-
-static struct model ledger_model(const struct group *g, mono_ms now)
+/* How much of the old work survives an interval, as a logarithm, because the
+ * exponent is what varies. */
+static float ledger_log2_left(const struct group *g, mono_ms now)
 {
     bool acked =
         g->acked != 0 &&
         now - g->acked <= ACKED_INTERVALS * g->conf->heartbeat_interval_ms;
 
-    if (acked)
-        return (struct model){0, 0, 0};
-    return (struct model){LOG2_START, LOG2_START, 0};
+    assert(g->conf->heartbeat_interval_ms > 0);
+    return acked ? 0 : LOG2_LEFT;
 }
 
 struct terms {
@@ -63,18 +57,20 @@ struct terms {
 };
 
 static struct terms ledger_terms(const struct group *g, const struct account *a,
-                                 struct model model, mono_ms now)
+                                 float log2_left, mono_ms now)
 {
     mono_ms interval = g->conf->heartbeat_interval_ms;
     mono_ms age = now - a->profile->reported;
     float x = age <= 0 ? 0 : age >= interval ? 1 : (float)age / (float)interval;
     struct terms t = {balancer_typical_running(g, a), 1};
 
-    if (model.log2_alpha < 0)
-        t.carry *= (double)exp2f(x * model.log2_alpha);
-    if (model.log2_beta < 0)
-        t.fade = (double)exp2f(x * model.log2_beta / 2);
-    t.carry += model.gamma * balancer_typical_capacity(g, a) * (double)x;
+    if (log2_left < 0) {
+        t.carry *= (double)exp2f(x * log2_left);
+        t.fade = (double)exp2f(x * log2_left / 2);
+    }
+    assert(t.carry >= 0);
+    assert(t.fade > 0);
+    assert(t.fade <= 1);
     return t;
 }
 
@@ -82,13 +78,14 @@ static double estimate(struct terms t, const struct account *a)
 {
     double est = t.carry + t.fade * a->granted - a->acked;
 
+    assert(a->granted >= 0);
     return est > 0 ? est : 0;
 }
 
 double balancer_ledger_estimate(const struct group *g, const struct account *a,
                                 mono_ms now)
 {
-    return estimate(ledger_terms(g, a, ledger_model(g, now), now), a);
+    return estimate(ledger_terms(g, a, ledger_log2_left(g, now), now), a);
 }
 
 static double warm_up(const struct group *g, const struct account *a,
@@ -96,6 +93,7 @@ static double warm_up(const struct group *g, const struct account *a,
 {
     mono_ms up = now - a->profile->since;
 
+    assert(g->conf->warm_up_ms >= 0);
     if (up >= g->conf->warm_up_ms)
         return 1;
     return fmax(WARM_UP_MIN, (double)up / (double)g->conf->warm_up_ms);
@@ -117,6 +115,8 @@ static uint64_t ledger_key(const struct member *m)
 static void ledger_total(struct group *g, struct member *m, double est,
                          double capacity)
 {
+    assert(capacity >= 0);
+    assert(est >= 0);
     if (m->u.ledger.counted > 0)
         g->u.ledger.est -= m->u.ledger.est;
     if (capacity > 0)
@@ -132,8 +132,8 @@ static enum heat ledger_heat(const struct group *g, const struct account *a)
     return a->heat != HEAT_COLD ? a->heat : balancer_typical_heat(g, a);
 }
 
-static uint64_t ledger_judge(struct group *g, struct member *m,
-                             struct model model, mono_ms now)
+static uint64_t ledger_judge(struct group *g, struct member *m, float log2_left,
+                             mono_ms now)
 {
     const struct account *a = m->account;
 
@@ -141,13 +141,14 @@ static uint64_t ledger_judge(struct group *g, struct member *m,
         ledger_total(g, m, 0, 0);
         return TREE_NONE;
     }
-    struct terms t = ledger_terms(g, a, model, now);
+    struct terms t = ledger_terms(g, a, log2_left, now);
 
     m->hot = ledger_heat(g, a) != HEAT_COLD;
     m->u.ledger.carry = t.carry;
     m->u.ledger.fade = t.fade;
     m->u.ledger.per_share =
         1 / (balancer_typical_share(g, a) * warm_up(g, a, now));
+    assert(m->u.ledger.per_share > 0);
     ledger_total(g, m, estimate(t, a),
                  m->hot ? 0 : balancer_typical_capacity(g, a));
     return ledger_key(m);
@@ -156,12 +157,13 @@ static uint64_t ledger_judge(struct group *g, struct member *m,
 static void ledger_place(struct group *g, uint32_t from, uint32_t to,
                          mono_ms now)
 {
-    struct model model = ledger_model(g, now);
+    float log2_left = ledger_log2_left(g, now);
 
+    assert(from < to);
+    assert(to <= g->n);
     for (uint32_t i = from; i < to; i++)
-        tree_put(&g->u.ledger.tree, i,
-                 ledger_judge(g, &g->members[i], model, now));
-    balancer_tree_repair(&g->u.ledger.tree, from, to);
+        tree_put(&g->tree, i, ledger_judge(g, &g->members[i], log2_left, now));
+    balancer_tree_repair(&g->tree, from, to);
 }
 
 static void ledger_recount(struct group *g, uint32_t member)
@@ -169,17 +171,11 @@ static void ledger_recount(struct group *g, uint32_t member)
     struct member *m = &g->members[member];
     struct terms t = {m->u.ledger.carry, m->u.ledger.fade};
 
+    assert(member < g->n);
     if (!member_eligible(m))
         return;
     ledger_total(g, m, estimate(t, m->account), m->u.ledger.counted);
-    balancer_tree_set(&g->u.ledger.tree, member, ledger_key(m));
-}
-
-static uint32_t ledger_choose(struct group *g, struct rand *rand, uint32_t want,
-                              uint32_t *out)
-{
-    (void)rand;
-    return balancer_tree_top(&g->u.ledger.tree, want, out);
+    balancer_tree_set(&g->tree, member, ledger_key(m));
 }
 
 static bool ledger_overloaded(const struct group *g, uint32_t member)
@@ -187,6 +183,8 @@ static bool ledger_overloaded(const struct group *g, uint32_t member)
     const struct member *m = &g->members[member];
     double mean = 0;
 
+    assert(member < g->n);
+    assert(m->account != NULL);
     if (m->hot)
         return true; /* left for a cold one, if there is any */
     if (g->u.ledger.capacity > 0)
@@ -199,41 +197,40 @@ static double ledger_score(const struct group *g, uint32_t member)
 {
     const struct member *m = &g->members[member];
 
+    assert(member < g->n);
     return (m->u.ledger.est + 1) * m->u.ledger.per_share;
 }
 
 static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
                            struct buf *out)
 {
+    static const char *const names[] = {
+        [HEAT_COLD] = NULL,
+        [HEAT_LATE] = "late",
+        [HEAT_RECOVERING] = "recovering",
+        [HEAT_DEGRADED] = "degraded",
+        [HEAT_CPU] = "cpu",
+        [HEAT_MEMORY] = "memory",
+        [HEAT_DISK] = "disk",
+    };
     const struct account *a = g->members[member].account;
     enum heat heat = ledger_heat(g, a);
 
+    assert((size_t)heat < ARRAY_LEN(names));
     json_put_num(out, "est", balancer_ledger_estimate(g, a, now));
     json_put_num(out, "running", balancer_typical_running(g, a));
     json_put_num(out, "granted", a->granted);
     json_put_num(out, "acknowledged", a->acked);
     json_put_num(out, "warm_up", warm_up(g, a, now));
-    json_put_str(out, "hot",
-                 heat == HEAT_COLD ? NULL : balancer_heat_name(heat));
+    json_put_str(out, "hot", names[heat]);
     json_put_bool(out, "hot_by_others", heat != a->heat);
 }
 
-static void ledger_resize(struct group *g, uint32_t cap)
-{
-    balancer_tree_resize(&g->u.ledger.tree, cap);
-}
-
-static void ledger_close(struct group *g)
-{
-    balancer_tree_close(&g->u.ledger.tree);
-}
-
 const struct policy_ops balancer_policy_ledger = {
-    .name = "ledger",
-    .resize = ledger_resize,
-    .close = ledger_close,
+    .resize = balancer_group_tree_resize,
+    .close = balancer_group_tree_close,
     .place = ledger_place,
-    .choose = ledger_choose,
+    .choose = balancer_group_tree_choose,
     .recount = ledger_recount,
     .overloaded = ledger_overloaded,
     .score = ledger_score,

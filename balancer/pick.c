@@ -39,6 +39,7 @@ struct picking {
 /* The account's grants or acknowledgements changed: in all of its groups. */
 static void account_recount(const struct balancer *b, const struct account *a)
 {
+    assert(a->n_in >= 1);
     if (b->ops->recount == NULL)
         return;
     for (size_t i = 0; i < a->n_in; i++)
@@ -48,6 +49,7 @@ static void account_recount(const struct balancer *b, const struct account *a)
 static void copy_address(char out[BALANCER_ADDRESS_MAX + 1],
                          const struct account *a)
 {
+    assert(a->address != NULL);
     memcpy(out, a->address, strlen(a->address) + 1);
 }
 
@@ -64,6 +66,7 @@ static void hold(struct picking *p, const char *address)
             continue;
         p->g->members[member].held = true;
         p->g->ops->place(p->g, member, member + 1, p->now);
+        assert(p->n_held < BALANCER_EXCLUDE_MAX);
         p->held[p->n_held++] = member;
     }
 }
@@ -73,6 +76,7 @@ static void let_go(struct picking *p)
     for (size_t i = 0; i < p->n_held; i++) {
         uint32_t member = p->held[i];
 
+        assert(p->g->members[member].held);
         p->g->members[member].held = false;
         p->g->ops->place(p->g, member, member + 1, p->now);
     }
@@ -114,6 +118,7 @@ static bool choose(struct picking *p, uint32_t *chosen)
     uint32_t want = p->request->count == 1 ? ARRAY_LEN(p->candidates) : 1;
 
     p->n_candidates = ops->choose(p->g, &p->b->rand, want, p->candidates);
+    assert(p->n_candidates <= want);
     if (p->n_candidates == 0)
         return false;
     if (want > 1 && p->g->n >= AHEAD_MIN)
@@ -135,6 +140,8 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
     struct balancer *b = p->b;
     struct account *a = p->g->members[member].account;
 
+    assert(member < p->g->n);
+    assert(a->standing == STANDING_OPEN);
     copy_address(out->address, a);
     out->score = p->g->ops->score(p->g, member);
     if (p->request->peek) {
@@ -156,6 +163,7 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
 static void alternates(const struct picking *p, uint32_t chosen,
                        struct balancer_answer *answer)
 {
+    assert(answer->n_alternates == 0);
     for (uint32_t i = 0; i < p->n_candidates; i++) {
         const struct account *a = p->g->members[p->candidates[i]].account;
 
@@ -171,6 +179,8 @@ static void pick_all(struct picking *p, struct balancer_answer *answer)
     uint32_t count = p->request->count;
     uint32_t chosen;
 
+    assert(answer->n_picks == 0);
+    assert(count <= BALANCER_COUNT_MAX);
     if (p->request->affinity != NULL)
         p->n_preferred =
             balancer_affinity_top(p->g, p->request->affinity, p->preferred);
@@ -196,6 +206,8 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
 {
     struct group *g = p->g;
 
+    assert(p->request->peek);
+    assert(n <= BALANCER_COUNT_MAX);
     g->turn = turn;
     while (n-- > 0) {
         const struct undo *undo = &p->b->undo[n];
@@ -211,6 +223,7 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
 static bool is_excluded(const struct balancer_request *request,
                         const char *address)
 {
+    assert(request->n_exclude <= BALANCER_EXCLUDE_MAX);
     for (size_t i = 0; i < request->n_exclude; i++)
         if (strcmp(request->exclude[i], address) == 0)
             return true;
@@ -222,6 +235,7 @@ static enum balancer_code why_nobody(const struct picking *p)
 {
     bool alive = false, old = false, busy = false;
 
+    assert(p->n_candidates == 0);
     for (uint32_t i = 0; i < p->g->n; i++) {
         const struct account *a = p->g->members[i].account;
 
@@ -244,6 +258,8 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     struct group *g = p->g;
     uint64_t turn = g->turn;
 
+    assert(group_size(g) > 0);
+    assert(!g->peeking);
     g->used = p->now;
     if (p->now - g->refreshed > REFRESH_MAX_MS || g->typical_due)
         balancer_group_refresh_all(g, p->now);
@@ -291,85 +307,81 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     lock_release(&b->lock);
 }
 
-/* Whose pick it was. NULL with *known set: of a process that is gone. */
-static struct account *settle(struct balancer *b, pick_id pick, bool *known,
-                              struct receipt *receipt)
+/* Groups that hear of ends count them instead of guessing. */
+static void account_ack(struct balancer *b, struct account *a, double tasks,
+                        uint32_t bucket)
 {
-    *known = balancer_receipts_settle(&b->receipts, pick, receipt);
-    if (!*known) {
-        b->stats.unknown_picks++;
-        return NULL;
-    }
-    struct account *a = account_at(&b->accounts, receipt->holder - 1);
-
-    return a->life == receipt->life ? a : NULL;
+    assert(tasks > 0);
+    balancer_account_ack(a, tasks, bucket, b->now);
+    for (size_t i = 0; i < a->n_in; i++)
+        a->in[i].group->acked = b->now;
+    account_recount(b, a);
 }
 
-/* Groups that hear of ends count them instead of guessing. */
-static void groups_acked(const struct account *a, mono_ms now)
+static void account_refuse(struct balancer *b, struct account *a, double tasks,
+                           uint32_t bucket)
 {
+    assert(tasks > 0);
+    a->profile->refused = true;
+    balancer_account_ungrant(a, tasks, bucket, b->now);
     for (size_t i = 0; i < a->n_in; i++)
-        a->in[i].group->acked = now;
+        balancer_group_refresh(a->in[i].group, a->in[i].member,
+                               a->in[i].member + 1, b->now);
+}
+
+static void account_ungrant(struct balancer *b, struct account *a, double tasks,
+                            uint32_t bucket)
+{
+    assert(tasks > 0);
+    balancer_account_ungrant(a, tasks, bucket, b->now);
+    account_recount(b, a);
+}
+
+typedef void ended_f(struct balancer *b, struct account *a, double tasks,
+                     uint32_t bucket);
+
+/* Whoever it was for hears of it, unless that process is gone. */
+static bool pick_ended(struct balancer *b, pick_id pick, ended_f *ended,
+                       uint64_t *counter)
+{
+    struct receipt receipt;
+    bool known;
+
+    lock_acquire(&b->lock);
+    known = balancer_receipts_settle(&b->receipts, pick, &receipt);
+    if (known) {
+        struct account *a = account_at(&b->accounts, receipt.holder - 1);
+
+        if (a->life == receipt.life)
+            ended(b, a, b->scale, receipt.bucket);
+    } else {
+        counter = &b->stats.unknown_picks;
+    }
+    if (counter != NULL)
+        ++*counter;
+    lock_release(&b->lock);
+    return known;
 }
 
 bool balancer_done(struct balancer *b, pick_id pick)
 {
-    struct receipt receipt;
-    bool known;
-
-    lock_acquire(&b->lock);
-    struct account *a = settle(b, pick, &known, &receipt);
-
-    if (known)
-        b->stats.done++;
-    if (a != NULL) {
-        balancer_account_ack(a, b->scale, receipt.bucket, b->now);
-        groups_acked(a, b->now);
-        account_recount(b, a);
-    }
-    lock_release(&b->lock);
-    return known;
+    return pick_ended(b, pick, account_ack, &b->stats.done);
 }
 
 bool balancer_refused(struct balancer *b, pick_id pick)
 {
-    struct receipt receipt;
-    bool known;
-
-    lock_acquire(&b->lock);
-    struct account *a = settle(b, pick, &known, &receipt);
-
-    if (known)
-        b->stats.refused++;
-    if (a != NULL) {
-        balancer_account_refuse(a, b->scale, receipt.bucket, b->now);
-        for (size_t i = 0; i < a->n_in; i++)
-            balancer_group_refresh(a->in[i].group, a->in[i].member,
-                                   a->in[i].member + 1, b->now);
-    }
-    lock_release(&b->lock);
-    return known;
+    return pick_ended(b, pick, account_refuse, &b->stats.refused);
 }
 
 bool balancer_unused(struct balancer *b, pick_id pick)
 {
-    struct receipt receipt;
-    bool known;
-
-    lock_acquire(&b->lock);
-    struct account *a = settle(b, pick, &known, &receipt);
-
-    if (a != NULL) {
-        balancer_account_ungrant(a, b->scale, receipt.bucket, b->now);
-        account_recount(b, a);
-    }
-    lock_release(&b->lock);
-    return known;
+    return pick_ended(b, pick, account_ungrant, NULL);
 }
 
 void balancer_count(struct balancer *b, const char *address, int delta,
                     mono_ms now)
 {
+    assert(address != NULL);
     lock_acquire(&b->lock);
     struct account *a = balancer_account(b, address);
 
@@ -379,13 +391,18 @@ void balancer_count(struct balancer *b, const char *address, int delta,
         account_recount(b, a);
     } else if (a != NULL && delta < 0) {
         /* When it was granted is not known: not lately. */
-        balancer_account_ack(a, -(double)delta,
-                             balancer_account_bucket(now) - LAG_BUCKETS, now);
-        groups_acked(a, now);
-        account_recount(b, a);
+        account_ack(b, a, -(double)delta,
+                    balancer_account_bucket(now) - LAG_BUCKETS);
     }
     lock_release(&b->lock);
 }
+
+static const char *const usages[] = {
+    [USUAL_CPU] = "cpu",
+    [USUAL_MEMORY] = "memory",
+    [USUAL_DISK] = "disk",
+    [USUAL_POOL] = "pool",
+};
 
 /* -1 is unknown: null. */
 static void put_known(struct buf *out, const char *key, double value)
@@ -396,17 +413,49 @@ static void put_known(struct buf *out, const char *key, double value)
         json_put_num(out, key, value);
 }
 
+static const char *why_not(const struct account *a,
+                           const struct balancer_request *request)
+{
+    static const char *const names[] = {
+        [STANDING_DEAD] = "not_up",
+        [STANDING_CLOSED] = "closed",
+        [STANDING_BUSY] = "busy",
+        [STANDING_STALE] = "stale",
+        [STANDING_WEIGHT_ZERO] = "weight_zero",
+        [STANDING_REFUSED] = "refused",
+    };
+
+    assert(a->standing == STANDING_OPEN ||
+           (size_t)a->standing < ARRAY_LEN(names));
+    if (a->standing != STANDING_OPEN)
+        return names[a->standing];
+    return is_excluded(request, a->address) ? "excluded" : NULL;
+}
+
+static const char *capacity_from(const struct group *g, const struct account *a)
+{
+    static const char *const names[] = {
+        [CAPACITY_SLOTS] = "slots",
+        [CAPACITY_INFERRED] = "inferred",
+        [CAPACITY_WEIGHT] = "weight",
+    };
+    enum capacity_source source = a->profile->source;
+
+    assert((size_t)source < ARRAY_LEN(names));
+    return source == CAPACITY_WEIGHT && g->typical.n[USUAL_CAPACITY] > 0
+               ? "typical"
+               : names[source];
+}
+
 static void explain_member(const struct group *g, uint32_t member,
                            const struct balancer_request *request, mono_ms now,
                            struct buf *out)
 {
     const struct account *a = g->members[member].account;
-    const char *why_not = NULL;
+    const struct profile *p = a->profile;
 
-    if (a->standing != STANDING_OPEN)
-        why_not = balancer_standing_name(a->standing);
-    else if (is_excluded(request, a->address))
-        why_not = "excluded";
+    assert(member < g->n);
+    assert(a != NULL);
     json_open(out, NULL, '{');
     json_put_str(out, "address", a->address);
     if (a->standing == STANDING_OPEN)
@@ -415,20 +464,13 @@ static void explain_member(const struct group *g, uint32_t member,
         json_put_null(out, "score");
     if (g->ops->explain != NULL)
         g->ops->explain(g, member, now, out);
-    json_put_int(out, "weight", a->profile->weight);
+    json_put_int(out, "weight", p->weight);
     json_put_num(out, "capacity", balancer_typical_capacity(g, a));
-    json_put_str(out, "capacity_from",
-                 a->profile->source == CAPACITY_WEIGHT &&
-                         g->typical.n[USUAL_CAPACITY] > 0
-                     ? "typical"
-                     : balancer_capacity_source_name(a->profile->source));
-    put_known(out, "cpu", a->profile->cpu);
-    put_known(out, "memory", a->profile->memory);
-    put_known(out, "disk", a->profile->disk);
-    put_known(out, "pool", a->profile->pool);
-    json_put_int(out, "age_ms",
-                 now > a->profile->reported ? now - a->profile->reported : 0);
-    json_put_str(out, "why_not", why_not);
+    json_put_str(out, "capacity_from", capacity_from(g, a));
+    for (int i = 0; i <= USUAL_POOL; i++)
+        put_known(out, usages[i], p->usage[i]);
+    json_put_int(out, "age_ms", now > p->reported ? now - p->reported : 0);
+    json_put_str(out, "why_not", why_not(a, request));
     json_close(out, '}');
 }
 
@@ -439,6 +481,7 @@ void balancer_explain(struct balancer *b,
     uint32_t from = 0;
     bool more;
 
+    assert(out != NULL);
     json_open(out, NULL, '[');
     do {
         lock_acquire(&b->lock);

@@ -9,6 +9,8 @@
 
 static void random_move(struct group *g, uint32_t position, uint32_t member)
 {
+    assert(member < g->n);
+    assert(position < g->n);
     g->u.random.list[position] = member;
     g->members[member].u.position = position + 1; /* 0: not listed */
 }
@@ -16,6 +18,7 @@ static void random_move(struct group *g, uint32_t position, uint32_t member)
 static void random_place(struct group *g, uint32_t from, uint32_t to,
                          mono_ms now)
 {
+    assert(from < to);
     (void)now;
     for (uint32_t i = from; i < to; i++) {
         struct member *m = &g->members[i];
@@ -32,6 +35,7 @@ static void random_place(struct group *g, uint32_t from, uint32_t to,
             random_move(g, g->u.random.n++, i);
         }
     }
+    assert(g->u.random.n <= g->n);
 }
 
 static uint32_t random_choose(struct group *g, struct rand *rand, uint32_t want,
@@ -40,6 +44,7 @@ static uint32_t random_choose(struct group *g, struct rand *rand, uint32_t want,
     uint32_t n = g->u.random.n;
     uint32_t found = 0;
 
+    assert(n <= g->n);
     for (; found < want && found < n; found++) {
         uint32_t drawn = found + (uint32_t)rand_below(rand, n - found);
         uint32_t member = g->u.random.list[drawn];
@@ -60,6 +65,7 @@ static double random_score(const struct group *g, uint32_t member)
 
 static void random_resize(struct group *g, uint32_t cap)
 {
+    assert(cap >= g->n);
     g->u.random.list = mem_regrow(g->u.random.list, cap, sizeof(uint32_t));
 }
 
@@ -69,7 +75,6 @@ static void random_close(struct group *g)
 }
 
 const struct policy_ops balancer_policy_random = {
-    .name = "RANDOM",
     .resize = random_resize,
     .close = random_close,
     .place = random_place,

@@ -30,6 +30,7 @@ void balancer_receipts_init(struct receipts *r, uint64_t instance)
     r->ring = mem_zalloc(RECEIPTS_MAX * sizeof(*r->ring));
     r->next = 1;
     r->instance = (uint64_t)balancer_pick_instance_of(instance) << NUMBER_BITS;
+    assert(r->instance != 0);
 }
 
 void balancer_receipts_close(struct receipts *r)
@@ -42,18 +43,15 @@ static struct receipt *place_of(const struct receipts *r, uint64_t number)
     return &r->ring[number & (RECEIPTS_MAX - 1)];
 }
 
-static uint32_t lap_of(uint64_t number)
-{
-    return (uint32_t)(number >> RECEIPTS_BITS);
-}
-
 pick_id balancer_receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
                               uint32_t bucket)
 {
     uint64_t number = r->next++ & NUMBER_MASK;
 
+    assert(r->ring != NULL);
+    assert(slot < UINT32_MAX);
     *place_of(r, number) = (struct receipt){
-        .lap = lap_of(number),
+        .lap = (uint32_t)(number >> RECEIPTS_BITS),
         .holder = slot + 1,
         .life = life,
         .bucket = bucket,
@@ -67,10 +65,12 @@ bool balancer_receipts_settle(struct receipts *r, pick_id id,
     uint64_t number = id & NUMBER_MASK;
     struct receipt *place = place_of(r, number);
 
+    assert(r->ring != NULL);
     if ((id & ~NUMBER_MASK) != r->instance || place->holder == 0 ||
-        place->lap != lap_of(number))
+        place->lap != (uint32_t)(number >> RECEIPTS_BITS))
         return false;
     *out = *place;
     place->holder = 0;
+    assert(out->holder != 0);
     return true;
 }

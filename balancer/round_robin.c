@@ -17,6 +17,8 @@ static uint32_t words(uint32_t places)
 static void round_robin_place(struct group *g, uint32_t from, uint32_t to,
                               mono_ms now)
 {
+    assert(from < to);
+    assert(to <= g->n);
     (void)now;
     for (uint32_t i = from; i < to; i++) {
         uint64_t bit = UINT64_C(1) << (i % WORD_BITS);
@@ -31,6 +33,7 @@ static uint32_t next_eligible(const struct group *g, uint32_t from, uint32_t to)
 {
     uint32_t i = from;
 
+    assert(to <= g->n);
     while (i < to) {
         uint64_t word = g->u.round_robin.bits[i / WORD_BITS];
 
@@ -51,6 +54,7 @@ static uint32_t round_robin_choose(struct group *g, struct rand *rand,
     uint32_t found = 0;
     uint32_t i = cursor;
 
+    assert(cursor <= g->n);
     (void)rand;
     while (found < want && (i = next_eligible(g, i, g->n)) < g->n)
         out[found++] = i++;
@@ -62,6 +66,7 @@ static uint32_t round_robin_choose(struct group *g, struct rand *rand,
 
 static void round_robin_take(struct group *g, uint32_t member)
 {
+    assert(member < g->n);
     g->turn = member + 1;
 }
 
@@ -70,6 +75,7 @@ static double round_robin_score(const struct group *g, uint32_t member)
 {
     uint32_t cursor = g->turn < g->n ? (uint32_t)g->turn : 0;
 
+    assert(member < g->n);
     return member >= cursor ? member - cursor : g->n - cursor + member;
 }
 
@@ -77,6 +83,7 @@ static void round_robin_resize(struct group *g, uint32_t cap)
 {
     uint32_t n = words(cap);
 
+    assert(cap >= g->n);
     g->u.round_robin.bits =
         mem_regrow(g->u.round_robin.bits, n, sizeof(uint64_t));
     for (uint32_t i = words(g->n); i < n; i++)
@@ -89,7 +96,6 @@ static void round_robin_close(struct group *g)
 }
 
 const struct policy_ops balancer_policy_round_robin = {
-    .name = "ROUND_ROBIN",
     .resize = round_robin_resize,
     .close = round_robin_close,
     .place = round_robin_place,

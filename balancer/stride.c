@@ -17,11 +17,11 @@ static uint64_t stride_phase(const struct member *m, uint64_t period)
 {
     double drawn = (double)m->salt / 4294967296.0; /* [0,1) */
 
+    assert(period > 0);
     return period / 4 + (uint64_t)((double)period * drawn / 2);
 }
 
-static void stride_judge(struct group *g, struct member *m,
-                         stride_weight_f *weight)
+static void stride_judge(const struct group *g, struct member *m)
 {
     uint64_t time = g->turn;
     uint64_t old = m->u.stride.period;
@@ -30,7 +30,7 @@ static void stride_judge(struct group *g, struct member *m,
         m->u.stride.waiting = true;
         return;
     }
-    double w = weight(g, m->account);
+    double w = g->ops->weight(g, m->account);
 
     assert(w >= WEIGHT_MIN);
     uint64_t period = (uint64_t)((double)CYCLE / w);
@@ -43,42 +43,43 @@ static void stride_judge(struct group *g, struct member *m,
 
         m->turn = time + (uint64_t)(ahead * (double)period);
     }
+    assert(period > 0);
     m->u.stride.period = period;
     m->u.stride.waiting = false;
 }
 
-void balancer_stride_place(struct group *g, uint32_t from, uint32_t to,
-                           stride_weight_f *weight)
+static uint64_t stride_key(const struct member *m)
 {
+    return member_eligible(m) ? m->turn : TREE_NONE;
+}
+
+void balancer_stride_place(struct group *g, uint32_t from, uint32_t to,
+                           mono_ms now)
+{
+    assert(g->ops->weight != NULL);
+    assert(from < to);
+    (void)now;
     for (uint32_t i = from; i < to; i++) {
         struct member *m = &g->members[i];
 
-        stride_judge(g, m, weight);
-        tree_put(&g->u.stride.tree, i,
-                 member_eligible(m) ? m->turn : TREE_NONE);
+        stride_judge(g, m);
+        tree_put(&g->tree, i, stride_key(m));
     }
-    balancer_tree_repair(&g->u.stride.tree, from, to);
-}
-
-uint32_t balancer_stride_choose(struct group *g, struct rand *rand,
-                                uint32_t want, uint32_t *out)
-{
-    (void)rand;
-    return balancer_tree_top(&g->u.stride.tree, want, out);
+    balancer_tree_repair(&g->tree, from, to);
 }
 
 static void stride_start_over(struct group *g)
 {
     uint64_t back = g->turn;
 
+    assert(!g->peeking);
     for (uint32_t i = 0; i < g->n; i++) {
         struct member *m = &g->members[i];
 
         m->turn -= back < m->turn ? back : m->turn;
-        tree_put(&g->u.stride.tree, i,
-                 member_eligible(m) ? m->turn : TREE_NONE);
+        tree_put(&g->tree, i, stride_key(m));
     }
-    balancer_tree_repair(&g->u.stride.tree, 0, g->n);
+    balancer_tree_repair(&g->tree, 0, g->n);
     g->turn = 0;
 }
 
@@ -87,14 +88,14 @@ void balancer_stride_take(struct group *g, uint32_t member)
     struct member *m = &g->members[member];
     uint64_t *time = &g->turn;
 
+    assert(member < g->n);
     assert(m->u.stride.period > 0);
     if (m->turn > *time)
         *time = m->turn;
     m->turn += m->u.stride.period;
     if (m->turn < *time)
         m->turn = *time;
-    balancer_tree_set(&g->u.stride.tree, member,
-                      member_eligible(m) ? m->turn : TREE_NONE);
+    balancer_tree_set(&g->tree, member, stride_key(m));
     if (*time > TIME_MAX && !g->peeking)
         stride_start_over(g);
 }
@@ -105,15 +106,6 @@ double balancer_stride_score(const struct group *g, uint32_t member)
     uint64_t due = g->members[member].turn;
     uint64_t time = g->turn;
 
+    assert(member < g->n);
     return due > time ? (double)(due - time) / (double)CYCLE : 0;
-}
-
-void balancer_stride_resize(struct group *g, uint32_t cap)
-{
-    balancer_tree_resize(&g->u.stride.tree, cap);
-}
-
-void balancer_stride_close(struct group *g)
-{
-    balancer_tree_close(&g->u.stride.tree);
 }

@@ -17,16 +17,10 @@
 
 #include "balancer/balancer_priv.h"
 
-/* Always positive and finite. */
-typedef double stride_weight_f(const struct group *g, const struct account *a);
-
-void balancer_stride_place(struct group *g, uint32_t from, uint32_t to,
-                           stride_weight_f *weight);
-
-policy_choose_f balancer_stride_choose;
+/* Slots of a policy that has a `weight`; its members stand in the group's
+ * tree by when they are due. */
+policy_place_f balancer_stride_place;
 policy_take_f balancer_stride_take;
 policy_score_f balancer_stride_score;
-policy_resize_f balancer_stride_resize;
-policy_close_f balancer_stride_close;
 
 #endif

@@ -10,16 +10,16 @@
 
 #include <string.h>
 
-#define LINE_BYTES 64U
-
 static uint32_t padded(uint32_t n)
 {
+    assert(n > 0);
     return (n + TREE_ARITY - 1) / TREE_ARITY * TREE_ARITY;
 }
 
 void balancer_tree_close(struct tree *t)
 {
-    mem_free(t->memory);
+    assert(t->n_levels == 0 || t->level[0] != NULL);
+    mem_free(t->level[0]);
     *t = (struct tree){0};
 }
 
@@ -38,10 +38,7 @@ void balancer_tree_resize(struct tree *t, uint32_t slots)
             break;
         size = padded(size / TREE_ARITY);
     }
-    new.memory = mem_alloc(total * sizeof(uint64_t) + LINE_BYTES);
-    uintptr_t start = (uintptr_t) new.memory;
-    uintptr_t skip = (LINE_BYTES - start % LINE_BYTES) % LINE_BYTES;
-    uint64_t *at = (uint64_t *)(void *)((char *)new.memory + skip);
+    uint64_t *at = mem_lines(total * sizeof(uint64_t));
     memset(at, 0xff, total * sizeof(uint64_t));
     for (uint32_t l = 0; l < new.n_levels; l++) {
         new.level[l] = at;
@@ -55,6 +52,7 @@ void balancer_tree_resize(struct tree *t, uint32_t slots)
     }
     balancer_tree_close(t);
     *t = new;
+    assert(t->n_levels > 0);
 }
 
 /* Both are written so that the compiler needs no branch: which child wins is
@@ -127,6 +125,7 @@ void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to)
 
 void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key)
 {
+    assert(slot < t->size[0]);
     tree_put(t, slot, key);
     for (uint32_t l = 0; l + 1 < t->n_levels; l++) {
         slot /= TREE_ARITY;
@@ -143,8 +142,10 @@ static uint32_t descend(const struct tree *t, uint32_t level, uint32_t line,
                         uint32_t without, uint64_t key)
 {
     uint32_t bits = holders(line_at(t, level, line), key) & ~without;
+    assert(bits != 0);
     uint32_t at = line * TREE_ARITY + (uint32_t)__builtin_ctz(bits);
 
+    assert(level < t->n_levels);
     while (level-- > 0)
         at = at * TREE_ARITY +
              (uint32_t)__builtin_ctz(holders(line_at(t, level, at), key));
@@ -169,6 +170,8 @@ struct rest {
 static void rest_add(struct rest *r, const struct tree *t, uint32_t row,
                      uint32_t slot, uint32_t levels)
 {
+    assert(row < TREE_TOP_MAX);
+    assert(levels <= t->n_levels);
     r->levels[row] = levels;
     for (uint32_t l = 0; l < levels; l++) {
         uint32_t child = slot % TREE_ARITY;
@@ -222,5 +225,7 @@ uint32_t balancer_tree_top(const struct tree *t, uint32_t want, uint32_t *out)
         }
         found++;
     }
+    assert(found >= 1);
+    assert(found <= want);
     return found;
 }

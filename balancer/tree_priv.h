@@ -21,8 +21,8 @@
 #define TREE_NONE      UINT64_MAX /* the key of a slot that cannot win */
 
 struct tree {
-    void *memory;
-    uint64_t *level[TREE_LEVELS]; /* level[0] are the slots */
+    uint64_t *level[TREE_LEVELS]; /* level[0] are the slots; one block of
+                                     memory that begins there */
     uint32_t size[TREE_LEVELS];   /* multiples of TREE_ARITY */
     uint32_t n_levels;
 };
@@ -30,6 +30,7 @@ struct tree {
 /* Room for `slots`; those that exist keep their keys, new ones are TREE_NONE.
  * A zeroed struct is an empty tree. */
 void balancer_tree_resize(struct tree *t, uint32_t slots);
+/* Free it; it is an empty tree then. */
 void balancer_tree_close(struct tree *t);
 
 /* Write a key without repairing the way up: balancer_tree_repair() follows
@@ -43,7 +44,8 @@ static inline void tree_put(struct tree *t, uint32_t slot, uint64_t key)
 /* Repair above the slots from .. to-1. O(to - from + log n). */
 void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to);
 
-/* Both for one slot; ends as soon as a line's winner stays the same. */
+/* Both for one slot. O(log n); ends as soon as a line's winner stays the same.
+ */
 void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key);
 
 /* The slots of the `want` smallest keys, smallest first, without those at

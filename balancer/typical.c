@@ -24,24 +24,16 @@ static bool has_capacity(const struct account *a)
 
 static double value(const struct account *a, enum usual what)
 {
-    switch (what) {
-    case USUAL_CPU:
-        return a->profile->cpu;
-    case USUAL_MEMORY:
-        return a->profile->memory;
-    case USUAL_DISK:
-        return a->profile->disk;
-    case USUAL_POOL:
-        return a->profile->pool;
-    case USUAL_CAPACITY:
-        return has_capacity(a) ? a->profile->capacity : -1;
-    }
-    assert(false);
-    return -1;
+    assert(what <= USUAL_CAPACITY);
+    if (what != USUAL_CAPACITY)
+        return a->profile->usage[what];
+    return has_capacity(a) ? a->profile->capacity : -1;
 }
 
-static double hot_from(const struct conf_balancer *conf, enum usual what)
+double balancer_typical_hot_from(const struct conf_balancer *conf,
+                                 enum usual what)
 {
+    assert(what <= USUAL_DISK);
     return what == USUAL_CPU      ? conf->cpu_max
            : what == USUAL_MEMORY ? conf->memory_max
                                   : conf->disk_max;
@@ -51,6 +43,7 @@ static double hot_from(const struct conf_balancer *conf, enum usual what)
 static bool is_typical(const struct group *g, const struct account *a,
                        mono_ms now)
 {
+    assert(a->profile != NULL);
     return !a->profile->dead && !a->profile->closed &&
            now - a->profile->reported <=
                NODE_REPORT_STALE * balancer_account_interval(a, g->conf);
@@ -60,6 +53,7 @@ static void add(struct group *g, const struct account *a)
 {
     struct typical *t = &g->walked;
 
+    assert(a->profile != NULL);
     for (int i = 0; i < USUALS; i++) {
         double v = value(a, (enum usual)i);
 
@@ -69,7 +63,8 @@ static void add(struct group *g, const struct account *a)
         }
         t->n[i]++;
         t->sum[i] += v;
-        if (i <= USUAL_DISK && v >= hot_from(g->conf, (enum usual)i))
+        if (i <= USUAL_DISK &&
+            v >= balancer_typical_hot_from(g->conf, (enum usual)i))
             t->hot[i]++;
     }
 }
@@ -94,6 +89,7 @@ void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
 
 void balancer_typical_told(struct group *g, const struct account *a)
 {
+    assert(a->profile != NULL);
     if (g->n > SOON_MAX)
         return;
     for (int i = 0; i < USUALS && !g->typical_due; i++)
@@ -105,21 +101,18 @@ double balancer_typical_of(const struct group *g, enum usual what,
 {
     const struct typical *t = &g->typical;
 
+    assert(what < USUALS);
+    assert(otherwise >= 0);
     return t->n[what] > 0 ? t->sum[what] / t->n[what] : otherwise;
 }
 
 enum heat balancer_typical_heat(const struct group *g, const struct account *a)
 {
-    static const enum heat heats[] = {
-        [USUAL_CPU] = HEAT_CPU,
-        [USUAL_MEMORY] = HEAT_MEMORY,
-        [USUAL_DISK] = HEAT_DISK,
-    };
     const struct typical *t = &g->typical;
 
     for (int i = 0; i <= USUAL_DISK; i++)
         if (value(a, (enum usual)i) < 0 && t->hot[i] * 2 > t->n[i])
-            return heats[i];
+            return (enum heat)((int)HEAT_CPU + i);
     return HEAT_COLD;
 }
 
@@ -127,9 +120,8 @@ double balancer_typical_capacity(const struct group *g, const struct account *a)
 {
     double own = a->profile->capacity;
 
-    if (has_capacity(a) || g->typical.n[USUAL_CAPACITY] == 0)
-        return own;
-    return balancer_typical_of(g, USUAL_CAPACITY, own);
+    assert(own > 0);
+    return has_capacity(a) ? own : balancer_typical_of(g, USUAL_CAPACITY, own);
 }
 
 double balancer_typical_share(const struct group *g, const struct account *a)
@@ -144,8 +136,9 @@ double balancer_typical_share(const struct group *g, const struct account *a)
 double balancer_typical_running(const struct group *g, const struct account *a)
 {
     double capacity = balancer_typical_capacity(g, a);
-    double pool = a->profile->pool, usual;
+    double pool = a->profile->usage[USUAL_POOL], usual;
 
+    assert(capacity > 0);
     if (pool >= 0)
         return has_capacity(a) ? a->profile->running : pool * capacity;
     usual = balancer_typical_of(g, USUAL_POOL, 0) * capacity;

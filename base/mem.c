@@ -45,6 +45,16 @@ void *mem_zalloc(size_t size)
     return given(calloc(1, size == 0 ? 1 : size), size);
 }
 
+void *mem_lines(size_t size)
+{
+    size_t whole = (size + MEM_LINE - 1) / MEM_LINE * MEM_LINE;
+    void *p = aligned_alloc(MEM_LINE, whole == 0 ? MEM_LINE : whole);
+
+    if (p == NULL)
+        out_of_memory(1, size);
+    return p;
+}
+
 void *mem_realloc(void *ptr, size_t size)
 {
     return given(realloc(ptr, size == 0 ? 1 : size), size);

@@ -17,6 +17,10 @@ void *mem_alloc(size_t size) MUST_CHECK;
 void *mem_zalloc(size_t size) MUST_CHECK;
 void *mem_realloc(void *ptr, size_t size) MUST_CHECK;
 
+/* Uninitialised, beginning at a cache line of MEM_LINE bytes. */
+#define MEM_LINE 64U
+void *mem_lines(size_t size) MUST_CHECK;
+
 /* Overflow-checked array forms: n elements of `size` bytes. */
 void *mem_array(size_t n, size_t size) MUST_CHECK;
 void *mem_regrow(void *ptr, size_t n, size_t size) MUST_CHECK;

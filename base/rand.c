@@ -14,13 +14,6 @@
 #define FNV_OFFSET 0xcbf29ce484222325u
 #define FNV_PRIME  0x00000100000001b3u
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 static uint64_t rotl(uint64_t x, int k)
 {
     assert(k > 0 && k < 64);
@@ -31,7 +24,7 @@ void rand_seed(struct rand *r, uint64_t seed)
 {
     for (size_t i = 0; i < ARRAY_LEN(r->s); i++) {
         seed += 0x9e3779b97f4a7c15u;
-        r->s[i] = mix(seed);
+        r->s[i] = hash_mix(seed);
     }
     assert((r->s[0] | r->s[1] | r->s[2] | r->s[3]) != 0);
 }
@@ -92,12 +85,12 @@ void rand_secret(void *out, size_t len)
 uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
 {
     const unsigned char *p = data;
-    uint64_t h = FNV_OFFSET ^ mix(seed);
+    uint64_t h = FNV_OFFSET ^ hash_mix(seed);
 
     assert(data != NULL || len == 0);
     for (size_t i = 0; i < len; i++)
         h = (h ^ p[i]) * FNV_PRIME;
-    return mix(h);
+    return hash_mix(h);
 }
 
 uint64_t hash_str(const char *s, uint64_t seed)

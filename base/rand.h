@@ -26,6 +26,14 @@ double rand_double(struct rand *r);              /* [0, 1) */
 /* `len` bytes from the kernel; ends the process if there are none. */
 void rand_secret(void *out, size_t len);
 
+/* The finish of splitmix64: spreads every bit over all. */
+static inline uint64_t hash_mix(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
 uint64_t hash_bytes(const void *data, size_t len, uint64_t seed);
 uint64_t hash_str(const char *s, uint64_t seed);
 

@@ -100,8 +100,8 @@ static void on_left(void *arg)
     assert(s->coordinator != NULL);
     loop_timer_stop(&s->tick);
     loop_timer_stop(&s->sooner);
-    registry_state_file_doubt(s->state, registry_unmarked(s->registry));
-    registry_state_file_keep(s->state, registry_place(s->registry));
+    registry_state_file_keep(s->state, registry_place(s->registry),
+                             registry_unmarked(s->registry));
     coordinator_free(&s->coordinator);
     registry_close(&s->registry, on_registry_closed, s);
 }
@@ -172,8 +172,8 @@ static void on_tick(void *arg)
     assert(s->coordinator != NULL);
     assert(s->registry != NULL);
     coordinator_tick(s->coordinator);
-    registry_state_file_doubt(s->state, registry_unmarked(s->registry));
-    registry_state_file_keep(s->state, registry_place(s->registry));
+    registry_state_file_keep(s->state, registry_place(s->registry),
+                             registry_unmarked(s->registry));
     if (s->watchdog_ms > 0 && loop_clock(s->loop)->mono >= s->watchdog_next) {
         s->watchdog_next = loop_clock(s->loop)->mono + s->watchdog_ms;
         (void)sd_notify(0, "WATCHDOG=1");

@@ -117,9 +117,10 @@ static void on_no_session(void *arg)
         (void)err_set(&err, ERR_UNAVAILABLE,
                       "no session at the registry (%.120s) within %d s: %s: "
                       "%s: %.120s; %s",
-                      name, CONNECT_MS / 1000, registry_trouble_code(met.what),
-                      registry_trouble_title(met.what), met.detail,
-                      registry_trouble_advice(met.what));
+                      name, CONNECT_MS / 1000,
+                      registry_trouble_texts[met.what].code,
+                      registry_trouble_texts[met.what].title, met.detail,
+                      registry_trouble_texts[met.what].advice);
     else if (trouble == NULL)
         (void)err_set(&err, ERR_UNAVAILABLE,
                       "no session at the registry (%s) within %d s; is it up, "

@@ -7,14 +7,10 @@
 #include "cluster/gates.h"
 
 #include "base/log.h"
-#include "base/mem.h"
+#include "base/table.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 #define LOOKS_MAX 64
 

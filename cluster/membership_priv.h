@@ -8,11 +8,7 @@
 #include "cluster/membership.h"
 #include "registry/attention.h"
 
-#include "base/mem.h"
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
+#include "base/table.h"
 
 /* --- windows of silence (membership_window.c) ---------------------------- */
 

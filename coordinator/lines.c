@@ -204,9 +204,9 @@ static void count_pending(struct coordinator *c, int k)
     log_error("!failover-waits",
               LOG_S("kind", node_kind_name((enum node_kind)k)),
               LOG_U("nodes", l->pending),
-              LOG_S("trouble", registry_trouble_name(t.what)),
+              LOG_S("trouble", registry_trouble_texts[t.what].name),
               LOG_S("reason", t.detail),
-              LOG_S("advice", registry_trouble_advice(t.what)));
+              LOG_S("advice", registry_trouble_texts[t.what].advice));
 }
 
 void coordinator_lock_wait_tick(struct coordinator *c)

@@ -305,9 +305,10 @@ static void fill_unready(struct coordinator *c, struct snapshot *s)
         return;
     if (s->trouble != NULL)
         snprintf(text, sizeof(text), "%s: %s: %s; %s",
-                 registry_trouble_code(s->trouble->what),
-                 registry_trouble_title(s->trouble->what), s->trouble->detail,
-                 registry_trouble_advice(s->trouble->what));
+                 registry_trouble_texts[s->trouble->what].code,
+                 registry_trouble_texts[s->trouble->what].title,
+                 s->trouble->detail,
+                 registry_trouble_texts[s->trouble->what].advice);
     else if (c->leaving)
         snprintf(text, sizeof(text),
                  "leaving: this coordinator is shutting "

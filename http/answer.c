@@ -89,10 +89,10 @@ void http_refuse_open(struct http_request *r, enum problem code,
     }
     if (strstr(msg, t.detail) != NULL)
         snprintf(detail, sizeof(detail), "%s; %s", msg,
-                 registry_trouble_advice(t.what));
+                 registry_trouble_texts[t.what].advice);
     else
         snprintf(detail, sizeof(detail), "%s (%s); %s", msg, t.detail,
-                 registry_trouble_advice(t.what));
+                 registry_trouble_texts[t.what].advice);
     if (t.what != TROUBLE_UNREACHABLE)
         code = problem_of_trouble(t.what);
     http_problem_open(r, code, detail);

@@ -75,7 +75,7 @@ static void put_engines(struct buf *b, const struct snapshot *s)
         http_put_waits(b, s->lock_holder[kind], s->lock_since[kind]);
         json_put_str(b, "registry_trouble",
                      s->trouble != NULL
-                         ? registry_trouble_name(s->trouble->what)
+                         ? registry_trouble_texts[s->trouble->what].name
                          : NULL);
         json_put_int(b, "pending", s->pending[kind]);
         json_close(b, '}');
@@ -93,10 +93,10 @@ static void put_trouble(struct buf *b, const struct snapshot_trouble *t)
     if (!http_put_object(b, "trouble", t != NULL))
         return;
     assert(t != NULL);
-    json_put_str(b, "name", registry_trouble_name(t->what));
-    json_put_str(b, "title", registry_trouble_title(t->what));
+    json_put_str(b, "name", registry_trouble_texts[t->what].name);
+    json_put_str(b, "title", registry_trouble_texts[t->what].title);
     json_put_str(b, "detail", t->detail);
-    json_put_str(b, "advice", registry_trouble_advice(t->what));
+    json_put_str(b, "advice", registry_trouble_texts[t->what].advice);
     http_put_time(b, "since", t->since);
     json_put_u64(b, "times", t->times);
     json_close(b, '}');

@@ -41,11 +41,13 @@ bool registry_attention_late(const struct attention *a, mono_ms now,
 
 static int64_t length(const struct attention *a, unsigned i)
 {
+    assert(i < a->n_breaks);
     return a->breaks[i].over - a->breaks[i].began;
 }
 
 static void remember(struct attention *a, int64_t ms, mono_ms over)
 {
+    assert(ms > 0);
     while (a->n_breaks > 0 && length(a, a->n_breaks - 1) <= ms)
         a->n_breaks--;
     if (a->n_breaks == ATTENTION_BREAKS) {
@@ -57,6 +59,8 @@ static void remember(struct attention *a, int64_t ms, mono_ms over)
     a->breaks[a->n_breaks].began = over - ms;
     a->breaks[a->n_breaks].over = over;
     a->n_breaks++;
+    assert(a->n_breaks > 0);
+    assert(a->n_breaks <= ATTENTION_BREAKS);
 }
 
 int64_t registry_attention_mark(struct attention *a, mono_ms now,

@@ -46,8 +46,9 @@ struct registry_timer {
 void registry_timer_start(struct registry *r, struct registry_timer *t,
                           int64_t delay_ms, loop_f *fn, void *arg);
 void registry_timer_stop(struct registry_timer *t); /* fine if not running */
-/* For timer_start implementations: it fired; calls fn(arg) last. */
-void registry_timer_fire(struct registry_timer *t);
+/* For timer_start implementations: this struct registry_timer fired; calls
+ * fn(arg) last. */
+void registry_timer_fire(void *timer);
 
 /* --- the slots ----------------------------------------------------------- */
 
@@ -317,13 +318,11 @@ bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes);
 /* ERR_INVALID or ERR_TOO_LARGE for what no backend is asked: a prefix that is
  * neither a key nor "/"; a txn that is empty, too large, or wrong in itself.
  * `single`: of registry_put() or registry_delete(), which may expect anything.
- */
+ * *bytes: of all keys and values, without those of locks. */
 int registry_check_prefix(const char *prefix, struct err *err) MUST_CHECK;
 int registry_check_txn(const struct registry *r, const struct registry_op *ops,
-                       size_t n, bool single, struct err *err) MUST_CHECK;
-
-/* Of its key and value. */
-size_t registry_op_bytes(const struct registry_op *op);
+                       size_t n, bool single, size_t *bytes,
+                       struct err *err) MUST_CHECK;
 
 /* For a backend that still needs the arguments after the answer. */
 struct registry_call *registry_call_ref(struct registry_call *call);
@@ -404,31 +403,28 @@ struct registry_watch {
  * it stays readable for the rest of the turn.
  */
 void registry_view_seen(struct registry_watch *w,
-                        const struct registry_entry *entry, uint64_t revision);
+                        const struct registry_entry *entry, uint64_t revision,
+                        bool listed);
 void registry_view_gone(struct registry_watch *w, const char *key,
                         uint64_t revision);
 
 /*
- * A full look: begin, listed() for every key there is, end. Events may come in
- * between. What was not listed is REMOVEd unless a later event saw it;
+ * A full look: begin, seen(listed) for every key there is, end. Events may come
+ * in between. What was not listed is REMOVEd unless a later event saw it;
  * `revision` is the store's when the look began. Then SYNCED if `tell`: always
  * at the first look and after a gap, periodic looks may be silent. A new begin
  * abandons a look that was not ended.
  */
 void registry_view_begin(struct registry_watch *w);
-void registry_view_listed(struct registry_watch *w,
-                          const struct registry_entry *entry,
-                          uint64_t revision);
 void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
 
 /*
  * It stands there, in a look or by itself, and cannot be told as a key: `len`
- * bytes, anything. Every full look says so again; what it did not say is gone.
+ * bytes, anything; copied. Every full look says so again; what it did not say
+ * is gone. Without a reason: it is gone, or can be told. O(1).
  */
 void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
                          const char *reason);
-void registry_view_unfit_gone(struct registry_watch *w, const char *key,
-                              size_t len);
 
 /* How many keys were told as existing, and sums of their `created` and
  * `version`: whoever can ask the store for the same learns whether anything was

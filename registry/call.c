@@ -29,10 +29,10 @@ static size_t align_up(size_t n)
 
 /* A zeroed call with room for the backend, `n_ops` and `bytes` of text;
  * *text is where the text may go. */
-static struct registry_call *
-registry_calls_new(struct registry *r, enum registry_call_type type,
-                   size_t n_ops, size_t bytes, char **text,
-                   registry_reply_f *done, void *arg)
+static struct registry_call *call_new(struct registry *r,
+                                      enum registry_call_type type,
+                                      size_t n_ops, size_t bytes, char **text,
+                                      registry_reply_f *done, void *arg)
 {
     size_t priv = align_up(sizeof(struct registry_call));
     size_t ops = priv + align_up(r->ops->call_size);
@@ -60,6 +60,7 @@ static const char *copy_text(char **at, const char *s, size_t len)
 {
     char *copy = *at;
 
+    assert(s != NULL || len == 0);
     if (len > 0)
         memcpy(copy, s, len);
     copy[len] = '\0';
@@ -71,14 +72,16 @@ static void refuse(struct registry *r, enum registry_call_type type,
                    const struct err *err, registry_reply_f *done, void *arg)
 {
     char *text;
-    struct registry_call *call =
-        registry_calls_new(r, type, 0, 0, &text, done, arg);
+    struct registry_call *call = call_new(r, type, 0, 0, &text, done, arg);
 
+    assert(err->code != ERR_OK);
     registry_call_fail_later(call, err->code, "%s", err->msg);
 }
 
 static void submit(struct registry *r, struct registry_call *call)
 {
+    assert(call->refusal == NULL);
+    assert(call->done != NULL);
     if (r->closing) {
         registry_call_fail_later(call, ERR_CANCELLED,
                                  "the registry is being closed");
@@ -121,16 +124,12 @@ static void not_believed(const struct registry_call *call,
 {
     bool done = told->err.code == ERR_OK && call->type == REGISTRY_CALL_TXN;
 
+    assert(!call->inside);
     (void)err_set(&told->err, done ? ERR_UNKNOWN : ERR_WENT_BACK,
                   "the answer is of a store that is not what it was");
     told->n_entries = 0;
     told->entries = NULL;
     told->next = NULL;
-}
-
-static bool is_answer(enum err_code code)
-{
-    return code == ERR_OK || code == ERR_CONFLICT || code == ERR_NOT_FOUND;
 }
 
 void registry_call_done(struct registry_call *call,
@@ -139,12 +138,14 @@ void registry_call_done(struct registry_call *call,
     registry_reply_f *done = call->done;
     struct registry_reply told = *reply;
 
+    assert(call->refs > 0);
     assert(done != NULL); /* once */
     if (told.err.code == ERR_NOT_FOUND && call->type == REGISTRY_CALL_TXN &&
         !call->is_delete)
         told.err.code = ERR_CONFLICT;
-    if (is_answer(told.err.code) && !call->inside &&
-        registry_went_back(call->r) != NULL &&
+    if ((told.err.code == ERR_OK || told.err.code == ERR_CONFLICT ||
+         told.err.code == ERR_NOT_FOUND) &&
+        !call->inside && registry_went_back(call->r) != NULL &&
         !planted(PLANTED_ANSWER_BELIEVED))
         not_believed(call, &told);
     if (told.err.code != ERR_CONFLICT)
@@ -167,7 +168,8 @@ void registry_call_fail(struct registry_call *call, enum err_code code,
     struct registry_reply reply = {.failed_op = SIZE_MAX};
     va_list args;
 
-    assert(code != ERR_OK && code != ERR_CONFLICT);
+    assert(code != ERR_OK);
+    assert(code != ERR_CONFLICT);
     reply.err.code = code;
     va_start(args, fmt);
     (void)vsnprintf(reply.err.msg, sizeof(reply.err.msg), fmt, args);
@@ -180,6 +182,7 @@ static void call_refused(void *arg)
     struct registry_call *call = arg;
     struct registry_reply reply = {.failed_op = SIZE_MAX};
 
+    assert(call->refusal != NULL);
     reply.err = *call->refusal;
     if (reply.err.code == ERR_CONFLICT)
         reply.failed_op = call->limit;
@@ -203,6 +206,7 @@ void registry_call_fail_later(struct registry_call *call, enum err_code code,
 
 bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes)
 {
+    assert(call->refusal == NULL);
     if (call->r->session == 0) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session yet");
@@ -219,6 +223,7 @@ bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes)
     } else {
         return false;
     }
+    assert(call->refusal != NULL);
     return true;
 }
 
@@ -232,6 +237,7 @@ void registry_forget(struct registry *r, const void *arg)
 {
     struct registry_call *call;
 
+    assert(arg != NULL);
     DL_FOREACH(r->calls, call)
     {
         if (call->arg == arg) {
@@ -243,16 +249,46 @@ void registry_forget(struct registry *r, const void *arg)
 
 /* --- reading ------------------------------------------------------------- */
 
-static void submit_key(struct registry *r, enum registry_call_type type,
-                       const char *key, const char *from, size_t limit,
-                       registry_reply_f *done, void *arg)
+static int check_page(const char *prefix, const char *from, size_t limit,
+                      struct err *err)
 {
-    size_t len = strlen(key), from_len = from == NULL ? 0 : strlen(from);
-    struct registry_call *call;
-    char *text;
+    if (limit == 0 || limit > REGISTRY_PAGE_MAX) {
+        return (int)err_set(err, ERR_INVALID, "list: limit %zu; 1 to %d", limit,
+                            REGISTRY_PAGE_MAX);
+    }
+    if (from != NULL && (registry_check_key(from, NULL) != 0 ||
+                         !registry_key_below(from, prefix))) {
+        return (int)err_set(err, ERR_INVALID,
+                            "list: \"%.64s\" does not continue %s", from,
+                            prefix);
+    }
+    return 0;
+}
 
-    call = registry_calls_new(r, type, 0, len + from_len + 2, &text, done, arg);
-    call->key = copy_text(&text, key, len);
+/* `from` and `limit` are of a list alone. */
+static void submit_read(struct registry *r, enum registry_call_type type,
+                        const char *key, const char *from, size_t limit,
+                        registry_reply_f *done, void *arg)
+{
+    bool below = type == REGISTRY_CALL_CHILDREN || type == REGISTRY_CALL_LIST;
+    size_t from_len = from == NULL ? 0 : strlen(from);
+    struct registry_call *call;
+    struct err err;
+    char *text;
+    int rc;
+
+    assert(done != NULL);
+    assert(type != REGISTRY_CALL_TXN);
+    rc = below ? registry_check_prefix(key, &err)
+               : registry_check_key(key, &err);
+    if (rc == 0 && type == REGISTRY_CALL_LIST)
+        rc = check_page(key, from, limit, &err);
+    if (rc != 0) {
+        refuse(r, type, &err, done, arg);
+        return;
+    }
+    call = call_new(r, type, 0, strlen(key) + from_len + 2, &text, done, arg);
+    call->key = copy_text(&text, key, strlen(key));
     call->from = from == NULL ? NULL : copy_text(&text, from, from_len);
     call->limit = limit;
     submit(r, call);
@@ -261,56 +297,25 @@ static void submit_key(struct registry *r, enum registry_call_type type,
 void registry_get(struct registry *r, const char *key, registry_reply_f *done,
                   void *arg)
 {
-    struct err err;
-
-    if (registry_check_key(key, &err) != 0)
-        refuse(r, REGISTRY_CALL_GET, &err, done, arg);
-    else
-        submit_key(r, REGISTRY_CALL_GET, key, NULL, 0, done, arg);
+    submit_read(r, REGISTRY_CALL_GET, key, NULL, 0, done, arg);
 }
 
 void registry_exists(struct registry *r, const char *key,
                      registry_reply_f *done, void *arg)
 {
-    struct err err;
-
-    if (registry_check_key(key, &err) != 0)
-        refuse(r, REGISTRY_CALL_EXISTS, &err, done, arg);
-    else
-        submit_key(r, REGISTRY_CALL_EXISTS, key, NULL, 0, done, arg);
+    submit_read(r, REGISTRY_CALL_EXISTS, key, NULL, 0, done, arg);
 }
 
 void registry_children(struct registry *r, const char *key,
                        registry_reply_f *done, void *arg)
 {
-    struct err err;
-
-    if (registry_check_prefix(key, &err) != 0)
-        refuse(r, REGISTRY_CALL_CHILDREN, &err, done, arg);
-    else
-        submit_key(r, REGISTRY_CALL_CHILDREN, key, NULL, 0, done, arg);
+    submit_read(r, REGISTRY_CALL_CHILDREN, key, NULL, 0, done, arg);
 }
 
 void registry_list(struct registry *r, const char *prefix, const char *from,
                    size_t limit, registry_reply_f *done, void *arg)
 {
-    struct err err;
-    int rc = registry_check_prefix(prefix, &err);
-
-    if (rc == 0 && (limit == 0 || limit > REGISTRY_PAGE_MAX)) {
-        rc = (int)err_set(&err, ERR_INVALID, "list: limit %zu; 1 to %d", limit,
-                          REGISTRY_PAGE_MAX);
-    }
-    if (rc == 0 && from != NULL &&
-        (registry_check_key(from, NULL) != 0 ||
-         !registry_key_below(from, prefix))) {
-        rc = (int)err_set(&err, ERR_INVALID,
-                          "list: \"%.64s\" does not continue %s", from, prefix);
-    }
-    if (rc != 0)
-        refuse(r, REGISTRY_CALL_LIST, &err, done, arg);
-    else
-        submit_key(r, REGISTRY_CALL_LIST, prefix, from, limit, done, arg);
+    submit_read(r, REGISTRY_CALL_LIST, prefix, from, limit, done, arg);
 }
 
 /* --- writing ------------------------------------------------------------- */
@@ -324,19 +329,14 @@ static size_t copy_ops(struct registry_call *call,
     struct registry_op *copy = (struct registry_op *)(void *)memory;
     size_t lost = SIZE_MAX;
 
-    assert(copy == call->ops && n == call->n_ops);
+    assert(copy == call->ops);
+    assert(n == call->n_ops);
     for (size_t i = 0; i < n; i++) {
-        const char *key = ops[i].key;
-
         copy[i] = ops[i];
-        if (ops[i].type == REGISTRY_CHECK_LOCK) {
-            key = registry_lock_key(ops[i].lock);
-            copy[i].version = registry_lock_native(ops[i].lock);
-            copy[i].lock = NULL;
-            if (lost == SIZE_MAX && !registry_lock_held(ops[i].lock))
-                lost = i;
-        }
-        copy[i].key = copy_text(&text, key, strlen(key));
+        if (ops[i].type == REGISTRY_CHECK_LOCK &&
+            !registry_lock_check(ops[i].lock, &copy[i]) && lost == SIZE_MAX)
+            lost = i;
+        copy[i].key = copy_text(&text, copy[i].key, strlen(copy[i].key));
         copy[i].value = NULL;
         if (ops[i].type == REGISTRY_PUT)
             copy[i].value = copy_text(&text, ops[i].value, ops[i].value_len);
@@ -344,35 +344,27 @@ static size_t copy_ops(struct registry_call *call,
     return lost;
 }
 
-static size_t text_size(const struct registry_op *op)
-{
-    return registry_op_bytes(op) + 2 +
-           (op->type == REGISTRY_CHECK_LOCK
-                ? strlen(registry_lock_key(op->lock))
-                : 0);
-}
-
+/* `single`: of registry_put() or registry_delete(). */
 static void submit_ops(struct registry *r, const struct registry_op *ops,
-                       size_t n, bool single, bool is_delete,
-                       registry_reply_f *done, void *arg)
+                       size_t n, bool single, registry_reply_f *done, void *arg)
 {
     struct registry_call *call;
-    size_t bytes = 0, text_len = 0, lost;
+    size_t bytes, text_len, lost;
     struct err err;
     char *text;
 
-    if (registry_check_txn(r, ops, n, single, &err) != 0) {
+    assert(done != NULL);
+    if (registry_check_txn(r, ops, n, single, &bytes, &err) != 0) {
         refuse(r, REGISTRY_CALL_TXN, &err, done, arg);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        bytes += registry_op_bytes(&ops[i]);
-        text_len += text_size(&ops[i]);
-    }
-    call =
-        registry_calls_new(r, REGISTRY_CALL_TXN, n, text_len, &text, done, arg);
+    text_len = bytes + 2 * n; /* a NUL behind each key and value */
+    for (size_t i = 0; i < n; i++)
+        if (ops[i].type == REGISTRY_CHECK_LOCK)
+            text_len += REGISTRY_KEY_MAX;
+    call = call_new(r, REGISTRY_CALL_TXN, n, text_len, &text, done, arg);
     call->bytes = bytes;
-    call->is_delete = is_delete;
+    call->is_delete = single && ops[0].type == REGISTRY_DELETE;
     lost = copy_ops(call, ops, n, text);
     if (lost != SIZE_MAX && !r->closing) {
         call->limit = lost;
@@ -386,7 +378,7 @@ static void submit_ops(struct registry *r, const struct registry_op *ops,
 void registry_txn(struct registry *r, const struct registry_op *ops, size_t n,
                   registry_reply_f *done, void *arg)
 {
-    submit_ops(r, ops, n, false, false, done, arg);
+    submit_ops(r, ops, n, false, done, arg);
 }
 
 void registry_put(struct registry *r, const char *key, const char *value,
@@ -402,7 +394,7 @@ void registry_put(struct registry *r, const char *key, const char *value,
                              .value_len = value_len,
                              .version = version};
 
-    submit_ops(r, &op, 1, true, false, done, arg);
+    submit_ops(r, &op, 1, true, done, arg);
 }
 
 void registry_delete(struct registry *r, const char *key, uint64_t version,
@@ -413,5 +405,5 @@ void registry_delete(struct registry *r, const char *key, uint64_t version,
                              .key = key,
                              .version = version};
 
-    submit_ops(r, &op, 1, true, true, done, arg);
+    submit_ops(r, &op, 1, true, done, arg);
 }

@@ -7,18 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_root(const char *key)
-{
-    return key != NULL && key[0] == '/' && key[1] == '\0';
-}
-
 int registry_check_prefix(const char *prefix, struct err *err)
 {
-    return is_root(prefix) ? 0 : registry_check_key(prefix, err);
+    return prefix != NULL && strcmp(prefix, "/") == 0
+               ? 0
+               : registry_check_key(prefix, err);
 }
 
 static int check_value(const struct registry_op *op, struct err *err)
 {
+    assert(op->type == REGISTRY_PUT);
     if (op->value_len > REGISTRY_VALUE_MAX) {
         return (int)err_set(err, ERR_TOO_LARGE,
                             "%s: value of %zu bytes; at most %d", op->key,
@@ -59,10 +57,11 @@ static int check_op(const struct registry_op *op, bool single, struct err *err)
     return rc;
 }
 
-size_t registry_op_bytes(const struct registry_op *op)
+static size_t op_bytes(const struct registry_op *op)
 {
     size_t n = op->type == REGISTRY_CHECK_LOCK ? 0 : strlen(op->key);
 
+    assert(op->type == REGISTRY_CHECK_LOCK || op->key != NULL);
     return n + (op->type == REGISTRY_PUT ? op->value_len : 0);
 }
 
@@ -80,6 +79,7 @@ static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
     size_t m = 0;
     int rc = 0;
 
+    assert(n > 0);
     if (n == 1)
         return 0;
     sorted = mem_array(n, sizeof(const struct registry_op *));
@@ -95,14 +95,16 @@ static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
         }
     }
     mem_free(sorted);
+    assert(m <= n);
     return rc;
 }
 
 int registry_check_txn(const struct registry *r, const struct registry_op *ops,
-                       size_t n, bool single, struct err *err)
+                       size_t n, bool single, size_t *bytes, struct err *err)
 {
-    size_t bytes = 0;
-
+    assert(r->max_ops > 0);
+    assert(r->max_bytes > 0);
+    *bytes = 0;
     if (n == 0)
         return (int)err_set(err, ERR_INVALID, "a txn without operations");
     if (n > r->max_ops) {
@@ -118,11 +120,11 @@ int registry_check_txn(const struct registry *r, const struct registry_op *ops,
                 (void)err_wrap(err, "operation %zu", i);
             return rc;
         }
-        bytes += registry_op_bytes(&ops[i]);
+        *bytes += op_bytes(&ops[i]);
     }
-    if (bytes > r->max_bytes) {
+    if (*bytes > r->max_bytes) {
         return (int)err_set(err, ERR_TOO_LARGE,
-                            "txn of %zu bytes; %s takes %zu", bytes,
+                            "txn of %zu bytes; %s takes %zu", *bytes,
                             r->ops->name, r->max_bytes);
     }
     return check_twice(ops, n, err);

@@ -38,7 +38,7 @@
 #define LOOK_AGAIN_MS 1000 /* has it been accepted? */
 #define PEEK_MS       1500 /* has it been marked? */
 #define FAILURES_MAX  20   /* in a row: then it is said whatever it was */
-#define LIVES         8    /* of one process in one doubt have a key each */
+#define EVIDENCE_KEYS 8    /* of one process in one doubt have a key each */
 /* A store that stands so much higher than it did was not written to: it was
  * lifted when it was restored (etcd's --bump-revision). */
 #define LIFTED (UINT64_C(1) << 28)
@@ -49,43 +49,39 @@ struct registry_history {
     bool accepts, watches;
     struct registry_place known; /* the highest */
     struct registry_place found; /* of the session that is being examined */
-    bool is_back, damaged;
-    bool shown;         /* that it is, by somebody: no position says it */
+    bool damaged;
+    bool contradicted;  /* that it is, by somebody: no position says it */
     struct err trouble; /* with the key; ERR_OK: none */
     unsigned failures;  /* of our own calls, and that it was said */
-    bool said;
-    bool marked; /* it is, and the mark was seen to stand */
-    struct registry_back back;
-    struct history_record at;   /* the key as last read */
-    struct history_record ours; /* as it was vouched for last */
+    bool logged;
+    bool marked;                    /* it is, and the mark was seen to stand */
+    struct registry_back back;      /* it did, and how that was noticed */
+    struct history_record record;   /* the key as last read */
+    struct history_record verified; /* as it was vouched for last */
     uint64_t version;
-    char *testimony;
-    bool testimony_due;
-    unsigned testimony_life; /* 1..LIVES: in its key */
-    bool testified;          /* that key is ours */
-    struct registry_timer again, leaving;
+    char *evidence;
+    bool evidence_due;
+    unsigned evidence_key;       /* 1..EVIDENCE_KEYS: in its key */
+    bool evidence_written;       /* that key is ours */
+    struct registry_timer timer; /* to look again, or to leave */
 };
 
-static void look(struct registry_history *h);
+static void read_key(void *arg);
+static void write_evidence(struct registry_history *h);
 
 /* --- calls of our own ---------------------------------------------------- */
 
-static void stop(struct registry_history *h)
+static void cancel_work(struct registry_history *h)
 {
     registry_forget(h->r, h);
-    registry_timer_stop(&h->again);
-    registry_timer_stop(&h->leaving);
+    registry_timer_stop(&h->timer);
 }
 
-static void on_again(void *arg)
+static void schedule(struct registry_history *h, int64_t ms)
 {
-    look(arg);
-}
-
-static void later(struct registry_history *h, int64_t ms)
-{
-    registry_timer_stop(&h->again);
-    registry_timer_start(h->r, &h->again, ms, on_again, h);
+    assert(ms > 0);
+    registry_timer_stop(&h->timer);
+    registry_timer_start(h->r, &h->timer, ms, read_key, h);
 }
 
 /* Without this call nobody gets a session, so it is tried for ever. */
@@ -95,71 +91,55 @@ static void failed(struct registry_history *h, const struct err *err,
     bool lasts = err->code == ERR_DENIED || err->code == ERR_INVALID ||
                  err->code == ERR_TOO_LARGE || err->code == ERR_IO;
 
+    assert(err->code != ERR_OK);
+    assert(!h->r->vouched);
     h->trouble = *err;
-    if (!h->said && (lasts || ++h->failures == FAILURES_MAX)) {
-        h->said = true;
+    if (!h->logged && (lasts || ++h->failures == FAILURES_MAX)) {
+        h->logged = true;
         log_error("!registry", LOG_S("key", HISTORY_KEY), LOG_S("what", what),
                   LOG_S("reason", err->msg),
                   LOG_S("advice", "nothing is done on the registry until this "
                                   "works: may we read and write there, is it "
                                   "read-only, or full?"));
     }
-    later(h, h->said ? LOOK_AGAIN_MS : AGAIN_MS);
+    schedule(h, h->logged ? LOOK_AGAIN_MS : AGAIN_MS);
 }
 
-static void get(struct registry_history *h, registry_reply_f *done)
+/* The value is used up. */
+static void put(struct registry_history *h, const char *key, struct buf *value,
+                enum registry_expect expect, uint64_t version,
+                registry_reply_f *done)
 {
-    h->r->inside = true;
-    registry_get(h->r, HISTORY_KEY, done, h);
-    h->r->inside = false;
-}
-
-static void put(struct registry_history *h, const char *key,
-                const struct buf *value, enum registry_expect expect,
-                uint64_t version, registry_reply_f *done)
-{
+    assert(!h->r->inside);
     h->r->inside = true;
     registry_put(h->r, key, value->data, value->len, expect, version, false,
                  done, h);
     h->r->inside = false;
+    buf_close(value);
 }
 
 /* --- it went back -------------------------------------------------------- */
 
-static void on_leaving(void *arg)
+static void on_session_end(void *arg)
 {
     struct registry *r = ((struct registry_history *)arg)->r;
 
+    assert(!r->vouched);
     if (r->session != 0 && !r->closing && !r->mute)
         r->ops->end(r, "the registry is not what it was");
 }
 
 /* Within a session that was vouched for: it is over for those above at once,
  * and ended in the next turn: we may be in the middle of an answer. */
-static void leave(struct registry_history *h)
+static void end_session(struct registry_history *h)
 {
     struct registry *r = h->r;
 
-    stop(h);
-    registry_timer_start(r, &h->leaving, 0, on_leaving, h);
+    assert(r->vouched);
+    cancel_work(h);
+    registry_timer_start(r, &h->timer, 0, on_session_end, h);
     registry_lose(r);
-}
-
-static void tell_back(struct registry_history *h)
-{
-    char known[HISTORY_PLACE_SIZE], now[HISTORY_PLACE_SIZE];
-
-    log_error("registry_went_back",
-              LOG_S("known", registry_place_text(&h->back.known, known)),
-              LOG_S("now", registry_place_text(&h->back.now, now)),
-              LOG_S("by", h->back.by), LOG_S("reason", h->back.why),
-              LOG_S("advice", "nothing is decided until a person has looked: "
-                              "put the right store back, or see 'pelorus "
-                              "registry accept-restore'"));
-    if (h->r->vouched)
-        leave(h);
-    else
-        registry_tell(h->r, REGISTRY_WENT_BACK);
+    assert(!r->vouched);
 }
 
 /* Once: false if that is known already, or is no obstacle to us. */
@@ -167,17 +147,30 @@ static bool went_back(struct registry_history *h,
                       const struct registry_place *known, const char *by,
                       const char *why)
 {
-    if (h->is_back || h->accepts)
+    char was[HISTORY_PLACE_SIZE], now[HISTORY_PLACE_SIZE];
+
+    if (h->back.is || h->accepts)
         return false;
-    h->is_back = true;
-    h->back.known = *known;
-    h->back.now = h->found;
+    h->back = (struct registry_back){.is = true,
+                                     .known = *known,
+                                     .now = h->found,
+                                     .since = h->r->clock->mono};
     if (h->back.now.incarnation[0] == '\0')
-        memcpy(h->back.now.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
+        memcpy(h->back.now.incarnation, h->record.incarnation, HISTORY_ID_SIZE);
     (void)snprintf(h->back.by, sizeof(h->back.by), "%s", by);
     (void)snprintf(h->back.why, sizeof(h->back.why), "%s", why);
-    h->back.since = h->r->clock->mono;
-    tell_back(h);
+    log_error("registry_went_back",
+              LOG_S("known", registry_place_text(&h->back.known, was)),
+              LOG_S("now", registry_place_text(&h->back.now, now)),
+              LOG_S("by", h->back.by), LOG_S("reason", h->back.why),
+              LOG_S("advice", "nothing is decided until a person has looked: "
+                              "put the right store back, or see 'pelorus "
+                              "registry accept-restore'"));
+    if (h->r->vouched)
+        end_session(h);
+    else
+        registry_tell(h->r, REGISTRY_WENT_BACK);
+    assert(!h->r->vouched);
     return true;
 }
 
@@ -188,11 +181,12 @@ static void on_put(void *arg, const struct registry_reply *reply)
     struct registry_history *h = arg;
     enum err_code code = reply->err.code;
 
+    assert(h->r->history == h);
     if (code == ERR_OK || code == ERR_CONFLICT || code == ERR_UNKNOWN) {
-        look(h); /* whatever became of it, the key shows */
+        read_key(h); /* whatever became of it, the key shows */
     } else {
         failed(h, &reply->err,
-               h->is_back ? "the mark that it went back is not written"
+               h->back.is ? "the mark that it went back is not written"
                           : "it has none, and none can be made");
     }
 }
@@ -202,76 +196,77 @@ static void put_record(struct registry_history *h,
 {
     struct buf value;
 
+    assert(record->incarnation[0] != '\0');
     buf_init(&value, REGISTRY_VALUE_MAX);
     registry_history_write(&value, record);
     put(h, HISTORY_KEY, &value,
         h->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION, h->version,
         on_put);
-    buf_close(&value);
 }
 
 static void put_mark(struct registry_history *h)
 {
-    struct history_record record = h->at;
+    struct history_record record = h->record;
 
+    assert(h->back.is);
     if (record.incarnation[0] == '\0')
         registry_history_new_id(record.incarnation);
-    if (record.fence_base < h->ours.fence_base)
-        record.fence_base = h->ours.fence_base;
-    record.went_back.is = true;
-    record.went_back.known = h->back.known;
-    record.went_back.now = h->back.now;
-    memcpy(record.went_back.by, h->back.by, sizeof(h->back.by));
-    memcpy(record.went_back.why, h->back.why, sizeof(h->back.why));
+    if (record.fence_base < h->verified.fence_base)
+        record.fence_base = h->verified.fence_base;
+    record.went_back = h->back;
     put_record(h, &record);
 }
 
-static void testify(struct registry_history *h);
-
 /* An earlier life of ours may have testified what we know no more. */
-static void on_testified(void *arg, const struct registry_reply *reply)
+static void on_evidence_written(void *arg, const struct registry_reply *reply)
 {
     struct registry_history *h = arg;
 
-    if (reply->err.code == ERR_CONFLICT && h->testimony_life < LIVES) {
-        h->testimony_life++;
-        testify(h);
+    assert(h->back.is);
+    if (reply->err.code == ERR_CONFLICT && h->evidence_key < EVIDENCE_KEYS) {
+        h->evidence_key++;
+        write_evidence(h);
         return;
     }
     if (reply->err.code == ERR_OK)
-        h->testified = true;
+        h->evidence_written = true;
     else if (reply->err.code == ERR_UNAVAILABLE ||
              reply->err.code == ERR_UNKNOWN)
-        h->testimony_due = true;
-    later(h, LOOK_AGAIN_MS);
+        h->evidence_due = true;
+    schedule(h, LOOK_AGAIN_MS);
 }
 
-static void testify(struct registry_history *h)
+static void write_evidence(struct registry_history *h)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct buf value;
     size_t len;
 
-    h->testimony_due = false;
+    assert(h->evidence != NULL);
+    assert(h->back.is);
+    assert(h->evidence_key >= 1);
+    assert(h->evidence_key <= EVIDENCE_KEYS);
+    h->evidence_due = false;
     buf_init(&value, REGISTRY_VALUE_MAX);
-    buf_str(&value, h->testimony);
+    buf_str(&value, h->evidence);
     len = (size_t)snprintf(key, sizeof(key), HISTORY_SEEN_PREFIX "/%s", h->who);
-    if (h->testimony_life > 1)
-        (void)snprintf(key + len, sizeof(key) - len, ".%u", h->testimony_life);
+    if (h->evidence_key > 1)
+        (void)snprintf(key + len, sizeof(key) - len, ".%u", h->evidence_key);
     put(h, key, &value,
-        h->testified || h->testimony_life == LIVES ? REGISTRY_ANY
-                                                   : REGISTRY_ABSENT,
-        0, on_testified);
-    buf_close(&value);
+        h->evidence_written || h->evidence_key == EVIDENCE_KEYS
+            ? REGISTRY_ANY
+            : REGISTRY_ABSENT,
+        0, on_evidence_written);
 }
 
 /* It is back, and the key says so. */
-static void wait(struct registry_history *h)
+static void retry(struct registry_history *h)
 {
-    if (h->testimony_due && !h->accepts)
-        testify(h);
+    assert(!h->r->vouched);
+    if (h->evidence_due && !h->accepts)
+        write_evidence(h);
     else
-        later(h, LOOK_AGAIN_MS);
+        schedule(h, LOOK_AGAIN_MS);
 }
 
 /* --- the verdict --------------------------------------------------------- */
@@ -289,44 +284,48 @@ static void forget_order(struct registry *r)
 }
 
 /* Where a watch tells late of a value, or there is none. */
-static void peek_later(struct registry_history *h)
+static void schedule_peek(struct registry_history *h)
 {
     if (!h->accepts && (!h->watches || h->r->ops->late_values))
-        later(h, PEEK_MS);
+        schedule(h, PEEK_MS);
 }
 
-static void vouch(struct registry_history *h)
+static void verified_now(struct registry_history *h)
 {
-    bool same = strcmp(h->known.incarnation, h->at.incarnation) == 0;
+    bool same = strcmp(h->known.incarnation, h->record.incarnation) == 0;
     char now[HISTORY_PLACE_SIZE];
 
-    memcpy(h->found.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
-    if (h->is_back || !same || h->accepts) {
+    assert(!h->r->vouched);
+    assert(h->r->session != 0);
+    memcpy(h->found.incarnation, h->record.incarnation, HISTORY_ID_SIZE);
+    if (h->back.is || !same || h->accepts) {
         if (!planted(PLANTED_ORDER_KEPT))
             forget_order(h->r);
         h->known = h->found;
     } else if (registry_place_before(&h->known, &h->found)) {
         h->known = h->found;
     }
-    if (h->is_back) {
+    if (h->back.is) {
         log_info(same ? "registry_returned" : "registry_accepted",
                  LOG_S("now", registry_place_text(&h->found, now)),
-                 LOG_S("who", h->at.accepted.who));
+                 LOG_S("who", h->record.accepted.who));
     }
-    h->is_back = h->shown = h->marked = h->said = h->testified = false;
-    h->testimony_life = 1;
-    h->ours = h->at;
-    h->r->fence_base = h->at.fence_base;
-    peek_later(h);
+    h->back.is = h->contradicted = h->marked = h->logged = h->evidence_written =
+        false;
+    h->evidence_key = 1;
+    h->verified = h->record;
+    h->r->fence_base = h->record.fence_base;
+    schedule_peek(h);
     registry_vouch(h->r);
 }
 
-static void by_mark(struct registry_history *h)
+static void on_mark(struct registry_history *h)
 {
+    assert(h->record.went_back.is);
     h->marked = true;
-    (void)went_back(h, &h->at.went_back.known, h->at.went_back.by,
-                    h->at.went_back.why);
-    wait(h);
+    (void)went_back(h, &h->record.went_back.known, h->record.went_back.by,
+                    h->record.went_back.why);
+    retry(h);
 }
 
 /* What we noticed was an old primary, with whatever we know on a later line. */
@@ -350,7 +349,7 @@ static bool is_right_again(const struct registry_history *h)
 /* Whoever began before a mark knows of the incarnation what the mark says. */
 static const char *our_incarnation(const struct registry_history *h)
 {
-    return h->known.incarnation[0] == '\0' && h->is_back
+    return h->known.incarnation[0] == '\0' && h->back.is
                ? h->back.known.incarnation
                : h->known.incarnation;
 }
@@ -358,15 +357,15 @@ static const char *our_incarnation(const struct registry_history *h)
 static void judge(struct registry_history *h)
 {
     const char *ours = our_incarnation(h);
-    bool same = ours[0] == '\0' || strcmp(h->at.incarnation, ours) == 0;
-    bool next = !same && registry_history_follows(&h->at, ours);
-    bool marked = h->at.went_back.is && !planted(PLANTED_MARK_UNREAD);
-    bool right = next || (same && (!h->is_back || is_right_again(h)));
+    bool same = ours[0] == '\0' || strcmp(h->record.incarnation, ours) == 0;
+    bool next = !same && registry_history_follows(&h->record, ours);
+    bool marked = h->record.went_back.is && !planted(PLANTED_MARK_UNREAD);
+    bool right = next || (same && (!h->back.is || is_right_again(h)));
 
     if (h->accepts || (!marked && right)) {
-        vouch(h);
+        verified_now(h);
     } else if (marked) {
-        by_mark(h);
+        on_mark(h);
     } else {
         (void)went_back(h, &h->known, h->who,
                         "it is another incarnation, which does not follow "
@@ -375,15 +374,16 @@ static void judge(struct registry_history *h)
     }
 }
 
-static void none_there(struct registry_history *h)
+static void on_no_key(struct registry_history *h)
 {
-    h->at = h->ours; /* as it was, or nothing */
+    assert(!h->r->vouched);
+    h->record = h->verified; /* as it was, or nothing */
     h->version = 0;
     if (h->accepts) {
-        vouch(h);
+        verified_now(h);
         return;
     }
-    if (h->known.incarnation[0] == '\0' && !h->is_back) {
+    if (h->known.incarnation[0] == '\0' && !h->back.is) {
         struct history_record record = {0};
 
         registry_history_new_id(record.incarnation);
@@ -401,13 +401,16 @@ static void on_key(void *arg, const struct registry_reply *reply)
     struct registry_history *h = arg;
     struct err err = reply->err;
 
+    if (h->r->closing)
+        return; /* nobody is told of a session any more */
+    assert(!h->r->vouched);
     err_clear(&h->trouble);
     if (err.code == ERR_NOT_FOUND) {
-        none_there(h);
+        on_no_key(h);
         return;
     }
     if (err.code == ERR_OK &&
-        registry_history_read(&h->at, reply->entries[0].value,
+        registry_history_read(&h->record, reply->entries[0].value,
                               reply->entries[0].value_len, &err) == 0) {
         h->version = reply->entries[0].version;
         h->damaged = false;
@@ -425,25 +428,27 @@ static void on_key(void *arg, const struct registry_reply *reply)
                   LOG_S("advice", "nothing is done on it: restore the key, or "
                                   "delete it if you know why it is damaged"));
     }
-    later(h, LOOK_AGAIN_MS);
+    schedule(h, LOOK_AGAIN_MS);
 }
 
 /* --- within a session ---------------------------------------------------- */
 
 /* Somebody marked or accepted it while we have a session. */
-static void heard(struct registry_history *h, const struct registry_entry *e)
+static void on_record(struct registry_history *h,
+                      const struct registry_entry *e)
 {
     struct history_record at;
 
+    assert(h->r->vouched);
     if (registry_history_read(&at, e->value, e->value_len, NULL) != 0)
         return;
     h->found = h->known;
     if (at.went_back.is) {
-        h->at = at;
+        h->record = at;
         (void)went_back(h, &at.went_back.known, at.went_back.by,
                         at.went_back.why);
     } else if (strcmp(at.incarnation, h->known.incarnation) != 0) {
-        leave(h); /* the next session's check says what it is */
+        end_session(h); /* the next session's check says what it is */
     }
 }
 
@@ -455,9 +460,9 @@ static void on_event(void *arg, const struct registry_event *ev)
         strcmp(ev->entry.key, HISTORY_KEY) != 0)
         return;
     if (ev->type == REGISTRY_REMOVE)
-        look(h); /* or was it another one, which was made anew? */
+        read_key(h); /* or was it another one, which was made anew? */
     else
-        heard(h, &ev->entry);
+        on_record(h, &ev->entry);
 }
 
 static void on_peek(void *arg, const struct registry_reply *reply)
@@ -465,18 +470,25 @@ static void on_peek(void *arg, const struct registry_reply *reply)
     struct registry_history *h = arg;
 
     if (reply->err.code == ERR_NOT_FOUND) {
-        leave(h);
+        end_session(h);
         return;
     }
-    peek_later(h);
+    schedule_peek(h);
     if (reply->err.code == ERR_OK)
-        heard(h, &reply->entries[0]);
+        on_record(h, &reply->entries[0]);
 }
 
-static void look(struct registry_history *h)
+static void read_key(void *arg)
 {
-    if (h->r->session != 0 && !h->r->closing)
-        get(h, h->r->vouched ? on_peek : on_key);
+    struct registry_history *h = arg;
+    struct registry *r = h->r;
+
+    assert(!r->inside);
+    if (r->session == 0 || r->closing)
+        return;
+    r->inside = true;
+    registry_get(r, HISTORY_KEY, r->vouched ? on_peek : on_key, h);
+    r->inside = false;
 }
 
 static bool fell(const struct registry_place *now,
@@ -495,21 +507,20 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
 
     if (r->closing || r->mute)
         return;
-    assert(session != 0 && !r->vouched);
+    assert(session != 0);
+    assert(!r->vouched);
     r->session = session;
     if (h == NULL) {
         registry_vouch(r);
         return;
     }
-    memset(&h->found, 0, sizeof(h->found));
-    h->found.line = line;
-    h->found.position = position;
+    h->found = (struct registry_place){.line = line, .position = position};
     if (position != 0 && fell(&h->found, &h->known))
         (void)went_back(h, &h->known, h->who, "its position fell");
-    stop(h);
+    cancel_work(h);
     h->failures = 0;
-    h->testimony_due = h->testimony != NULL; /* it may be another store */
-    look(h);
+    h->evidence_due = h->evidence != NULL; /* it may be another store */
+    read_key(h);
 }
 
 bool registry_behind(const struct registry *r, uint64_t line, uint64_t position)
@@ -539,7 +550,7 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
     }
     h->found = at;
     if (!went_back(h, &h->known, h->who, "its position fell"))
-        leave(h); /* it is accepted, but was not when we began */
+        end_session(h); /* it is accepted, but was not when we began */
     return false;
 }
 
@@ -550,16 +561,14 @@ void registry_fell(struct registry *r, uint64_t line, uint64_t position,
 
     if (h == NULL || r->closing || r->mute)
         return;
-    memset(&h->found, 0, sizeof(h->found));
-    h->found.line = line;
-    h->found.position = position;
+    h->found = (struct registry_place){.line = line, .position = position};
     (void)went_back(h, &h->known, h->who, why);
 }
 
 void registry_history_lost(struct registry *r)
 {
     if (r->history != NULL)
-        stop(r->history);
+        cancel_work(r->history);
 }
 
 void registry_history_free(struct registry *r)
@@ -567,9 +576,9 @@ void registry_history_free(struct registry *r)
     struct registry_history *h = r->history;
 
     if (h != NULL) {
-        stop(h);
+        cancel_work(h);
         r->history = NULL;
-        mem_free(h->testimony);
+        mem_free(h->evidence);
         mem_free(h);
     }
 }
@@ -581,10 +590,12 @@ void registry_compare(struct registry *r, const char *who,
 {
     struct registry_history *h = mem_zalloc(sizeof(*h));
 
-    assert(r->history == NULL && r->session == 0);
+    assert(r->history == NULL);
+    assert(r->session == 0);
+    assert(who[0] != '\0');
     r->history = h;
     h->r = r;
-    h->testimony_life = 1;
+    h->evidence_key = 1;
     (void)snprintf(h->who, sizeof(h->who), "%s", who);
     if (remembered != NULL)
         h->known = *remembered;
@@ -608,15 +619,16 @@ const struct registry_place *registry_place(const struct registry *r)
 
 const struct registry_back *registry_went_back(const struct registry *r)
 {
-    return r->history != NULL && r->history->is_back ? &r->history->back : NULL;
+    return r->history != NULL && r->history->back.is ? &r->history->back : NULL;
 }
 
 const char *registry_unmarked(const struct registry *r)
 {
-    return registry_went_back(r) != NULL && r->history->shown &&
-                   !r->history->marked
-               ? r->history->back.why
-               : NULL;
+    const struct registry_back *back = registry_went_back(r);
+    bool known =
+        back == NULL || r->history->marked || !r->history->contradicted;
+
+    return known ? NULL : back->why;
 }
 
 const struct err *registry_key_trouble(const struct registry *r)
@@ -642,16 +654,17 @@ void registry_contradicted(struct registry *r,
     if (r->vouched)
         h->found = h->known;
     if (went_back(h, known != NULL ? known : &h->known, h->who, why))
-        h->shown = true;
+        h->contradicted = true;
 }
 
 void registry_testify(struct registry *r, const char *json)
 {
     struct registry_history *h = r->history;
 
+    assert(json != NULL);
     if (h != NULL) {
-        mem_free(h->testimony);
-        h->testimony = mem_strdup(json);
-        h->testimony_due = true;
+        mem_free(h->evidence);
+        h->evidence = mem_strdup(json);
+        h->evidence_due = true;
     }
 }

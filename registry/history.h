@@ -51,6 +51,15 @@ char *registry_place_token(const struct registry_place *place, char *out);
 int registry_place_parse(const char *text, struct registry_place *out,
                          struct err *err) MUST_CHECK;
 
+/* That a store went back. */
+struct registry_back {
+    bool is;
+    struct registry_place known, now;
+    char by[HISTORY_WHO_SIZE];  /* who noticed */
+    char why[HISTORY_WHY_SIZE]; /* for people */
+    mono_ms since;              /* when we knew; of a record read: 0 */
+};
+
 /*
  * From now on compare. To be called after registry_open() and before the loop
  * turns. `who` names this process to people ("10.0.0.1:7077"); `remembered` is
@@ -68,12 +77,6 @@ void registry_accepting(struct registry *r);
 const struct registry_place *registry_place(const struct registry *r);
 
 /* NULL: it did not go back, as far as is known. Valid until the next turn. */
-struct registry_back {
-    struct registry_place known, now;
-    char by[HISTORY_WHO_SIZE];  /* who noticed */
-    char why[HISTORY_WHY_SIZE]; /* for people */
-    mono_ms since;              /* when we knew */
-};
 const struct registry_back *registry_went_back(const struct registry *r);
 
 /* Why it went back, where nothing else would say so as yet: somebody showed it
@@ -108,11 +111,7 @@ struct history_record {
     uint64_t fence_base; /* fencing numbers are the store's own and this */
     char after[HISTORY_AFTER_MAX][HISTORY_ID_SIZE]; /* newest first */
     size_t n_after;
-    struct {
-        bool is;
-        struct registry_place known, now;
-        char by[HISTORY_WHO_SIZE], why[HISTORY_WHY_SIZE];
-    } went_back;
+    struct registry_back went_back; /* the mark */
     struct {
         bool is;
         char who[HISTORY_WHO_SIZE];

@@ -34,6 +34,7 @@ bool registry_place_fell(const struct registry_place *now,
 
 char *registry_place_text(const struct registry_place *place, char *out)
 {
+    assert(strnlen(place->incarnation, HISTORY_ID_SIZE) < HISTORY_ID_SIZE);
     (void)snprintf(out, HISTORY_PLACE_SIZE, "%s:%" PRIu64 ":%" PRIu64,
                    place->incarnation, place->line, place->position);
     return out;
@@ -69,6 +70,8 @@ int registry_place_parse(const char *text, struct registry_place *out,
     const char *at = strchr(text, ':');
     size_t len = at == NULL ? 0 : (size_t)(at - text);
 
+    assert(text != NULL);
+    assert(out != NULL);
     memset(out, 0, sizeof(*out));
     if (at == NULL || (len > 0 && !is_id(text, len)) ||
         !number(at + 1, ':', &out->line, &at) ||
@@ -91,11 +94,13 @@ void registry_history_new_id(char out[HISTORY_ID_SIZE])
     rand_secret(bytes, sizeof(bytes));
     for (size_t i = 0; i < sizeof(bytes); i++)
         (void)snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    assert(is_id(out, strlen(out)));
 }
 
 bool registry_history_follows(const struct history_record *h,
                               const char *incarnation)
 {
+    assert(h->n_after <= HISTORY_AFTER_MAX);
     for (size_t i = 0; i < h->n_after; i++)
         if (strcmp(h->after[i], incarnation) == 0)
             return true;
@@ -106,6 +111,7 @@ void registry_history_after(struct history_record *h, const char *id)
 {
     size_t n = h->n_after;
 
+    assert(n <= HISTORY_AFTER_MAX);
     if (id[0] == '\0' || registry_history_follows(h, id) ||
         strcmp(h->incarnation, id) == 0)
         return;
@@ -113,6 +119,7 @@ void registry_history_after(struct history_record *h, const char *id)
     memmove(h->after[1], h->after[0], n * sizeof(h->after[0]));
     (void)snprintf(h->after[0], sizeof(h->after[0]), "%s", id);
     h->n_after = n + 1;
+    assert(h->n_after >= 1);
 }
 
 static void read_text(const struct json *o, const char *key, char *out,
@@ -120,6 +127,7 @@ static void read_text(const struct json *o, const char *key, char *out,
 {
     const char *s = json_str(o, key);
 
+    assert(size > 0);
     (void)snprintf(out, size, "%s", s == NULL ? "" : s);
 }
 
@@ -139,6 +147,7 @@ static void read_object(struct history_record *h, const struct json *o)
     const struct json *back = json_get(o, "went_back");
     const struct json *accepted = json_get(o, "accepted");
 
+    assert(h->n_after == 0);
     h->generation = json_u64(o, "generation", 0);
     h->fence_base = json_u64(o, "fence_base", 0);
     json_each (id, after)
@@ -159,6 +168,7 @@ static void read_object(struct history_record *h, const struct json *o)
         h->accepted.epoch_floor = json_u64(accepted, "epoch_floor", 0);
         read_place(accepted, "found", &h->accepted.found);
     }
+    assert(h->n_after <= HISTORY_AFTER_MAX);
 }
 
 int registry_history_read(struct history_record *out, const char *value,
@@ -193,6 +203,8 @@ static void put_place(struct buf *b, const char *key,
 
 void registry_history_write(struct buf *b, const struct history_record *h)
 {
+    assert(h->n_after <= HISTORY_AFTER_MAX);
+    assert(h->incarnation[0] != '\0');
     json_open(b, NULL, '{');
     json_put_str(b, "incarnation", h->incarnation);
     json_put_u64(b, "generation", h->generation);

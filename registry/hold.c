@@ -63,7 +63,9 @@ static void hold_begin(struct registry_hold *h)
 {
     struct registry *r = h->r;
 
-    assert(r->vouched && hold_live(h));
+    assert(r->vouched);
+    assert(!r->closing);
+    assert(hold_live(h));
     h->state = HOLD_WAITING;
     h->session = r->session;
     r->ops->lock(r, h);
@@ -74,6 +76,7 @@ static struct registry_hold *hold_new(struct registry *r, const char *key,
 {
     struct registry_hold *h = mem_zalloc(sizeof(*h));
 
+    assert(owner[0] != '\0');
     h->r = r;
     h->key = mem_strdup(key);
     h->owner = mem_strdup(owner);
@@ -88,6 +91,7 @@ static struct registry_hold *hold_new(struct registry *r, const char *key,
  * While the registry closes, its session ends all of them. */
 static void hold_leave(struct registry_hold *h, bool known)
 {
+    assert(h->state != HOLD_GONE);
     assert(h->n_locks == 0);
     h->state = HOLD_LEAVING;
     if (h->r->closing)
@@ -114,13 +118,20 @@ void registry_hold_gone(struct registry_hold *h)
     registry_bury(h->r);
 }
 
-void registry_hold_free(struct registry_hold *h)
+void registry_holds_free(struct registry_hold **list)
 {
-    mem_free(h->key);
-    mem_free(h->owner);
-    mem_free(h->holder);
-    mem_free(h->priv);
-    mem_free(h);
+    struct registry_hold *h, *next;
+
+    DL_FOREACH_SAFE(*list, h, next)
+    {
+        assert(h->n_locks == 0);
+        DL_DELETE(*list, h);
+        mem_free(h->key);
+        mem_free(h->owner);
+        mem_free(h->holder);
+        mem_free(h->priv);
+        mem_free(h);
+    }
 }
 
 /* --- telling the handles ------------------------------------------------- */
@@ -138,6 +149,7 @@ static void lock_detach(struct registry_lock *l)
 /* The handle is dead after this; its owner may free it in the callback. */
 static void lock_refuse(struct registry_lock *l, enum err_code code)
 {
+    assert(code != ERR_OK);
     assert(l->state == LOCK_WAITING);
     lock_detach(l);
     l->state = LOCK_DEAD;
@@ -147,38 +159,33 @@ static void lock_refuse(struct registry_lock *l, enum err_code code)
 
 static void lock_grant(struct registry_lock *l)
 {
-    assert(l->state == LOCK_WAITING && l->hold->state == HOLD_HELD);
+    assert(l->state == LOCK_WAITING);
+    assert(l->hold->state == HOLD_HELD);
     registry_timer_stop(&l->due);
     l->state = LOCK_HELD;
     l->native = l->hold->fence;
+    assert(l->native != 0);
     l->fence = l->native + l->r->fence_base;
     if (!l->r->mute && !l->r->closing)
         l->granted(l->arg, ERR_OK);
 }
 
+enum which { ANY, WAITING, TRYING }; /* each is among those before */
+
 /* Callbacks change the list of handles, so every walk begins anew at its head:
- * the first handle of `h`, not younger than `last`. Owners have few. */
-static struct registry_lock *find_waiting(const struct registry_hold *h,
-                                          uint64_t last, bool tries_only)
+ * the first handle of `h` (NULL: of any), not younger than `last`. Owners have
+ * few. */
+static struct registry_lock *lock_find(const struct registry *r,
+                                       const struct registry_hold *h,
+                                       uint64_t last, enum which which)
 {
     struct registry_lock *l;
 
-    DL_FOREACH(h->r->locks, l)
+    DL_FOREACH(r->locks, l)
     {
-        if (l->hold == h && l->state == LOCK_WAITING && l->id <= last &&
-            (l->try_once || !tries_only))
-            return l;
-    }
-    return NULL;
-}
-
-static struct registry_lock *find_any(const struct registry_hold *h)
-{
-    struct registry_lock *l;
-
-    DL_FOREACH(h->r->locks, l)
-    {
-        if (l->hold == h)
+        if ((h == NULL || l->hold == h) && l->id <= last &&
+            (which == ANY || l->state == LOCK_WAITING) &&
+            (which != TRYING || l->try_once))
             return l;
     }
     return NULL;
@@ -188,11 +195,12 @@ static struct registry_lock *find_any(const struct registry_hold *h)
  * finds none of them held and queues anew. */
 static void hold_lose(struct registry_hold *h, enum err_code code)
 {
-    bool known = h->state != HOLD_PENDING;
     struct registry_lock *l;
 
+    assert(code != ERR_OK);
+    assert(h->state == HOLD_WAITING || h->state == HOLD_HELD);
     h->state = HOLD_LEAVING;
-    while ((l = find_any(h)) != NULL) {
+    while ((l = lock_find(h->r, h, UINT64_MAX, ANY)) != NULL) {
         if (l->state == LOCK_WAITING) {
             lock_refuse(l, code);
             continue;
@@ -202,7 +210,7 @@ static void hold_lose(struct registry_hold *h, enum err_code code)
         if (l->lost != NULL && !l->r->mute && !l->r->closing)
             l->lost(l->arg);
     }
-    hold_leave(h, known);
+    hold_leave(h, true);
 }
 
 /* --- what backends say --------------------------------------------------- */
@@ -218,7 +226,7 @@ void registry_hold_granted(struct registry_hold *h, uint64_t fence)
     assert(h->session == h->r->session);
     h->state = HOLD_HELD;
     h->fence = fence;
-    while ((l = find_waiting(h, last, false)) != NULL)
+    while ((l = lock_find(h->r, h, last, WAITING)) != NULL)
         lock_grant(l);
 }
 
@@ -236,16 +244,15 @@ void registry_hold_refused(struct registry_hold *h, enum err_code code)
         return;
     }
     /* Others may have joined that are ready to wait: for them it queues. */
-    while ((l = find_waiting(h, last, true)) != NULL) {
-        struct registry_hold *same = h;
+    while ((l = lock_find(h->r, h, last, TRYING)) != NULL) {
+        bool last_one = h->n_locks == 1;
 
-        if (h->n_locks == 1) { /* the last one: leave before it is told */
+        if (last_one) { /* leave before it is told */
             lock_detach(l);
             hold_leave(h, true);
-            same = NULL;
         }
         lock_refuse(l, ERR_TIMEOUT);
-        if (same == NULL)
+        if (last_one)
             return;
     }
     if (h->state == HOLD_WAITING && !h->r->closing) {
@@ -274,24 +281,24 @@ void registry_hold_lost(struct registry_hold *h)
 
 void registry_holds_disconnected(struct registry *r)
 {
-    struct registry_hold *h;
+    struct registry_hold *h = r->holds;
 
+    assert(!r->vouched);
     /* Callbacks may add holds; those wait for the next session. */
-    do {
-        DL_FOREACH(r->holds, h)
-        {
-            if (h->state == HOLD_WAITING || h->state == HOLD_HELD) {
-                hold_lose(h, ERR_SESSION_LOST);
-                break;
-            }
-        }
-    } while (h != NULL && !r->closing);
+    while (h != NULL && !r->closing) {
+        bool known = h->state == HOLD_WAITING || h->state == HOLD_HELD;
+
+        if (known)
+            hold_lose(h, ERR_SESSION_LOST);
+        h = known ? r->holds : h->next;
+    }
 }
 
 void registry_holds_connected(struct registry *r)
 {
     struct registry_hold *h;
 
+    assert(r->vouched);
     DL_FOREACH(r->holds, h)
     {
         if (h->state == HOLD_PENDING)
@@ -307,6 +314,7 @@ static void lock_due(void *arg)
     struct registry_lock *l = arg;
     struct registry_hold *h = l->hold;
 
+    assert(l->state == LOCK_WAITING);
     if (h != NULL && h->state == HOLD_HELD) {
         lock_grant(l);
         return;
@@ -320,11 +328,11 @@ static enum err_code check_lock(const char *key, const char *owner)
 {
     enum err_code code = (enum err_code)registry_check_key(key, NULL);
 
-    if (code == ERR_OK && owner[0] == '\0')
-        code = ERR_INVALID;
-    if (code == ERR_OK && strlen(owner) > OWNER_MAX)
-        code = ERR_TOO_LARGE;
-    return code;
+    if (code != ERR_OK)
+        return code;
+    return owner[0] == '\0'            ? ERR_INVALID
+           : strlen(owner) > OWNER_MAX ? ERR_TOO_LARGE
+                                       : ERR_OK;
 }
 
 /* Find or make the hold; how long until `due`, negative for never. */
@@ -335,6 +343,7 @@ static int64_t lock_join(struct registry_lock *l, const char *key,
     struct registry_hold *h = hold_find(r, key, owner);
     bool joined = h != NULL;
 
+    assert(l->hold == NULL);
     if (h == NULL && l->try_once && !r->vouched)
         return 0;
     if (h == NULL)
@@ -356,7 +365,8 @@ struct registry_lock *registry_lock(struct registry *r, const char *key,
     struct registry_lock *l = mem_zalloc(sizeof(*l));
     int64_t due = 0;
 
-    assert(granted != NULL && !r->closing);
+    assert(granted != NULL);
+    assert(!r->closing);
     l->r = r;
     l->id = ++r->last_id;
     l->granted = granted;
@@ -375,6 +385,14 @@ struct registry_lock *registry_lock(struct registry *r, const char *key,
     return l;
 }
 
+static void lock_free(struct registry_lock *l)
+{
+    lock_detach(l);
+    assert(l->due.impl == NULL);
+    DL_DELETE(l->r->locks, l);
+    mem_free(l);
+}
+
 void registry_unlock(struct registry_lock **l_ptr)
 {
     struct registry_lock *l = *l_ptr;
@@ -384,9 +402,7 @@ void registry_unlock(struct registry_lock **l_ptr)
         return;
     *l_ptr = NULL;
     h = l->hold;
-    lock_detach(l);
-    DL_DELETE(l->r->locks, l);
-    mem_free(l);
+    lock_free(l);
     hold_leave_if_unused(h);
 }
 
@@ -416,11 +432,6 @@ uint64_t registry_lock_fence(const struct registry_lock *l)
     return l->fence;
 }
 
-uint64_t registry_lock_native(const struct registry_lock *l)
-{
-    return l->native;
-}
-
 bool registry_lock_waits_for(const struct registry_lock *l,
                              struct registry_lock_wait *out)
 {
@@ -433,40 +444,35 @@ bool registry_lock_waits_for(const struct registry_lock *l,
     return waits;
 }
 
-const char *registry_lock_key(const struct registry_lock *l)
+bool registry_lock_check(const struct registry_lock *l,
+                         struct registry_op *check)
 {
-    return l->hold != NULL ? l->hold->key : "";
+    assert(check->type == REGISTRY_CHECK_LOCK);
+    assert(check->lock == l);
+    check->key = l->hold != NULL ? l->hold->key : "";
+    check->version = l->native;
+    check->lock = NULL;
+    return registry_lock_held(l);
 }
 
 void registry_locks_cancel(struct registry *r)
 {
     struct registry_lock *l;
 
-    do {
-        DL_FOREACH(r->locks, l)
-        {
-            if (l->state == LOCK_WAITING) {
-                lock_refuse(l, ERR_CANCELLED);
-                break;
-            }
-        }
-    } while (l != NULL);
+    assert(r->closing);
+    while ((l = lock_find(r, NULL, UINT64_MAX, WAITING)) != NULL)
+        lock_refuse(l, ERR_CANCELLED);
 }
 
 void registry_locks_free(struct registry *r)
 {
-    struct registry_lock *l, *l_next;
-    struct registry_hold *h, *h_next;
+    struct registry_lock *l, *next;
 
-    DL_FOREACH_SAFE(r->locks, l, l_next)
+    DL_FOREACH_SAFE(r->locks, l, next)
     {
-        lock_detach(l);
-        DL_DELETE(r->locks, l);
-        mem_free(l);
+        lock_free(l);
     }
-    DL_FOREACH_SAFE(r->holds, h, h_next)
-    {
-        DL_DELETE(r->holds, h);
-        registry_hold_free(h);
-    }
+    registry_holds_free(&r->holds);
+    assert(r->locks == NULL);
+    assert(r->holds == NULL);
 }

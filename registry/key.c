@@ -11,6 +11,7 @@
 static int check_segment(const char *key, const char *begin, size_t len,
                          struct err *err)
 {
+    assert(begin > key);
     if (len == 0) {
         return (int)err_set(err, ERR_INVALID,
                             "key \"%.64s\": empty name between slashes or at "
@@ -64,6 +65,7 @@ bool registry_key_below(const char *key, const char *prefix)
 {
     size_t len = strlen(prefix);
 
+    assert(prefix[0] == '/');
     if (len == 1 && prefix[0] == '/')
         return key[0] == '/' && key[1] != '\0';
     return strncmp(key, prefix, len) == 0 && key[len] == '/';

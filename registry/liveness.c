@@ -13,6 +13,7 @@ static mono_ms now(const struct registry_liveness *l)
 
 void registry_liveness_init(struct registry_liveness *l, struct registry *r)
 {
+    assert(r->session_timeout_ms > 0);
     l->r = r;
     l->answered = 0;
     l->looked = now(l);
@@ -29,6 +30,8 @@ static void excuse(struct registry_liveness *l)
         l->excused = true;
         l->answered = l->answered < least ? least : l->answered;
         l->counted = l->counted < least ? least : l->counted;
+        assert(l->answered >= least);
+        assert(l->counted >= least);
     }
 }
 
@@ -40,6 +43,7 @@ void registry_liveness_begin(struct registry_liveness *l, mono_ms sent)
     l->excused = false;
     if (now(l) - sent > l->r->session_timeout_ms / 3)
         excuse(l);
+    assert(l->excused || l->answered == sent);
 }
 
 /* For so long that nothing may be decided. */
@@ -51,13 +55,8 @@ static bool doubtful(const struct registry_liveness *l)
            now(l) - l->counted >= timeout * 7 / 8;
 }
 
-void registry_liveness_answered(struct registry_liveness *l, mono_ms sent)
-{
-    registry_liveness_counted(l, sent, sent);
-}
-
-void registry_liveness_counted(struct registry_liveness *l, mono_ms sent,
-                               mono_ms counted)
+void registry_liveness_answered(struct registry_liveness *l, mono_ms sent,
+                                mono_ms counted)
 {
     struct registry *r = l->r;
 
@@ -79,6 +78,7 @@ bool registry_liveness_over(struct registry_liveness *l)
     int64_t timeout = l->r->session_timeout_ms;
     int64_t gap = now(l) - l->looked;
 
+    assert(gap >= 0);
     l->looked = now(l);
     if (l->r->session == 0)
         return false;

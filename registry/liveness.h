@@ -31,14 +31,11 @@ void registry_liveness_init(struct registry_liveness *l, struct registry *r);
  * `sent`. Before registry_tell(CONNECTED). */
 void registry_liveness_begin(struct registry_liveness *l, mono_ms sent);
 
-/* The store answered a request of this session that was sent at `sent`. May
- * tell RECONNECTED. */
-void registry_liveness_answered(struct registry_liveness *l, mono_ms sent);
-
-/* The same, where the answer shows that the store counts our timeout from
- * `counted` or later, which may be before it was sent; 0: it shows nothing. */
-void registry_liveness_counted(struct registry_liveness *l, mono_ms sent,
-                               mono_ms counted);
+/* The store answered a request of this session that was sent at `sent`, and
+ * counts our timeout from `counted` or later: the same moment or an earlier
+ * one, 0 where the answer does not show it. May tell RECONNECTED. */
+void registry_liveness_answered(struct registry_liveness *l, mono_ms sent,
+                                mono_ms counted);
 
 /* To be called several times per third of the timeout. May tell SUSPENDED;
  * true: the session is lost, and the backend says so and why. */

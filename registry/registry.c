@@ -16,14 +16,10 @@
 
 /* --- timers -------------------------------------------------------------- */
 
-static void on_loop_timer(void *arg)
-{
-    registry_timer_fire(arg);
-}
-
 void registry_timer_start(struct registry *r, struct registry_timer *t,
                           int64_t delay_ms, loop_f *fn, void *arg)
 {
+    assert(fn != NULL);
     assert(t->impl == NULL);
     assert(delay_ms >= 0);
     t->r = r;
@@ -32,7 +28,7 @@ void registry_timer_start(struct registry *r, struct registry_timer *t,
     if (r->ops->timer_start != NULL)
         r->ops->timer_start(r, t, delay_ms);
     else
-        t->impl = loop_timer(r->loop, delay_ms, 0, on_loop_timer, t);
+        t->impl = loop_timer(r->loop, delay_ms, 0, registry_timer_fire, t);
     assert(t->impl != NULL);
 }
 
@@ -42,6 +38,7 @@ void registry_timer_stop(struct registry_timer *t)
 
     if (timer == NULL)
         return;
+    assert(t->fn != NULL);
     if (t->r->ops->timer_stop != NULL)
         t->r->ops->timer_stop(t->r, t);
     else
@@ -49,8 +46,10 @@ void registry_timer_stop(struct registry_timer *t)
     t->impl = NULL;
 }
 
-void registry_timer_fire(struct registry_timer *t)
+void registry_timer_fire(void *timer)
 {
+    struct registry_timer *t = timer;
+
     assert(t->impl != NULL);
     registry_timer_stop(t);
     t->fn(t->arg);
@@ -64,7 +63,9 @@ void registry_init(struct registry *r, const struct registry_ops *ops,
 {
     assert(loop != NULL || ops->timer_start != NULL);
     assert((ops->timer_start == NULL) == (ops->timer_stop == NULL));
-    assert(session_timeout_ms > 0 && max_ops > 0 && max_bytes > 0);
+    assert(session_timeout_ms > 0);
+    assert(max_ops > 0);
+    assert(max_bytes > 0);
     memset(r, 0, sizeof(*r));
     r->ops = ops;
     r->loop = loop;
@@ -79,7 +80,9 @@ void registry_vouch(struct registry *r)
 {
     uint64_t session = r->session;
 
-    assert(session != 0 && !r->vouched);
+    assert(session != 0);
+    assert(!r->vouched);
+    assert(!r->closing);
     r->vouched = true;
     r->state = REGISTRY_CONNECTED;
     registry_holds_connected(r);
@@ -90,6 +93,7 @@ void registry_vouch(struct registry *r)
 
 void registry_lose(struct registry *r)
 {
+    assert(r->vouched);
     r->vouched = false;
     r->state = REGISTRY_DISCONNECTED;
     registry_holds_disconnected(r);
@@ -115,6 +119,7 @@ void registry_tell(struct registry *r, enum registry_state state)
     if (state == r->state || r->vouched == (state == REGISTRY_WENT_BACK) ||
         (state == REGISTRY_RECONNECTED && r->state != REGISTRY_SUSPENDED))
         return;
+    assert(!r->vouched || r->session != 0);
     r->state = state;
     registry_listeners_tell(r, state);
 }
@@ -122,25 +127,19 @@ void registry_tell(struct registry *r, enum registry_state state)
 static void bury(void *arg)
 {
     struct registry *r = arg;
-    struct registry_watch *w, *w_next;
-    struct registry_hold *h, *h_next;
 
-    DL_FOREACH_SAFE(r->dead_watches, w, w_next)
-    {
-        DL_DELETE(r->dead_watches, w);
-        registry_watch_free(w);
-    }
-    DL_FOREACH_SAFE(r->dead_holds, h, h_next)
-    {
-        DL_DELETE(r->dead_holds, h);
-        registry_hold_free(h);
-    }
+    assert(r->burial.impl == NULL);
+    registry_watches_free(&r->dead_watches);
+    registry_holds_free(&r->dead_holds);
+    assert(r->dead_watches == NULL);
+    assert(r->dead_holds == NULL);
 }
 
 void registry_bury(struct registry *r)
 {
     if (r->burial.impl == NULL)
         registry_timer_start(r, &r->burial, 0, bury, r);
+    assert(r->burial.impl != NULL);
 }
 
 /* Free what the base holds. No callback. */
@@ -148,15 +147,17 @@ static void dispose(struct registry *r)
 {
     struct registry_listener *l;
 
-    assert(r->calls == NULL && r->telling == 0);
+    assert(r->calls == NULL);
+    assert(r->telling == 0);
     registry_timer_stop(&r->burial);
     registry_history_free(r);
     registry_troubles_free(r);
     bury(r);
     registry_locks_free(r);
-    registry_watches_free(r);
+    registry_watches_free(&r->watches);
     while ((l = r->listeners) != NULL)
         registry_unlisten(&l);
+    assert(r->listeners == NULL);
 }
 
 void registry_closed(struct registry *r)
@@ -167,7 +168,8 @@ void registry_closed(struct registry *r)
     registry_closed_f *closed = r->closed;
     void *arg = r->closed_arg;
 
-    assert(r->closing && !r->mute);
+    assert(r->closing);
+    assert(!r->mute);
     while (r->calls != NULL) {
         struct registry_call *call = r->calls;
 
@@ -251,12 +253,14 @@ void registry_heard(struct registry *r, mono_ms sent)
         r->answered = sent;
         registry_troubles_heal(r);
     }
+    assert(r->answered >= sent);
 }
 
 void registry_counted(struct registry *r, mono_ms from)
 {
     if (from > r->counted)
         r->counted = from;
+    assert(r->counted >= from);
 }
 
 mono_ms registry_session_until(const struct registry *r)
@@ -279,6 +283,7 @@ void registry_prove(struct registry *r)
      * every turn. */
     if (r->answered < r->proved && now - r->proved < PROVE_MS)
         return;
+    assert(r->session != 0);
     r->proved = now;
     r->ops->prove(r);
 }
@@ -301,23 +306,21 @@ struct registry_listener {
 
 const char *registry_state_name(enum registry_state state)
 {
-    switch (state) {
-    case REGISTRY_CONNECTED:
-        return "connected";
-    case REGISTRY_SUSPENDED:
-        return "suspended";
-    case REGISTRY_RECONNECTED:
-        return "reconnected";
-    case REGISTRY_DISCONNECTED:
-        return "disconnected";
-    case REGISTRY_WENT_BACK:
-        return "went_back";
-    }
-    return "unknown";
+    static const char *const names[] = {
+        [REGISTRY_CONNECTED] = "connected",
+        [REGISTRY_SUSPENDED] = "suspended",
+        [REGISTRY_RECONNECTED] = "reconnected",
+        [REGISTRY_DISCONNECTED] = "disconnected",
+        [REGISTRY_WENT_BACK] = "went_back",
+    };
+
+    assert((size_t)state < ARRAY_LEN(names));
+    return names[state];
 }
 
 static void listener_free(struct registry_listener *l)
 {
+    assert(l->r->telling == 0);
     registry_timer_stop(&l->first);
     DL_DELETE(l->r->listeners, l);
     mem_free(l);
@@ -327,6 +330,7 @@ static void listener_first(void *arg)
 {
     struct registry_listener *l = arg;
 
+    assert(l->fn != NULL);
     if (!l->r->closing)
         l->fn(l->arg, l->r->state);
 }
@@ -361,7 +365,8 @@ struct registry_listener *registry_listen(struct registry *r,
 {
     struct registry_listener *l = mem_zalloc(sizeof(*l));
 
-    assert(fn != NULL && !r->closing);
+    assert(fn != NULL);
+    assert(!r->closing);
     l->r = r;
     l->fn = fn;
     l->arg = arg;
@@ -379,6 +384,7 @@ void registry_unlisten(struct registry_listener **l_ptr)
     if (l == NULL)
         return;
     *l_ptr = NULL;
+    assert(l->fn != NULL);
     if (l->r->telling > 0) {
         registry_timer_stop(&l->first);
         l->fn = NULL;

@@ -1,32 +1,62 @@
 /*
  * registry_priv.h - between the files of this folder: the half of a registry
- * that is the same for all backends.
+ * that is the same for all backends. All on the loop's thread.
  */
 #ifndef PELORUS_REGISTRY_REGISTRY_PRIV_H
 #define PELORUS_REGISTRY_REGISTRY_PRIV_H
 
 #include "registry/backend.h"
 
-void registry_view_free(struct registry_watch *w);
-void registry_unfit_end(struct registry_watch *w); /* of a full look */
-void registry_unfit_free(struct registry_watch *w);
-void registry_bury(struct registry *r); /* dead watches and holds, next turn */
-void registry_hold_free(struct registry_hold *hold);
-const char *registry_lock_key(const struct registry_lock *lock);
-/* The store's own fencing number: the one to check. */
-uint64_t registry_lock_native(const struct registry_lock *lock);
-void registry_vouch(struct registry *r); /* the session is for all */
-void registry_lose(struct registry *r);  /* not for those above any more */
-void registry_history_lost(struct registry *r);
-void registry_history_free(struct registry *r);
-void registry_troubles_heal(struct registry *r); /* a sign of life */
-void registry_troubles_free(struct registry *r);
+/* --- registry.c ---------------------------------------------------------- */
+
+/* The session that stands at the store is for those above: CONNECTED, the
+ * holds that wait for one, and a first look. There was none for them before. */
+void registry_vouch(struct registry *r);
+/* It is not for them any more: holds are lost, DISCONNECTED (and WENT_BACK)
+ * told. There was one for them. */
+void registry_lose(struct registry *r);
+/* Tell every listener that was there before; one that ends another, or
+ * changes the state, is fine. */
+void registry_listeners_tell(struct registry *r, enum registry_state state);
+/* Free the watches and holds that ended, in the next turn. */
+void registry_bury(struct registry *r);
+
+/* --- view.c, unfit.c ----------------------------------------------------- */
+
+/* Free them all, told or not; the list is empty then. */
+void registry_watches_free(struct registry_watch **list);
+/* What the watch told and no full look has seen since is gone: told as such.
+ * With `all` everything is dropped, and nothing told. */
+void registry_unfit_sweep(struct registry_watch *w, bool all);
+
+/* --- hold.c -------------------------------------------------------------- */
+
+/* A REGISTRY_CHECK_LOCK of `lock` as the backend is given it: the lock's key
+ * (borrowed from its hold) and the store's own fencing number. False: it is
+ * not ours (any more). */
+bool registry_lock_check(const struct registry_lock *lock,
+                         struct registry_op *check);
+/* There is a session for those above: lock is called for the holds that wait
+ * for one. / There is none: all that the backend knows are lost or refused. */
 void registry_holds_connected(struct registry *r);
 void registry_holds_disconnected(struct registry *r);
+/* Free them all; no handle refers to them; the list is empty then. */
+void registry_holds_free(struct registry_hold **list);
+/* While closing: whoever still waits is told ERR_CANCELLED. */
 void registry_locks_cancel(struct registry *r);
+/* Free handles and holds, without a callback. */
 void registry_locks_free(struct registry *r);
-void registry_listeners_tell(struct registry *r, enum registry_state state);
-void registry_watch_free(struct registry_watch *w);
-void registry_watches_free(struct registry *r);
+
+/* --- history.c ----------------------------------------------------------- */
+
+/* The session at the store ended: what history.c asked in it is forgotten. */
+void registry_history_lost(struct registry *r);
+void registry_history_free(struct registry *r); /* fine without one */
+
+/* --- trouble.c ----------------------------------------------------------- */
+
+/* There was a sign of life: what such a sign ends is over. */
+void registry_troubles_heal(struct registry *r);
+void registry_troubles_free(struct registry *r); /* fine without any */
 
 #endif

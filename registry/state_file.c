@@ -25,17 +25,21 @@
     (sizeof(MAGIC) + HISTORY_PLACE_SIZE + sizeof(DOUBT) + HISTORY_WHY_SIZE)
 #define EVERY_MS 1000
 
+/* What the file holds: where the registry stood, and why that it went back. */
+struct state {
+    struct registry_place place;
+    char why[HISTORY_WHY_SIZE]; /* "": it did not, or its own mark says so */
+};
+
 struct state_file {
     char *path, *temporary;
     struct loop *loop;
     struct worker *worker; /* from the first write on */
     struct worker_job job;
-    struct registry_place place, sent, written;
+    struct state now, sent, written;
     char doubted[HISTORY_WHY_SIZE]; /* by an earlier life */
-    char why[HISTORY_WHY_SIZE], why_sent[HISTORY_WHY_SIZE],
-        why_written[HISTORY_WHY_SIZE];
     mono_ms last;
-    bool busy, told;
+    bool busy, warned;
     loop_f *closed;
     void *closed_arg;
     /* the worker's while busy */
@@ -43,35 +47,23 @@ struct state_file {
     struct err err;
 };
 
-static bool same(const struct registry_place *a, const struct registry_place *b)
-{
-    return strcmp(a->incarnation, b->incarnation) == 0 && a->line == b->line &&
-           a->position == b->position;
-}
-
 static bool up_to_date(const struct state_file *f)
 {
-    return same(&f->place, &f->written) && strcmp(f->why, f->why_written) == 0;
+    const struct registry_place *a = &f->now.place, *b = &f->written.place;
+
+    return strcmp(a->incarnation, b->incarnation) == 0 && a->line == b->line &&
+           a->position == b->position &&
+           strcmp(f->now.why, f->written.why) == 0;
 }
 
 /* --- reading ------------------------------------------------------------- */
 
-static int damaged(const char *path, struct err *err)
-{
-    return (int)err_set(
-        err, ERR_INVALID,
-        "%s is damaged. It says where the registry stood when this process "
-        "last ran. If you are sure that the registry has lost nothing since "
-        "(no backup put back, no old primary), delete the file and start "
-        "again",
-        path);
-}
-
 /* "went_back <why>\n", or nothing. */
-static bool read_doubt(char *text, char *why)
+static bool read_why(char *text, char *why)
 {
     size_t len = strlen(text);
 
+    assert(why[0] == '\0');
     if (len == 0)
         return true;
     if (len < sizeof(DOUBT) || len > sizeof(DOUBT) + HISTORY_WHY_SIZE - 1 ||
@@ -83,45 +75,54 @@ static bool read_doubt(char *text, char *why)
     return true;
 }
 
+static bool parse(char *text, struct registry_place *out, char *why)
+{
+    char *end = strchr(text, '\n');
+
+    if (end == NULL || memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0)
+        return false;
+    *end = '\0';
+    return registry_place_parse(text + sizeof(MAGIC) - 1, out, NULL) == 0 &&
+           out->incarnation[0] != '\0' && read_why(end + 1, why);
+}
+
 int registry_state_file_read(const char *path, struct registry_place *out,
                              char *why, struct err *err)
 {
-    char text[TEXT_MAX + 1], *end;
-    ssize_t n;
+    char text[TEXT_MAX + 1];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, TEXT_MAX);
+    int saved = errno;
 
+    assert(path != NULL);
     memset(out, 0, sizeof(*out));
     why[0] = '\0';
-    if (fd < 0 && errno == ENOENT)
+    if (fd >= 0)
+        (void)close(fd);
+    else if (saved == ENOENT)
         return 0;
-    if (fd < 0)
-        return (int)err_errno(err, errno, "state-dir: %s", path);
-    n = read(fd, text, TEXT_MAX);
     if (n < 0)
-        (void)err_errno(err, errno, "state-dir: %s", path);
-    (void)close(fd);
-    if (n < 0)
-        return (int)err->code;
+        return (int)err_errno(err, saved, "state-dir: %s", path);
     text[n] = '\0';
-    if (strlen(text) != (size_t)n || n <= (ssize_t)sizeof(MAGIC) ||
-        memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0)
-        return damaged(path, err);
-    end = strchr(text, '\n');
-    if (end == NULL)
-        return damaged(path, err);
-    *end = '\0';
-    if (registry_place_parse(text + sizeof(MAGIC) - 1, out, NULL) != 0 ||
-        out->incarnation[0] == '\0' || !read_doubt(end + 1, why))
-        return damaged(path, err);
-    return 0;
+    if (n > (ssize_t)sizeof(MAGIC) && strlen(text) == (size_t)n &&
+        parse(text, out, why))
+        return 0;
+    return (int)err_set(
+        err, ERR_INVALID,
+        "%s is damaged. It says where the registry stood when this process "
+        "last ran. If you are sure that the registry has lost nothing since "
+        "(no backup put back, no old primary), delete the file and start "
+        "again",
+        path);
 }
 
 /* --- writing: on the worker ---------------------------------------------- */
 
-static int fill(int fd, const char *text)
+static int write_text(int fd, const char *text)
 {
     ssize_t n = write(fd, text, strlen(text));
 
+    assert(text[0] != '\0');
     if (n >= 0 && (size_t)n < strlen(text)) {
         errno = ENOSPC;
         return -1;
@@ -129,17 +130,15 @@ static int fill(int fd, const char *text)
     return n < 0 ? -1 : fsync(fd);
 }
 
-static void write_it(void *arg)
+static void write_file(void *arg)
 {
     struct state_file *f = arg;
     int fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int rc = fd < 0 ? -1 : fill(fd, f->text), saved = errno;
+    int rc = fd < 0 ? -1 : write_text(fd, f->text), saved = errno;
 
     err_clear(&f->err);
-    if (fd >= 0 && close(fd) != 0 && rc == 0) {
-        rc = -1;
-        saved = errno;
-    }
+    if (fd >= 0)
+        (void)close(fd); /* it is on disk already */
     if (rc == 0 &&
         (rename(f->temporary, f->path) != 0 || file_sync_name(f->path) != 0)) {
         rc = -1;
@@ -151,41 +150,50 @@ static void write_it(void *arg)
 
 /* --- on the loop --------------------------------------------------------- */
 
+static void state_file_free(struct state_file *f)
+{
+    mem_free(f->path);
+    mem_free(f->temporary);
+    mem_free(f);
+}
+
 static void on_stopped(void *arg)
 {
     struct state_file *f = arg;
     loop_f *closed = f->closed;
     void *closed_arg = f->closed_arg;
 
-    mem_free(f->path);
-    mem_free(f->temporary);
-    mem_free(f);
+    assert(!f->busy);
+    assert(f->worker == NULL);
+    state_file_free(f);
     closed(closed_arg);
 }
 
-static void end(struct state_file *f)
+static void free_later(struct state_file *f)
 {
+    assert(!f->busy);
+    assert(f->closed != NULL);
     if (f->worker != NULL)
         worker_stop(&f->worker, on_stopped, f);
     else
         on_stopped(f);
 }
 
-static void begin(struct state_file *f);
+static void begin_write(struct state_file *f);
 
 static void on_written(void *arg)
 {
     struct state_file *f = arg;
 
+    assert(f->busy);
     f->busy = false;
     if (f->err.code == ERR_OK) {
         f->written = f->sent;
-        memcpy(f->why_written, f->why_sent, sizeof(f->why_written));
-        if (f->told)
+        if (f->warned)
             log_info("=state-dir", LOG_S("file", f->path));
-        f->told = false;
-    } else if (!f->told) {
-        f->told = true;
+        f->warned = false;
+    } else if (!f->warned) {
+        f->warned = true;
         log_warn("!state-dir", LOG_S("reason", f->err.msg),
                  LOG_S("consequence", "after a restart where the registry "
                                       "stood is known from an earlier time"));
@@ -193,54 +201,53 @@ static void on_written(void *arg)
     if (f->closed == NULL)
         return;
     if (f->err.code == ERR_OK && !up_to_date(f))
-        begin(f);
+        begin_write(f);
     else
-        end(f);
+        free_later(f);
 }
 
-static void begin(struct state_file *f)
+static void begin_write(struct state_file *f)
 {
     char place[HISTORY_PLACE_SIZE];
     int rc;
 
+    assert(!f->busy);
+    assert(f->now.place.incarnation[0] != '\0');
     if (f->worker == NULL)
         f->worker = worker_new(f->loop, 1, NULL, NULL, 0);
     f->busy = true;
     f->last = loop_clock(f->loop)->mono;
-    f->sent = f->place;
-    memcpy(f->why_sent, f->why, sizeof(f->why_sent));
+    f->sent = f->now;
     (void)snprintf(f->text, sizeof(f->text), MAGIC "%s\n%s%s%s",
-                   registry_place_text(&f->place, place),
-                   f->why[0] != '\0' ? DOUBT : "", f->why,
-                   f->why[0] != '\0' ? "\n" : "");
-    rc = worker_submit(f->worker, &f->job, write_it, on_written, f);
+                   registry_place_text(&f->now.place, place),
+                   f->now.why[0] != '\0' ? DOUBT : "", f->now.why,
+                   f->now.why[0] != '\0' ? "\n" : "");
+    rc = worker_submit(f->worker, &f->job, write_file, on_written, f);
     assert(rc == 0); /* one at a time */
     (void)rc;
 }
 
 void registry_state_file_keep(struct state_file *f,
-                              const struct registry_place *place)
+                              const struct registry_place *place,
+                              const char *why)
 {
     bool anew;
 
-    if (f == NULL || f->closed != NULL || place->incarnation[0] == '\0')
-        return;
-    f->place = *place;
-    anew = strcmp(place->incarnation, f->written.incarnation) != 0 ||
-           strcmp(f->why, f->why_written) != 0;
-    if (!f->busy && !up_to_date(f) &&
-        ((anew && !f->told) || loop_clock(f->loop)->mono - f->last >= EVERY_MS))
-        begin(f);
-}
-
-void registry_state_file_doubt(struct state_file *f, const char *why)
-{
     if (f == NULL || f->closed != NULL)
         return;
-    (void)snprintf(f->why, sizeof(f->why), "%s", why != NULL ? why : "");
-    for (char *s = f->why; *s != '\0'; s++)
+    (void)snprintf(f->now.why, sizeof(f->now.why), "%s", why ? why : "");
+    for (char *s = f->now.why; *s != '\0'; s++)
         if ((unsigned char)*s < ' ')
             *s = ' ';
+    if (place->incarnation[0] == '\0')
+        return;
+    f->now.place = *place;
+    anew = strcmp(place->incarnation, f->written.place.incarnation) != 0 ||
+           strcmp(f->now.why, f->written.why) != 0;
+    if (!f->busy && !up_to_date(f) &&
+        ((anew && !f->warned) ||
+         loop_clock(f->loop)->mono - f->last >= EVERY_MS))
+        begin_write(f);
 }
 
 const char *registry_state_file_doubted(const struct state_file *f)
@@ -258,30 +265,32 @@ void registry_state_file_close(struct state_file **file, loop_f *closed,
         closed(arg);
         return;
     }
+    assert(closed != NULL);
+    assert(f->closed == NULL);
     f->closed = closed;
     f->closed_arg = arg;
     if (f->busy)
         return;
-    if (f->place.incarnation[0] != '\0' && !up_to_date(f))
-        begin(f);
+    if (f->now.place.incarnation[0] != '\0' && !up_to_date(f))
+        begin_write(f);
     else
-        end(f);
+        free_later(f);
 }
 
 /* --- opening ------------------------------------------------------------- */
 
 /* Another kind of registry is another store, another namespace another
  * cluster. */
-static char *name_of(const struct conf *conf, const char *role, const char *who)
+static char *path_of(const struct conf *conf, const char *role, const char *who)
 {
-    char *name = mem_printf("%s-%s.%s.%s", role, who,
+    char *path = mem_printf("%s/%s-%s.%s.%s", conf->state_dir, role, who,
                             conf_registry_type_name(conf->registry.type),
                             conf->registry.namespace_);
 
-    for (char *s = name; *s != '\0'; s++)
+    for (char *s = path + strlen(conf->state_dir) + 1; *s != '\0'; s++)
         if (!isalnum((unsigned char)*s) && strchr("._-", *s) == NULL)
             *s = '_';
-    return name;
+    return path;
 }
 
 static int check_dir(const char *dir, struct err *err)
@@ -310,9 +319,11 @@ int registry_state_file_open(struct state_file **out, struct loop *loop,
                              struct err *err)
 {
     struct state_file *f;
-    char *name, *path, why[HISTORY_WHY_SIZE];
+    struct state was;
     int rc;
 
+    assert(role[0] != '\0');
+    assert(who[0] != '\0');
     *out = NULL;
     memset(remembered, 0, sizeof(*remembered));
     if (conf->state_dir == NULL)
@@ -320,22 +331,18 @@ int registry_state_file_open(struct state_file **out, struct loop *loop,
     rc = check_dir(conf->state_dir, err);
     if (rc != 0)
         return rc;
-    name = name_of(conf, role, who);
-    path = mem_printf("%s/%s", conf->state_dir, name);
-    mem_free(name);
-    rc = registry_state_file_read(path, remembered, why, err);
+    f = mem_zalloc(sizeof(*f));
+    f->path = path_of(conf, role, who);
+    f->temporary = mem_printf("%s.tmp", f->path);
+    f->loop = loop;
+    rc = registry_state_file_read(f->path, &was.place, was.why, err);
     if (rc != 0) {
-        mem_free(path);
+        state_file_free(f);
         return rc;
     }
-    f = mem_zalloc(sizeof(*f));
-    f->path = path;
-    f->temporary = mem_printf("%s.tmp", path);
-    f->loop = loop;
-    f->written = f->place = *remembered;
-    memcpy(f->doubted, why, sizeof(why));
-    memcpy(f->why, why, sizeof(why));
-    memcpy(f->why_written, why, sizeof(why));
+    f->now = f->written = was;
+    memcpy(f->doubted, was.why, sizeof(was.why));
+    *remembered = was.place;
     *out = f;
     return 0;
 }

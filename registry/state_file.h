@@ -28,13 +28,14 @@ int registry_state_file_open(struct state_file **out, struct loop *loop,
                              const char *who, struct registry_place *remembered,
                              struct err *err) MUST_CHECK;
 
-/* It stands there now: as often as one likes. NULL does nothing. */
+/* It stands there now (registry_place()), and why it went back, or NULL, the
+ * usual (registry_unmarked()): as often as one likes. Both are copied. NULL for
+ * `f` does nothing. */
 void registry_state_file_keep(struct state_file *f,
-                              const struct registry_place *place);
-
-/* Why the registry went back, or NULL (the usual): kept with the next place. */
-void registry_state_file_doubt(struct state_file *f, const char *why);
-/* What an earlier life kept of that; "" nothing. */
+                              const struct registry_place *place,
+                              const char *why);
+/* Why it went back, as an earlier life kept it; "" nothing. Borrowed until the
+ * file is closed. */
 const char *registry_state_file_doubted(const struct state_file *f);
 
 /* What was kept last is written; then closed(arg) on the loop: at once, if

@@ -21,40 +21,13 @@
 #define AGAIN_MS  60000
 #define RARELY_MS 3600000
 #define FORGET_MS 600000 /* away for so long: it is news again */
-#define CODE      "registry_"
 
-static const struct {
-    const char *code, *title, *advice;
-    bool heals;
-} troubles[] = {
+const struct registry_trouble_text registry_trouble_texts[] = {
 #define X(id, name, heals, title, advice)                                      \
-    [id] = {CODE name, title, advice, heals},
+    [id] = {"registry_" name, name, title, advice, heals},
     TROUBLES(X)
 #undef X
 };
-
-const char *registry_trouble_code(enum trouble t)
-{
-    assert(t < TROUBLE_N);
-    return troubles[t].code;
-}
-
-const char *registry_trouble_name(enum trouble t)
-{
-    return registry_trouble_code(t) + strlen(CODE);
-}
-
-const char *registry_trouble_title(enum trouble t)
-{
-    assert(t < TROUBLE_N);
-    return troubles[t].title;
-}
-
-const char *registry_trouble_advice(enum trouble t)
-{
-    assert(t < TROUBLE_N);
-    return troubles[t].advice;
-}
 
 /* --- what was met -------------------------------------------------------- */
 
@@ -66,17 +39,18 @@ struct met {
 };
 
 struct registry_troubles {
-    struct met word, silence;
+    struct met refused;   /* by a word of the store */
+    struct met unreached; /* nobody answered */
     mono_ms down; /* since when the session is in doubt, as was seen; 0: not */
-    enum trouble told;
-    mono_ms told_since;
-    struct said {
+    enum trouble logged;
+    mono_ms logged_since;
+    struct log_pace {
         struct trouble_pace pace;
         mono_ms seen;
-    } said[TROUBLE_N];
+    } paces[TROUBLE_N];
 };
 
-static struct registry_troubles *of(struct registry *r)
+static struct registry_troubles *troubles_of(struct registry *r)
 {
     if (r->troubles == NULL)
         r->troubles = mem_zalloc(sizeof(*r->troubles));
@@ -88,6 +62,7 @@ static int64_t lasts_ms(const struct registry *r)
 {
     int64_t most = r->session_timeout_ms * 2 / 3;
 
+    assert(r->session_timeout_ms > 0);
     return most > LASTS_MS ? most : LASTS_MS;
 }
 
@@ -96,7 +71,7 @@ static bool is_fresh(const struct registry *r, const struct met *m)
     return m->what != TROUBLE_NONE && r->clock->mono - m->last < lasts_ms(r);
 }
 
-static bool is_silence(enum trouble t)
+static bool is_unreached(enum trouble t)
 {
     return t == TROUBLE_UNREACHABLE || t == TROUBLE_NO_QUORUM;
 }
@@ -122,13 +97,14 @@ void registry_met(struct registry *r, enum trouble what, const char *detail)
     struct registry_troubles *t;
     struct met *m;
 
+    assert(detail != NULL);
     assert(what < TROUBLE_N);
     if (what == TROUBLE_NONE || r->mute || r->closing)
         return;
-    if (is_silence(what) && no_descriptors(detail))
+    if (is_unreached(what) && no_descriptors(detail))
         what = TROUBLE_DESCRIPTORS;
-    t = of(r);
-    m = is_silence(what) ? &t->silence : &t->word;
+    t = troubles_of(r);
+    m = is_unreached(what) ? &t->unreached : &t->refused;
     if (m->what != what || !is_fresh(r, m)) {
         m->what = what;
         m->since = r->clock->mono;
@@ -147,27 +123,19 @@ void registry_met_err(struct registry *r, const struct err *err)
 
 void registry_troubles_heal(struct registry *r)
 {
-    if (r->troubles != NULL && troubles[r->troubles->word.what].heals)
-        r->troubles->word.what = TROUBLE_NONE;
+    if (r->troubles != NULL &&
+        registry_trouble_texts[r->troubles->refused.what].heals)
+        r->troubles->refused.what = TROUBLE_NONE;
 }
 
 void registry_troubles_free(struct registry *r)
 {
-    mem_free(r->troubles);
-    r->troubles = NULL;
+    MEM_FREE(r->troubles);
 }
 
 /* --- what is present ----------------------------------------------------- */
 
-static void show(const struct met *m, struct registry_trouble *out)
-{
-    *out = (struct registry_trouble){.what = m->what,
-                                     .since = m->since,
-                                     .times = m->times,
-                                     .detail = m->detail};
-}
-
-static const char *nothing_met(const struct registry *r)
+static const char *default_detail(const struct registry *r)
 {
     return r->state == REGISTRY_SUSPENDED
                ? "no answer for two thirds of the session's timeout"
@@ -180,9 +148,13 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
     const struct registry_back *back = registry_went_back(r);
     const struct registry_troubles *t = r->troubles;
     bool up = registry_state_is_up(r->state);
-    bool word = t != NULL && is_fresh(r, &t->word);
-    bool silence = !up && t != NULL && is_fresh(r, &t->silence);
+    const struct met *met = NULL;
 
+    if (t != NULL && is_fresh(r, &t->refused))
+        met = &t->refused;
+    if (!up && t != NULL && is_fresh(r, &t->unreached) &&
+        (met == NULL || met->last < t->unreached.last))
+        met = &t->unreached;
     if (back != NULL) {
         *out = (struct registry_trouble){.what = TROUBLE_WENT_BACK,
                                          .since = back->since,
@@ -190,19 +162,17 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
                                          .detail = back->why};
         return true;
     }
-    if (word && (!silence || t->word.last >= t->silence.last)) {
-        show(&t->word, out);
-        return true;
-    }
-    if (silence) {
-        show(&t->silence, out);
+    if (met != NULL) {
+        *out = (struct registry_trouble){met->what, met->since, met->times,
+                                         met->detail};
         return true;
     }
     *out = (struct registry_trouble){
         .what = TROUBLE_UNREACHABLE,
         .since = t != NULL && t->down != 0 ? t->down : r->clock->mono,
         .times = 1,
-        .detail = nothing_met(r)};
+        .detail = default_detail(r)};
+    assert(out->what != TROUBLE_NONE);
     return !up;
 }
 
@@ -210,17 +180,19 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
 
 bool registry_trouble_pace_due(struct trouble_pace *p, mono_ms now)
 {
+    assert(p->gap >= 0);
     if (p->gap != 0 && now - p->at < p->gap)
         return false;
     p->at = now;
     p->gap = p->gap == 0 ? AGAIN_MS : p->gap * 4;
     if (p->gap > RARELY_MS)
         p->gap = RARELY_MS;
+    assert(p->gap <= RARELY_MS);
     return true;
 }
 
 /* Is it time to say it (again)? */
-static bool is_due(struct said *s, mono_ms now)
+static bool is_due(struct log_pace *s, mono_ms now)
 {
     mono_ms away = now - s->seen;
 
@@ -230,31 +202,36 @@ static bool is_due(struct said *s, mono_ms now)
     return registry_trouble_pace_due(&s->pace, now);
 }
 
-static void say(const struct registry *r, const struct registry_trouble *now)
+static void log_present(const struct registry *r,
+                        const struct registry_trouble *now)
 {
+    assert(now->what != TROUBLE_NONE);
+    assert(now->what < TROUBLE_N);
     log_event(now->what == TROUBLE_THROTTLED ? LOG_WARN : LOG_ERROR, "!store",
               (const struct log_field[]){
                   LOG_S("backend", r->ops->name),
-                  LOG_S("trouble", registry_trouble_name(now->what)),
+                  LOG_S("trouble", registry_trouble_texts[now->what].name),
                   LOG_S("state", registry_state_name(r->state)),
                   LOG_I("lasts_ms", r->clock->mono - now->since),
                   LOG_U("times", now->times), LOG_S("reason", now->detail),
-                  LOG_S("advice", registry_trouble_advice(now->what)),
+                  LOG_S("advice", registry_trouble_texts[now->what].advice),
                   LOG_END});
 }
 
-static void over(const struct registry *r, struct registry_troubles *t)
+static void log_over(const struct registry *r, struct registry_troubles *t)
 {
+    assert(t->logged != TROUBLE_NONE);
+    assert(t->logged < TROUBLE_N);
     log_info("+store", LOG_S("backend", r->ops->name),
-             LOG_S("trouble", registry_trouble_name(t->told)),
-             LOG_I("lasted_ms", r->clock->mono - t->told_since));
-    t->told = TROUBLE_NONE;
+             LOG_S("trouble", registry_trouble_texts[t->logged].name),
+             LOG_I("lasted_ms", r->clock->mono - t->logged_since));
+    t->logged = TROUBLE_NONE;
 }
 
 void registry_trouble_tick(struct registry *r)
 {
     mono_ms now = r->clock->mono;
-    struct registry_troubles *t = of(r);
+    struct registry_troubles *t = troubles_of(r);
     struct registry_trouble present;
 
     if (registry_state_is_up(r->state))
@@ -262,15 +239,15 @@ void registry_trouble_tick(struct registry *r)
     else if (t->down == 0)
         t->down = now > 0 ? now : 1;
     if (!registry_trouble(r, &present)) {
-        if (t->told != TROUBLE_NONE)
-            over(r, t);
+        if (t->logged != TROUBLE_NONE)
+            log_over(r, t);
         return;
     }
-    if (is_silence(present.what) && now - t->down < SOON_MS)
+    if (is_unreached(present.what) && now - t->down < SOON_MS)
         return;
-    if (t->told == TROUBLE_NONE)
-        t->told_since = present.since;
-    t->told = present.what;
-    if (is_due(&t->said[present.what], now))
-        say(r, &present);
+    if (t->logged == TROUBLE_NONE)
+        t->logged_since = present.since;
+    t->logged = present.what;
+    if (is_due(&t->paces[present.what], now))
+        log_present(r, &present);
 }

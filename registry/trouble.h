@@ -98,11 +98,14 @@ enum trouble {
         TROUBLE_N
 };
 
-/* All static. */
-const char *registry_trouble_name(enum trouble t);   /* "quota" */
-const char *registry_trouble_code(enum trouble t);   /* "registry_quota" */
-const char *registry_trouble_title(enum trouble t);  /* of an answer */
-const char *registry_trouble_advice(enum trouble t); /* what to do */
+/* By enum trouble. */
+extern const struct registry_trouble_text {
+    const char *code;   /* of an answer: "registry_quota" */
+    const char *name;   /* "quota" */
+    const char *title;  /* of an answer */
+    const char *advice; /* what to do */
+    bool heals;
+} registry_trouble_texts[TROUBLE_N];
 
 struct registry_trouble {
     enum trouble what;

@@ -7,15 +7,11 @@
  * is told once, and again when it is gone; beyond UNFIT_MAX none is.
  */
 #include "base/buf.h"
-#include "base/mem.h"
 #include "base/rand.h"
+#include "base/table.h"
 #include "registry/registry_priv.h"
 
 #include <string.h>
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 #define UNFIT_MAX 1000
 #define SHOWN_MAX 200 /* bytes of a name */
@@ -33,8 +29,9 @@ void registry_on_unfit(struct registry *r, registry_unfit_f *fn, void *arg)
     r->unfit_arg = arg;
 }
 
-static void show(struct buf *out, const char *key, size_t len)
+static void show_name(struct buf *out, const char *key, size_t len)
 {
+    assert(key != NULL || len == 0);
     buf_init(out, SHOWN_MAX * 4 + 64);
     for (size_t i = 0; i < len && i < SHOWN_MAX; i++) {
         unsigned char c = (unsigned char)key[i];
@@ -50,34 +47,27 @@ static void show(struct buf *out, const char *key, size_t len)
     }
 }
 
-static struct registry_unfit_key *find(const struct registry_watch *w,
-                                       const struct buf *text)
-{
-    struct registry_unfit_key *k;
-
-    HASH_FIND(hh, w->unfit, buf_text(text), text->len, k);
-    return k;
-}
-
-static void tell(const struct registry_watch *w,
-                 const struct registry_unfit_key *k, const char *reason)
+static void tell_unfit(const struct registry_watch *w,
+                       const struct registry_unfit_key *k, const char *reason)
 {
     if (w->r->unfit != NULL && w->fn != NULL && !w->r->mute && !w->r->closing)
         w->r->unfit(w->r->unfit_arg, k->text, reason);
 }
 
-static void drop(struct registry_watch *w, struct registry_unfit_key *k)
+static void drop_unfit(struct registry_watch *w, struct registry_unfit_key *k,
+                       bool told)
 {
+    assert(w->unfit != NULL);
+    if (told)
+        tell_unfit(w, k, NULL);
     HASH_DEL(w->unfit, k);
     mem_free(k->reason);
     mem_free(k);
 }
 
-static void stands(struct registry_watch *w, const struct buf *text,
-                   const char *reason)
+static void note_unfit(struct registry_watch *w, struct registry_unfit_key *k,
+                       const struct buf *text, const char *reason)
 {
-    struct registry_unfit_key *k = find(w, text);
-
     if (k == NULL && HASH_COUNT(w->unfit) == UNFIT_MAX)
         return;
     if (k == NULL) {
@@ -85,62 +75,40 @@ static void stands(struct registry_watch *w, const struct buf *text,
         memcpy(k->text, buf_text(text), text->len + 1);
         HASH_ADD(hh, w->unfit, text[0], text->len, k);
     }
+    assert(HASH_COUNT(w->unfit) <= UNFIT_MAX);
     k->look = w->look;
     if (k->reason != NULL && strcmp(k->reason, reason) == 0)
         return;
     mem_free(k->reason);
     k->reason = mem_strdup(reason);
-    tell(w, k, k->reason);
+    tell_unfit(w, k, k->reason);
 }
 
 void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
                          const char *reason)
 {
-    struct buf text;
-
-    if (w->fn == NULL)
-        return;
-    show(&text, key, len);
-    stands(w, &text, reason);
-    buf_close(&text);
-}
-
-void registry_view_unfit_gone(struct registry_watch *w, const char *key,
-                              size_t len)
-{
     struct registry_unfit_key *k;
     struct buf text;
 
-    if (w->unfit == NULL)
+    if (w->fn == NULL || (reason == NULL && w->unfit == NULL))
         return;
-    show(&text, key, len);
-    k = find(w, &text);
-    if (k != NULL) {
-        tell(w, k, NULL);
-        drop(w, k);
-    }
+    show_name(&text, key, len);
+    HASH_FIND(hh, w->unfit, buf_text(&text), text.len, k);
+    if (reason != NULL)
+        note_unfit(w, k, &text, reason);
+    else if (k != NULL)
+        drop_unfit(w, k, true);
     buf_close(&text);
 }
 
-void registry_unfit_end(struct registry_watch *w)
+void registry_unfit_sweep(struct registry_watch *w, bool all)
 {
     struct registry_unfit_key *k, *next;
 
     HASH_ITER(hh, w->unfit, k, next)
     {
-        if (k->look != w->look) {
-            tell(w, k, NULL);
-            drop(w, k);
-        }
+        if (all || k->look != w->look)
+            drop_unfit(w, k, !all);
     }
-}
-
-void registry_unfit_free(struct registry_watch *w)
-{
-    struct registry_unfit_key *k, *next;
-
-    HASH_ITER(hh, w->unfit, k, next)
-    {
-        drop(w, k);
-    }
+    assert(!all || w->unfit == NULL);
 }

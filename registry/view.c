@@ -10,14 +10,10 @@
  * A removed key stays as a tombstone (created 0) until the next full look, so
  * that a late look at its former self is recognised as stale.
  */
-#include "base/mem.h"
+#include "base/table.h"
 #include "registry/registry_priv.h"
 
 #include <string.h>
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 #include <utlist.h>
 
 struct registry_view_key {
@@ -51,13 +47,14 @@ static struct registry_view_key *view_add(struct registry_watch *w,
 
 static void view_drop(struct registry_watch *w, struct registry_view_key *k)
 {
+    assert(w->keys != NULL);
     HASH_DEL(w->keys, k);
     mem_free(k);
 }
 
 /* Those above have no session: what is seen meanwhile may be of a store that
  * is not ours. A full look follows when they have one. */
-static bool hushed(const struct registry_watch *w)
+static bool not_ready(const struct registry_watch *w)
 {
     return w->r->history != NULL && !w->r->vouched;
 }
@@ -67,7 +64,8 @@ static void emit(struct registry_watch *w, enum registry_event_type type,
 {
     struct registry_event event = {.type = type};
 
-    assert(!hushed(w));
+    assert((entry == NULL) == (type == REGISTRY_SYNCED));
+    assert(!not_ready(w));
     if (w->fn == NULL || w->r->mute || w->r->closing)
         return;
     if (entry != NULL) {
@@ -83,7 +81,8 @@ static void emit_remove(struct registry_watch *w, struct registry_view_key *k)
 {
     struct registry_entry entry = {.key = k->key, .created = k->created};
 
-    assert(k->created != 0 && w->n_keys > 0);
+    assert(k->created != 0);
+    assert(w->n_keys > 0);
     k->created = 0;
     k->version = 0;
     w->n_keys--;
@@ -96,6 +95,8 @@ static void view_accept(struct registry_watch *w, struct registry_view_key *k,
 {
     bool update = k->created == entry->created;
 
+    assert(entry->created != 0);
+    assert(entry->version != 0);
     if (update && k->version == entry->version)
         return;
     if (!update && k->created != 0)
@@ -107,13 +108,14 @@ static void view_accept(struct registry_watch *w, struct registry_view_key *k,
     emit(w, update ? REGISTRY_UPDATE : REGISTRY_ADD, entry);
 }
 
-static void view_look(struct registry_watch *w,
-                      const struct registry_entry *entry, uint64_t revision,
-                      bool listed)
+void registry_view_seen(struct registry_watch *w,
+                        const struct registry_entry *entry, uint64_t revision,
+                        bool listed)
 {
     struct registry_view_key *k;
 
-    if (w->fn == NULL || hushed(w) ||
+    assert(!listed || w->looking || w->fn == NULL);
+    if (w->fn == NULL || not_ready(w) ||
         !registry_key_below(entry->key, w->prefix) ||
         (entry->owner == 0 && entry->value_len == 0))
         return;
@@ -122,7 +124,7 @@ static void view_look(struct registry_watch *w,
                             "no registry made it: it has no version");
         return;
     }
-    registry_view_unfit_gone(w, entry->key, strlen(entry->key));
+    registry_view_unfit(w, entry->key, strlen(entry->key), NULL);
     k = view_find(w, entry->key);
     if (k == NULL) {
         if (revision != 0 && revision <= w->floor)
@@ -137,27 +139,14 @@ static void view_look(struct registry_watch *w,
     }
 }
 
-void registry_view_seen(struct registry_watch *w,
-                        const struct registry_entry *entry, uint64_t revision)
-{
-    view_look(w, entry, revision, false);
-}
-
-void registry_view_listed(struct registry_watch *w,
-                          const struct registry_entry *entry, uint64_t revision)
-{
-    assert(w->looking || w->fn == NULL);
-    view_look(w, entry, revision, true);
-}
-
 void registry_view_gone(struct registry_watch *w, const char *key,
                         uint64_t revision)
 {
     struct registry_view_key *k = view_find(w, key);
 
-    if (w->fn == NULL || hushed(w) || !registry_key_below(key, w->prefix))
+    if (w->fn == NULL || not_ready(w) || !registry_key_below(key, w->prefix))
         return;
-    registry_view_unfit_gone(w, key, strlen(key));
+    registry_view_unfit(w, key, strlen(key), NULL);
     if (k == NULL) {
         /* A later look at what was there before must not bring it back. */
         if (revision > w->floor)
@@ -185,9 +174,9 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
 
     assert(w->looking || w->fn == NULL);
     w->looking = false;
-    if (hushed(w))
+    if (not_ready(w))
         return;
-    for (k = w->keys; k != NULL && w->fn != NULL && !hushed(w); k = next) {
+    for (k = w->keys; k != NULL && w->fn != NULL && !not_ready(w); k = next) {
         next = k->hh.next;
         if (k->look != w->look && k->created != 0 && k->revision <= revision)
             emit_remove(w, k);
@@ -196,8 +185,8 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
     }
     if (revision > w->floor)
         w->floor = revision;
-    registry_unfit_end(w);
-    if (tell && !hushed(w))
+    registry_unfit_sweep(w, false);
+    if (tell && !not_ready(w))
         emit(w, REGISTRY_SYNCED, NULL);
 }
 
@@ -227,21 +216,13 @@ void registry_view_sums(const struct registry_watch *w,
     }
 }
 
-void registry_view_free(struct registry_watch *w)
-{
-    struct registry_view_key *k;
-
-    while ((k = w->keys) != NULL)
-        view_drop(w, k);
-}
-
 static bool told_by(const struct registry_watch *w, const char *key,
                     uint64_t created, uint64_t version)
 {
     const struct registry_view_key *k = view_find(w, key);
 
     if (created == 0) /* not yet told is not gone */
-        return !w->looking && !hushed(w) && (k == NULL || k->created == 0);
+        return !w->looking && !not_ready(w) && (k == NULL || k->created == 0);
     return k != NULL && (k->created > created ||
                          (k->created == created && k->version >= version));
 }
@@ -273,7 +254,8 @@ struct registry_watch *registry_watch(struct registry *r, const char *prefix,
 {
     struct registry_watch *w;
 
-    assert(fn != NULL && !r->closing);
+    assert(fn != NULL);
+    assert(!r->closing);
     assert(strcmp(prefix, "/") == 0 || registry_check_key(prefix, NULL) == 0);
     w = mem_zalloc(sizeof(*w));
     w->r = r;
@@ -308,29 +290,27 @@ void registry_unwatch(struct registry_watch **w_ptr)
 
 void registry_watch_gone(struct registry_watch *w)
 {
-    assert(w->fn == NULL && !w->gone);
+    assert(w->fn == NULL);
+    assert(!w->gone);
     w->gone = true;
     DL_DELETE(w->r->watches, w);
     DL_APPEND(w->r->dead_watches, w);
     registry_bury(w->r);
 }
 
-void registry_watch_free(struct registry_watch *w)
-{
-    registry_view_free(w);
-    registry_unfit_free(w);
-    mem_free(w->prefix);
-    mem_free(w->priv);
-    mem_free(w);
-}
-
-void registry_watches_free(struct registry *r)
+void registry_watches_free(struct registry_watch **list)
 {
     struct registry_watch *w, *next;
 
-    DL_FOREACH_SAFE(r->watches, w, next)
+    DL_FOREACH_SAFE(*list, w, next)
     {
-        DL_DELETE(r->watches, w);
-        registry_watch_free(w);
+        DL_DELETE(*list, w);
+        while (w->keys != NULL)
+            view_drop(w, w->keys);
+        registry_unfit_sweep(w, true);
+        mem_free(w->prefix);
+        mem_free(w->priv);
+        mem_free(w);
     }
+    assert(*list == NULL);
 }

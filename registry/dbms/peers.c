@@ -17,11 +17,7 @@
 #include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
-#include "base/mem.h"
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
+#include "base/table.h"
 
 #define DATA_MS 30000 /* three of DolphinScheduler's heartbeats */
 

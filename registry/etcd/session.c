@@ -240,7 +240,7 @@ static void on_verified(void *arg, const struct etcd_result *result)
 
         e->session.renewal.sent = 0;
         e->session.due = sent + e->session.ttl_ms / 3;
-        registry_liveness_answered(&e->liveness, sent);
+        registry_liveness_answered(&e->liveness, sent, sent);
     }
 }
 

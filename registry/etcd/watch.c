@@ -39,10 +39,8 @@ static void tell_unfit(struct registry_watch *w, bool gone,
     size_t n;
     const char *key = etcd_unfit(kv, etcd_of(w->r)->ns, &n, &why);
 
-    if (key != NULL && gone)
-        registry_view_unfit_gone(w, key, n);
-    else if (key != NULL)
-        registry_view_unfit(w, key, n, why.msg);
+    if (key != NULL)
+        registry_view_unfit(w, key, n, gone ? NULL : why.msg);
 }
 
 static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
@@ -55,7 +53,7 @@ static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
     else if (gone || etcd_is_directory(&entry)) /* that is no key any more */
         registry_view_gone(w, entry.key, kv->modified);
     else
-        registry_view_seen(w, &entry, kv->modified);
+        registry_view_seen(w, &entry, kv->modified, false);
 }
 
 static void on_feed_end(void *arg, bool lost, const char *why)
@@ -119,7 +117,7 @@ static void tell_page(struct registry_watch *w, const struct json *kvs,
         }
         etcd_key_past(past, kv.key, kv.key_len);
         if (etcd_entry(&kv, etcd_of(w->r)->ns, &entry))
-            registry_view_listed(w, &entry, ew->begun);
+            registry_view_seen(w, &entry, ew->begun, true);
         else
             tell_unfit(w, false, &kv);
     }

@@ -99,7 +99,7 @@ static void on_note(void *arg)
         lost(s, &n);
         return;
     case SQL_RENEWED:
-        registry_liveness_answered(&s->liveness, n.sent);
+        registry_liveness_answered(&s->liveness, n.sent, n.sent);
         break;
     case SQL_WROTE:
         registry_heard(&s->base, n.sent);

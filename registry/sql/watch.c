@@ -67,7 +67,7 @@ static void next_page(struct registry_watch *w)
 static void tell_page(struct registry_watch *w, const struct sql_rows *rows)
 {
     for (size_t i = 0; i < rows->n && w->fn != NULL; i++)
-        registry_view_listed(w, &rows->entries[i], 0);
+        registry_view_seen(w, &rows->entries[i], 0, true);
     if (rows->next == NULL && w->fn != NULL)
         registry_view_end(w, 0, true);
 }
@@ -243,7 +243,7 @@ static void tell_change(struct sql *s, const struct registry_entry *entry)
         if (entry->version == 0)
             registry_view_gone(w, entry->key, 0);
         else
-            registry_view_seen(w, entry, 0);
+            registry_view_seen(w, entry, 0, false);
     }
 }
 

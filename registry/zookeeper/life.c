@@ -171,7 +171,7 @@ void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed)
         z->life.committed = zk_now(z);
         server_writes(z);
         if (z->base.session != 0)
-            registry_liveness_counted(&z->liveness, sent_at, from);
+            registry_liveness_answered(&z->liveness, sent_at, from);
     }
     remember(z, sent_at);
 }

@@ -119,7 +119,7 @@ static void value(struct registry_watch *w, const char *key,
         registry_view_gone(w, key, 0); /* it may have been a key */
     } else {
         entry = zk_entry(key, &q->stat, q->data, q->data_len);
-        registry_view_seen(w, &entry, 0);
+        registry_view_seen(w, &entry, 0, false);
     }
     if (w->fn != NULL && q->rc == ZOK &&
         (zk_is_directory(&q->stat) || q->stat.numChildren > 0))

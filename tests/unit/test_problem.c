@@ -50,8 +50,8 @@ static void a_trouble_of_the_registry_is_a_problem_of_its_name(void **state)
     for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++) {
         enum problem p = problem_of_trouble(t);
 
-        assert_string_equal(problem_code(p), registry_trouble_code(t));
-        assert_string_equal(problem_title(p), registry_trouble_title(t));
+        assert_string_equal(problem_code(p), registry_trouble_texts[t].code);
+        assert_string_equal(problem_title(p), registry_trouble_texts[t].title);
         assert_int_equal(problem_status(p), 503);
     }
     assert_int_equal(problem_of_trouble(TROUBLE_NONE), PROBLEM_NONE);

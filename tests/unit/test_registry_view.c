@@ -119,7 +119,7 @@ static void seen(struct quiet *q, const char *key, uint64_t created,
 {
     struct registry_entry e = entry(key, created, version);
 
-    registry_view_seen(q->watch, &e, revision);
+    registry_view_seen(q->watch, &e, revision, false);
 }
 
 static void listed(struct quiet *q, const char *key, uint64_t created,
@@ -127,7 +127,7 @@ static void listed(struct quiet *q, const char *key, uint64_t created,
 {
     struct registry_entry e = entry(key, created, version);
 
-    registry_view_listed(q->watch, &e, revision);
+    registry_view_seen(q->watch, &e, revision, true);
 }
 
 /* What was told since the last time. */
@@ -263,7 +263,7 @@ static void directories_and_keys_elsewhere_are_ignored(void **state)
         .key = "/n/d", .value = "", .created = 1, .version = 1};
 
     q->watch = registry_watch(&q->base, "/n", on_event, q);
-    registry_view_seen(q->watch, &directory, 0);
+    registry_view_seen(q->watch, &directory, 0, false);
     seen(q, "/nn", 1, 1, 0);
     seen(q, "/n", 1, 1, 0);
     registry_view_gone(q->watch, "/nn", 0);
@@ -271,7 +271,7 @@ static void directories_and_keys_elsewhere_are_ignored(void **state)
     seen(q, "/n/a", 1, 1, 0);
     expect(q, "+n/a");
     directory.owner = 7; /* an empty ephemeral key is a key */
-    registry_view_seen(q->watch, &directory, 0);
+    registry_view_seen(q->watch, &directory, 0, false);
     expect(q, "+n/d");
     registry_unwatch(&q->watch);
     q->watch = all;
@@ -288,7 +288,7 @@ static void a_watch_that_ends_in_the_middle_hears_no_more(void **state)
     q->leave_at_remove = true;
     registry_view_begin(w);
     registry_view_end(w, 0, true); /* both are gone; it leaves at the first */
-    registry_view_seen(w, &e, 0);
+    registry_view_seen(w, &e, 0, false);
     registry_view_gone(w, "/b", 0);
     expect(q, "+a+b-a");
     assert_null(q->watch);
@@ -324,8 +324,8 @@ static void what_is_unfit_is_told_once_and_when_it_is_gone(void **state)
     unfit(q, "/a\0\x7f\n\\", 6);
     registry_view_end(q->watch, 0, true);
     expect(q, "!/c(no)=/b.");
-    registry_view_unfit_gone(q->watch, "/c", 2);
-    registry_view_unfit_gone(q->watch, "/c", 2);
+    registry_view_unfit(q->watch, "/c", 2, NULL);
+    registry_view_unfit(q->watch, "/c", 2, NULL);
     expect(q, "=/c");
     seen(q, "/z", 0, 1, 0);
     registry_view_gone(q->watch, "/z", 0);

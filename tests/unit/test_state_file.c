@@ -110,13 +110,13 @@ static void the_last_place_is_there_at_the_next_start(void **state)
     assert_int_equal(begin(x, &f, &found, &err), 0);
     assert_string_equal(found.incarnation, "");
     p = (struct registry_place){.position = 3}; /* no session yet */
-    registry_state_file_keep(f, &p);
+    registry_state_file_keep(f, &p, NULL);
     finish(x, &f);
     assert_int_equal(access(x->path, F_OK), -1);
     assert_int_equal(begin(x, &f, &found, &err), 0);
     for (uint64_t i = 1; i <= 50; i++) {
         p = place(A, i);
-        registry_state_file_keep(f, &p);
+        registry_state_file_keep(f, &p, NULL);
         loop_turn(x->loop, 0);
     }
     finish(x, &f);
@@ -124,7 +124,7 @@ static void the_last_place_is_there_at_the_next_start(void **state)
     assert_string_equal(found.incarnation, A);
     assert_true(found.line == 2 && found.position == 50);
     p = place(B, 7); /* it was accepted: lower, and another one */
-    registry_state_file_keep(f, &p);
+    registry_state_file_keep(f, &p, NULL);
     finish(x, &f);
     assert_int_equal(begin(x, &f, &found, &err), 0);
     assert_string_equal(found.incarnation, B);
@@ -143,8 +143,7 @@ static void a_doubt_is_there_at_the_next_start_until_it_is_over(void **state)
 
     assert_int_equal(begin(x, &f, &found, &err), 0);
     assert_string_equal(registry_state_file_doubted(f), "");
-    registry_state_file_doubt(f, "work w:\nepoch 7");
-    registry_state_file_keep(f, &p);
+    registry_state_file_keep(f, &p, "work w:\nepoch 7");
     finish(x, &f);
     for (int i = 0; i < 2; i++) { /* whoever does not say otherwise keeps it */
         assert_int_equal(begin(x, &f, &found, &err), 0);
@@ -155,14 +154,12 @@ static void a_doubt_is_there_at_the_next_start_until_it_is_over(void **state)
     assert_int_equal(begin(x, &f, &found, &err), 0);
     memset(why, 'x', sizeof(why) - 1);
     why[sizeof(why) - 1] = '\0';
-    registry_state_file_doubt(f, why);
-    registry_state_file_keep(f, &p);
+    registry_state_file_keep(f, &p, why);
     finish(x, &f);
     assert_int_equal(begin(x, &f, &found, &err), 0);
     assert_int_equal(strlen(registry_state_file_doubted(f)),
                      HISTORY_WHY_SIZE - 1);
-    registry_state_file_doubt(f, NULL);
-    registry_state_file_keep(f, &p);
+    registry_state_file_keep(f, &p, NULL);
     finish(x, &f);
     assert_int_equal(begin(x, &f, &found, &err), 0);
     assert_string_equal(registry_state_file_doubted(f), "");
@@ -180,7 +177,7 @@ static void each_namespace_has_its_own(void **state)
     struct err err;
 
     assert_int_equal(begin(x, &f, &found, &err), 0);
-    registry_state_file_keep(f, &p);
+    registry_state_file_keep(f, &p, NULL);
     finish(x, &f);
     mem_free(x->conf.registry.namespace_);
     x->conf.registry.namespace_ = mem_strdup("other");
@@ -202,7 +199,7 @@ static void without_a_directory_nothing_is_kept(void **state)
     assert_null(f);
     assert_string_equal(found.incarnation, "");
     found = place(A, 1);
-    registry_state_file_keep(f, &found);
+    registry_state_file_keep(f, &found, NULL);
     finish(x, &f);
 }
 
@@ -291,14 +288,14 @@ static void what_cannot_be_written_is_said_once(void **state)
     assert_int_equal(begin(x, &f, &found, &err), 0);
     for (uint64_t i = 1; i < 60; i++) {
         p = place(A, i);
-        registry_state_file_keep(f, &p);
+        registry_state_file_keep(f, &p, NULL);
         turn_for(x, 40);
     }
     assert_int_equal(x->warnings, 1);
     assert_int_equal(rmdir(temporary), 0);
     for (uint64_t i = 60; access(x->path, F_OK) != 0; i++) {
         p = place(A, i);
-        registry_state_file_keep(f, &p);
+        registry_state_file_keep(f, &p, NULL);
         turn_for(x, 40);
     }
     finish(x, &f);

@@ -188,11 +188,12 @@ static void each_has_a_name_a_title_and_advice(void **state)
 {
     (void)state;
     for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++) {
-        assert_true(strlen(registry_trouble_title(t)) > 0);
-        assert_true(strlen(registry_trouble_advice(t)) > 0);
-        assert_int_equal(strncmp(registry_trouble_code(t), "registry_", 9), 0);
-        assert_string_equal(registry_trouble_name(t),
-                            registry_trouble_code(t) + 9);
+        assert_true(strlen(registry_trouble_texts[t].title) > 0);
+        assert_true(strlen(registry_trouble_texts[t].advice) > 0);
+        assert_int_equal(
+            strncmp(registry_trouble_texts[t].code, "registry_", 9), 0);
+        assert_string_equal(registry_trouble_texts[t].name,
+                            registry_trouble_texts[t].code + 9);
     }
 }
 

@@ -75,7 +75,7 @@ void memory_on_looked(struct memory_client *c, const struct memory_message *m)
         ((struct memory_watch_priv *)w->priv)->synced = true;
     registry_view_begin(w);
     for (size_t i = 0; i < m->n_nodes && w->fn != NULL; i++)
-        registry_view_listed(w, &m->nodes[i]->entry, m->nodes[i]->revision);
+        registry_view_seen(w, &m->nodes[i]->entry, m->nodes[i]->revision, true);
     registry_view_end(w, m->revision, m->tell);
 }
 
@@ -90,7 +90,7 @@ void memory_on_notice(struct memory_client *c, const struct memory_message *m)
     if (m->gone)
         registry_view_gone(w, m->nodes[0]->text, m->revision);
     else
-        registry_view_seen(w, &m->nodes[0]->entry, m->revision);
+        registry_view_seen(w, &m->nodes[0]->entry, m->revision, false);
 }
 
 void memory_on_about_hold(struct memory_client *c,
