@@ -168,7 +168,7 @@ static void testify(struct registry_link *l)
     json_put_str(&b, "place",
                  registry_place_text(registry_place(l->registry), place));
     json_close(&b, '}');
-    registry_testify(l->registry, buf_text(&b));
+    registry_set_evidence(l->registry, buf_text(&b));
     buf_close(&b);
 }
 
@@ -232,8 +232,8 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
     }
     registry_compare(registry, who, &remembered, false);
     if (registry_state_file_doubted(state)[0] != '\0')
-        registry_contradicted(registry, NULL, "%s",
-                              registry_state_file_doubted(state));
+        registry_report_contradiction(registry, NULL, "%s",
+                                      registry_state_file_doubted(state));
     l = mem_zalloc(sizeof(*l));
     l->state = state;
     l->base.agent = a;

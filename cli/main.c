@@ -298,8 +298,8 @@ static int start(struct server *s, struct err *err)
     }
     registry_compare(s->registry, self, &remembered, true);
     if (registry_state_file_doubted(s->state)[0] != '\0')
-        registry_contradicted(s->registry, NULL, "%s",
-                              registry_state_file_doubted(s->state));
+        registry_report_contradiction(s->registry, NULL, "%s",
+                                      registry_state_file_doubted(s->state));
     rand_secret(&coordinator.seed, sizeof(coordinator.seed));
     coordinator.clock = loop_clock(s->loop);
     coordinator.registry = s->registry;

@@ -467,8 +467,8 @@ struct membership *membership_new(const struct membership_config *config,
     assert(config->answer_ms > 0);
     m->answer_ms = config->answer_ms;
     m->answered = config->clock->mono;
-    registry_attention_init(&m->turns, config->clock->mono);
-    registry_attention_init(&m->answers, config->clock->mono);
+    registry_pauses_init(&m->turns, config->clock->mono);
+    registry_pauses_init(&m->answers, config->clock->mono);
     return m;
 }
 

@@ -24,7 +24,7 @@
  *
  * No node becomes DOWN within `settle` of start or of a new session, nor while
  * the connection is not CONNECTED/RECONNECTED, nor before SYNCED. Every window
- * (a ttl, the grace, `settle`) counts by the rule of attention.h: only while
+ * (a ttl, the grace, `settle`) counts by the rule of pauses.h: only while
  * our own turns came on time and round trips to the registry came back, and it
  * is over only when a request sent after its end was answered. A registry that
  * is silent takes nobody's time, however short its ttl; after a silence or a

@@ -1,6 +1,6 @@
 /*
  * membership_answer.c - were we there, and was the registry? By the rule of
- * attention.h, for all windows and for `settle`.
+ * pauses.h, for all windows and for `settle`.
  */
 #include "cluster/membership_priv.h"
 
@@ -17,8 +17,8 @@ static void after_absence(struct membership *m, int64_t absent)
     if (absent == 0)
         return;
     windows_late(&m->windows, now, absent);
-    if (registry_attention_breaks(m->settle_since, m->config.settle_ms, now,
-                                  absent))
+    if (registry_pause_restarts(m->settle_since, m->config.settle_ms, now,
+                                absent))
         m->settle_since = now;
 }
 
@@ -40,7 +40,7 @@ static void set_answer_ms(struct membership *m)
 void membership_turn(struct membership *m)
 {
     after_absence(
-        m, registry_attention_mark(&m->turns, m->config.clock->mono, TURN_MS));
+        m, registry_pauses_tick(&m->turns, m->config.clock->mono, TURN_MS));
     set_answer_ms(m);
 }
 
@@ -52,7 +52,7 @@ void membership_answered(struct membership *m, mono_ms sent)
     if (sent <= m->answered)
         return;
     m->answered = sent < now ? sent : now; /* another thread's clock */
-    after_absence(m, registry_attention_mark(&m->answers, now, m->answer_ms));
+    after_absence(m, registry_pauses_tick(&m->answers, now, m->answer_ms));
 }
 
 mono_ms membership_wants(const struct membership *m)
@@ -70,7 +70,7 @@ mono_ms membership_wants(const struct membership *m)
 
 bool membership_silent(const struct membership *m)
 {
-    return registry_attention_late(&m->answers, m->config.clock->mono,
+    return registry_pauses_overdue(&m->answers, m->config.clock->mono,
                                    m->answer_ms, SILENT_MS);
 }
 

@@ -6,7 +6,7 @@
 #define PELORUS_CLUSTER_MEMBERSHIP_PRIV_H
 
 #include "cluster/membership.h"
-#include "registry/attention.h"
+#include "registry/pauses.h"
 
 #include "base/table.h"
 
@@ -49,7 +49,7 @@ mono_ms windows_end(const struct windows *ws);
 /* The shortest span of those that run; INT64_MAX: none does. */
 int64_t windows_span(const struct windows *ws);
 
-/* We were absent for so long (attention.h): those that it breaks begin now. */
+/* We were absent for so long (pauses.h): those that it breaks begin now. */
 void windows_late(struct windows *ws, mono_ms now, int64_t absent);
 
 /* All of them begin now. */
@@ -122,7 +122,7 @@ struct membership {
     struct windows windows;
     bool synced[2], connected;
     mono_ms settle_since;
-    struct attention turns, answers;
+    struct registry_pauses turns, answers;
     mono_ms answered;      /* so far the registry is known to have been there */
     int64_t answer_ms;     /* how often we want to know that now */
     mono_ms answer_set_at; /* when that was worked out */

@@ -1,6 +1,6 @@
 /*
  * membership_window.c - windows of silence in a binary heap. When a window
- * counts, and when it begins again: attention.h.
+ * counts, and when it begins again: pauses.h.
  */
 #include "cluster/membership_priv.h"
 
@@ -122,7 +122,7 @@ void windows_late(struct windows *ws, mono_ms now, int64_t absent)
     for (size_t i = 0; i < ws->n; i++) {
         struct window *w = ws->heap[i];
 
-        if (registry_attention_breaks(w->since, w->span, now, absent)) {
+        if (registry_pause_restarts(w->since, w->span, now, absent)) {
             w->since = now;
             any = true;
         }

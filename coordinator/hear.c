@@ -4,7 +4,7 @@
  * It is asked for a sign of life several times per session and per heartbeat,
  * so that a silence is known long before SUSPENDED: what is shown is `stale`
  * from the first round trip on that it missed, reports do not grow old, and
- * nobody's time runs out (registry/attention.h).
+ * nobody's time runs out (registry/pauses.h).
  */
 #include "coordinator/coordinator_priv.h"
 

@@ -8,7 +8,7 @@
  * overtaken by an older event of the same key. What they have to reach is more
  * than the version that was overwritten; else, and when they do not get there,
  * a get says it, which is behind the write: it finds it, or what became of it.
- * What a watch would tell late is asked for at once (registry_hurry()).
+ * What a watch would tell late is asked for at once (registry_poll_now()).
  *
  * Another coordinator does the same when it is asked with the write's index. A
  * get reads what everybody has written before, so it needs no version; the
@@ -250,13 +250,13 @@ static bool key_told(struct look_key *k)
     if (k->told)
         return true;
     /* a settings key that was found was shown by that */
-    k->told = k->found &&
-              registry_told(c->registry, key, k->is->created, k->is->version);
+    k->told = k->found && registry_watches_caught_up(
+                              c->registry, key, k->is->created, k->is->version);
     if (k->told)
         return true;
     if (k->found && now - k->hurried >= HURRY_MS) {
         k->hurried = now;
-        registry_hurry(c->registry, key);
+        registry_poll_now(c->registry, key);
     }
     if (!k->asked && now - k->asked_at >= (k->found ? AGAIN_MS : BEHIND_MS))
         key_ask(k);
@@ -272,8 +272,8 @@ static void key_begin(struct look_key *k, bool ours)
     k->created = k->is->created;
     k->version = k->is->version;
     k->found = k->created != 0 && strcmp(k->is->key, SETTINGS_KEY) != 0;
-    k->told = k->found &&
-              registry_told(c->registry, k->is->key, k->created, k->version);
+    k->told = k->found && registry_watches_caught_up(c->registry, k->is->key,
+                                                     k->created, k->version);
     if (k->told)
         return;
     if (k->found && ours) /* its event is on its way */

@@ -164,8 +164,9 @@ static void on_proved(void *arg, const struct registry_reply *reply)
         struct registry_place place = d->place;
 
         settled(c);
-        registry_contradicted(c->registry, &place, "%s has seen it at %s",
-                              d->key, registry_place_text(&place, text));
+        registry_report_contradiction(c->registry, &place,
+                                      "%s has seen it at %s", d->key,
+                                      registry_place_text(&place, text));
     }
 }
 
@@ -255,7 +256,7 @@ static void testify(struct coordinator *c)
     json_put_bool(&b, "cut", !whole);
     json_close(&b, '}');
     assert(!b.overflow);
-    registry_testify(c->registry, buf_text(&b));
+    registry_set_evidence(c->registry, buf_text(&b));
     buf_close(&b);
 }
 

@@ -4,7 +4,7 @@
  *
  * registry.c checks and copies arguments, keeps the lists of calls, watches
  * and listeners; hold.c makes locks re-entrant and lets waiters give up;
- * view.c turns looks at keys into exact differences. A backend moves bytes: it
+ * diff.c turns looks at keys into exact differences. A backend moves bytes: it
  * begins its own struct with a `struct registry`, fills in a `struct
  * registry_ops` and answers with the functions below.
  *
@@ -15,7 +15,7 @@
  *
  *   call    submit -> registry_call_done | registry_call_fail, once
  *   hold    lock -> granted | refused -> (lost) ; unlock -> gone, once
- *   watch   watch -> view_begin, seen ..., view_end, then seen | gone ... ;
+ *   watch   watch -> diff_begin, seen ..., diff_end, then seen | gone ... ;
  *           unwatch -> registry_watch_gone, once
  *   state   begin -> (SUSPENDED -> RECONNECTED)* -> DISCONNECTED -> begin ...
  *   close   close -> registry_closed, once, when all of the above is answered
@@ -30,7 +30,7 @@
 
 struct registry_call;
 struct registry_hold;
-struct registry_view_key;
+struct registry_diff_key;
 struct registry_unfit_key;
 
 /* --- a timer in the registry's own time ---------------------------------- */
@@ -59,8 +59,8 @@ void registry_timer_fire(void *timer);
  */
 typedef void registry_submit_f(struct registry *r, struct registry_call *call);
 
-/* Begin watching watch->prefix: a first look, then changes; see view below.
- * Without a session that was vouched for the look waits for `look`. After each
+/* Begin watching watch->prefix: a first look, then changes; see the differences
+ * below. Without a session that is ready the look waits for `look`. After each
  * gap the backend looks again by itself. */
 typedef void registry_watch_begin_f(struct registry *r,
                                     struct registry_watch *watch);
@@ -106,7 +106,7 @@ typedef void registry_prove_f(struct registry *r);
 
 /* Optional. Somebody waits for the watches to tell what stands at `key`: what
  * would be asked for only later is asked for now. May be called often. */
-typedef void registry_hurry_f(struct registry *r, const char *key);
+typedef void registry_poll_now_f(struct registry *r, const char *key);
 
 /* A session begins for those above: look at all watches from the beginning.
  * (At those that were begun in this session a look is under way.) */
@@ -139,7 +139,7 @@ struct registry_ops {
     registry_hold_end_f *unlock;
     registry_prove_f *prove;
     registry_look_f *look;
-    registry_hurry_f *hurry; /* optional */
+    registry_poll_now_f *poll_now; /* optional */
     registry_end_f *end;
     registry_close_f *close;
     registry_free_f *free;
@@ -159,10 +159,10 @@ struct registry {
     int64_t session_timeout_ms; /* in force; the backend may negotiate */
     size_t max_ops, max_bytes;
     uint64_t first_version; /* registry_first_version(); the backend's */
-    /* The rest is kept by registry.c, hold.c and view.c; backends may walk the
+    /* The rest is kept by registry.c, hold.c and diff.c; backends may walk the
      * lists (utlist.h, DL_FOREACH) and read the rest. */
     uint64_t session; /* at the store; 0: none */
-    bool vouched;     /* and for those above; see registry_begin() */
+    bool ready;       /* and for those above; see registry_session_begin() */
     bool inside;      /* a call of history.c is being made */
     struct registry_history *history;   /* NULL: nothing is compared */
     struct registry_troubles *troubles; /* trouble.c */
@@ -185,7 +185,7 @@ struct registry {
      * be walking over them. */
     struct registry_watch *dead_watches;
     struct registry_hold *dead_holds;
-    struct registry_timer burial;
+    struct registry_timer free_timer;
     registry_unfit_f *unfit; /* NULL: nobody asks */
     void *unfit_arg;
     registry_closed_f *closed;
@@ -204,8 +204,8 @@ void registry_init(struct registry *r, const struct registry_ops *ops,
  * for the holds that waited for a session, and `look`. Until then nothing is:
  * no hold, no watch, and no call but that of history.c, which is let through.
  */
-void registry_begin(struct registry *r, uint64_t session, uint64_t line,
-                    uint64_t position);
+void registry_session_begin(struct registry *r, uint64_t session, uint64_t line,
+                            uint64_t position);
 
 /*
  * The store stands there now: for every answer that shows its present position
@@ -214,17 +214,18 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
  * turn. Where it is not looked at from the loop the backend compares by itself
  * what it hears within a session.
  */
-bool registry_at(struct registry *r, uint64_t line, uint64_t position);
+bool registry_report_position(struct registry *r, uint64_t line,
+                              uint64_t position);
 
 /* It stands there, and it went back, whatever its position: the backend has
  * another sign. As above, with or without a session. */
-void registry_fell(struct registry *r, uint64_t line, uint64_t position,
-                   const char *why);
+void registry_report_rollback(struct registry *r, uint64_t line,
+                              uint64_t position, const char *why);
 
 /* Is a server that stands there behind what is known? Then it is not the one:
  * the others are asked. If all that answer are behind, begin with the best. */
-bool registry_behind(const struct registry *r, uint64_t line,
-                     uint64_t position);
+bool registry_is_behind(const struct registry *r, uint64_t line,
+                        uint64_t position);
 
 /*
  * Tell a change of state, not CONNECTED; a repeated state is not told twice.
@@ -234,17 +235,18 @@ bool registry_behind(const struct registry *r, uint64_t line,
  * the backend's own clock, 2/3 of the timeout after *sending* the last request
  * that was answered, DISCONNECTED at 1x.
  */
-void registry_tell(struct registry *r, enum registry_state state);
+void registry_set_state(struct registry *r, enum registry_state state);
 
 /* A request that was sent at `sent` was answered by whoever decides on our
  * session: what registry_answered() is about. liveness.c says so itself. */
-void registry_heard(struct registry *r, mono_ms sent);
+void registry_record_answer(struct registry *r, mono_ms sent);
 /* What was met at the store, for trouble.h. NONE: nothing was. An answer to a
  * call says its own: err.trouble of its reply. */
-void registry_met(struct registry *r, enum trouble what, const char *detail);
-void registry_met_err(struct registry *r, const struct err *err);
+void registry_record_trouble(struct registry *r, enum trouble what,
+                             const char *detail);
+void registry_record_error(struct registry *r, const struct err *err);
 /* The store counts our session's timeout from then or later. */
-void registry_counted(struct registry *r, mono_ms from);
+void registry_record_renewal(struct registry *r, mono_ms from);
 
 /* All is answered, the session is over. Calls what is left with
  * ERR_CANCELLED, then closed(), then ops->free(). Touch nothing afterwards. */
@@ -252,12 +254,6 @@ void registry_closed(struct registry *r);
 
 /* The same without a single callback, and without ops->free. */
 void registry_abandon(struct registry *r);
-
-/* Is the session for those above? What is done in their name asks this. */
-static inline bool registry_vouched(const struct registry *r)
-{
-    return r->vouched;
-}
 
 /* --- calls --------------------------------------------------------------- */
 
@@ -377,10 +373,10 @@ struct registry_watch {
     void *arg;
     int64_t fresh_ms; /* see registry_watch_freshness() */
     bool gone;
-    struct registry_view_key *keys;   /* what has been told (uthash) */
+    struct registry_diff_key *keys;   /* what has been told (uthash) */
     size_t n_keys;                    /* told as existing */
     uint64_t floor;                   /* looks older than this are stale */
-    bool looking;                     /* between view_begin and view_end */
+    bool looking;                     /* between diff_begin and diff_end */
     uint32_t look;                    /* number of the full look */
     struct registry_unfit_key *unfit; /* unfit.c (uthash) */
     void *priv;
@@ -402,10 +398,10 @@ struct registry_watch {
  * has ended is ignored. The owner may end the watch from within any of these;
  * it stays readable for the rest of the turn.
  */
-void registry_view_seen(struct registry_watch *w,
+void registry_diff_seen(struct registry_watch *w,
                         const struct registry_entry *entry, uint64_t revision,
                         bool listed);
-void registry_view_gone(struct registry_watch *w, const char *key,
+void registry_diff_gone(struct registry_watch *w, const char *key,
                         uint64_t revision);
 
 /*
@@ -415,29 +411,29 @@ void registry_view_gone(struct registry_watch *w, const char *key,
  * at the first look and after a gap, periodic looks may be silent. A new begin
  * abandons a look that was not ended.
  */
-void registry_view_begin(struct registry_watch *w);
-void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
+void registry_diff_begin(struct registry_watch *w);
+void registry_diff_end(struct registry_watch *w, uint64_t revision, bool tell);
 
 /*
  * It stands there, in a look or by itself, and cannot be told as a key: `len`
  * bytes, anything; copied. Every full look says so again; what it did not say
  * is gone. Without a reason: it is gone, or can be told. O(1).
  */
-void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
+void registry_diff_unfit(struct registry_watch *w, const char *key, size_t len,
                          const char *reason);
 
 /* How many keys were told as existing, and sums of their `created` and
  * `version`: whoever can ask the store for the same learns whether anything was
  * missed, without reading it all. */
-struct registry_sums {
+struct registry_diff_sums {
     uint64_t keys, created, version;
 };
-void registry_view_sums(const struct registry_watch *w,
-                        struct registry_sums *out);
+void registry_diff_sums(const struct registry_watch *w,
+                        struct registry_diff_sums *out);
 
 /* The store's revisions begin anew: what was told stands, what orders looks is
  * forgotten. A full look must follow. */
-void registry_view_reorder(struct registry_watch *w);
+void registry_diff_reorder(struct registry_watch *w);
 
 /* The backend refers to the watch no more. */
 void registry_watch_gone(struct registry_watch *w);

@@ -91,7 +91,7 @@ static void submit(struct registry *r, struct registry_call *call)
             "the registry is not what it was; nothing is "
             "done on it until a person has accepted it (pelorus "
             "registry accept-restore)");
-    } else if (r->history != NULL && !r->vouched && !r->inside) {
+    } else if (r->history != NULL && !r->ready && !r->inside) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session yet");
     } else {
@@ -150,7 +150,7 @@ void registry_call_done(struct registry_call *call,
         not_believed(call, &told);
     if (told.err.code != ERR_CONFLICT)
         told.failed_op = SIZE_MAX;
-    registry_met_err(call->r, &told.err);
+    registry_record_error(call->r, &told.err);
     if (told.revision > call->r->revision)
         call->r->revision = told.revision;
     assert(told.err.code != ERR_CONFLICT || told.failed_op < call->n_ops);

@@ -7,15 +7,15 @@
  * others are refused:
  *
  *   begin -> (lower than known: back) -> read the key
- *     none, and we remember none          make it, vouch
+ *     none, and we remember none          make it, ready
  *     none, or no successor of ours       back (and what it said is written
  *                                         again, if we know it)
  *     bears the mark                      back
  *     ours, and we say back               write the mark
- *     ours, or its successor              vouch
+ *     ours, or its successor              ready
  *     ours, unmarked where we had marked
  *     or on a later line than we noticed,
- *     and not lower: the right one again  vouch
+ *     and not lower: the right one again  ready
  *
  * Within a session the key is watched, or read now and then: whoever is marked,
  * accepted or deleted it is a reason for another session, and its check.
@@ -57,7 +57,7 @@ struct registry_history {
     bool marked;                    /* it is, and the mark was seen to stand */
     struct registry_back back;      /* it did, and how that was noticed */
     struct history_record record;   /* the key as last read */
-    struct history_record verified; /* as it was vouched for last */
+    struct history_record verified; /* of the last session that was ready */
     uint64_t version;
     char *evidence;
     bool evidence_due;
@@ -92,7 +92,7 @@ static void failed(struct registry_history *h, const struct err *err,
                  err->code == ERR_TOO_LARGE || err->code == ERR_IO;
 
     assert(err->code != ERR_OK);
-    assert(!h->r->vouched);
+    assert(!h->r->ready);
     h->trouble = *err;
     if (!h->logged && (lasts || ++h->failures == FAILURES_MAX)) {
         h->logged = true;
@@ -124,22 +124,22 @@ static void on_session_end(void *arg)
 {
     struct registry *r = ((struct registry_history *)arg)->r;
 
-    assert(!r->vouched);
+    assert(!r->ready);
     if (r->session != 0 && !r->closing && !r->mute)
         r->ops->end(r, "the registry is not what it was");
 }
 
-/* Within a session that was vouched for: it is over for those above at once,
+/* Within a session that was ready: it is over for those above at once,
  * and ended in the next turn: we may be in the middle of an answer. */
 static void end_session(struct registry_history *h)
 {
     struct registry *r = h->r;
 
-    assert(r->vouched);
+    assert(r->ready);
     cancel_work(h);
     registry_timer_start(r, &h->timer, 0, on_session_end, h);
-    registry_lose(r);
-    assert(!r->vouched);
+    registry_session_lost(r);
+    assert(!r->ready);
 }
 
 /* Once: false if that is known already, or is no obstacle to us. */
@@ -166,11 +166,11 @@ static bool went_back(struct registry_history *h,
               LOG_S("advice", "nothing is decided until a person has looked: "
                               "put the right store back, or see 'pelorus "
                               "registry accept-restore'"));
-    if (h->r->vouched)
+    if (h->r->ready)
         end_session(h);
     else
-        registry_tell(h->r, REGISTRY_WENT_BACK);
-    assert(!h->r->vouched);
+        registry_set_state(h->r, REGISTRY_WENT_BACK);
+    assert(!h->r->ready);
     return true;
 }
 
@@ -262,7 +262,7 @@ static void write_evidence(struct registry_history *h)
 /* It is back, and the key says so. */
 static void retry(struct registry_history *h)
 {
-    assert(!h->r->vouched);
+    assert(!h->r->ready);
     if (h->evidence_due && !h->accepts)
         write_evidence(h);
     else
@@ -278,7 +278,7 @@ static void forget_order(struct registry *r)
 
     DL_FOREACH(r->watches, w)
     {
-        registry_view_reorder(w);
+        registry_diff_reorder(w);
     }
     r->revision = 0;
 }
@@ -290,12 +290,12 @@ static void schedule_peek(struct registry_history *h)
         schedule(h, PEEK_MS);
 }
 
-static void verified_now(struct registry_history *h)
+static void begin_session(struct registry_history *h)
 {
     bool same = strcmp(h->known.incarnation, h->record.incarnation) == 0;
     char now[HISTORY_PLACE_SIZE];
 
-    assert(!h->r->vouched);
+    assert(!h->r->ready);
     assert(h->r->session != 0);
     memcpy(h->found.incarnation, h->record.incarnation, HISTORY_ID_SIZE);
     if (h->back.is || !same || h->accepts) {
@@ -316,7 +316,7 @@ static void verified_now(struct registry_history *h)
     h->verified = h->record;
     h->r->fence_base = h->record.fence_base;
     schedule_peek(h);
-    registry_vouch(h->r);
+    registry_session_ready(h->r);
 }
 
 static void on_mark(struct registry_history *h)
@@ -363,7 +363,7 @@ static void judge(struct registry_history *h)
     bool right = next || (same && (!h->back.is || is_right_again(h)));
 
     if (h->accepts || (!marked && right)) {
-        verified_now(h);
+        begin_session(h);
     } else if (marked) {
         on_mark(h);
     } else {
@@ -376,11 +376,11 @@ static void judge(struct registry_history *h)
 
 static void on_no_key(struct registry_history *h)
 {
-    assert(!h->r->vouched);
+    assert(!h->r->ready);
     h->record = h->verified; /* as it was, or nothing */
     h->version = 0;
     if (h->accepts) {
-        verified_now(h);
+        begin_session(h);
         return;
     }
     if (h->known.incarnation[0] == '\0' && !h->back.is) {
@@ -403,7 +403,7 @@ static void on_key(void *arg, const struct registry_reply *reply)
 
     if (h->r->closing)
         return; /* nobody is told of a session any more */
-    assert(!h->r->vouched);
+    assert(!h->r->ready);
     err_clear(&h->trouble);
     if (err.code == ERR_NOT_FOUND) {
         on_no_key(h);
@@ -439,7 +439,7 @@ static void on_record(struct registry_history *h,
 {
     struct history_record at;
 
-    assert(h->r->vouched);
+    assert(h->r->ready);
     if (registry_history_read(&at, e->value, e->value_len, NULL) != 0)
         return;
     h->found = h->known;
@@ -456,7 +456,7 @@ static void on_event(void *arg, const struct registry_event *ev)
 {
     struct registry_history *h = arg;
 
-    if (ev->type == REGISTRY_SYNCED || !h->r->vouched || h->accepts ||
+    if (ev->type == REGISTRY_SYNCED || !h->r->ready || h->accepts ||
         strcmp(ev->entry.key, HISTORY_KEY) != 0)
         return;
     if (ev->type == REGISTRY_REMOVE)
@@ -487,7 +487,7 @@ static void read_key(void *arg)
     if (r->session == 0 || r->closing)
         return;
     r->inside = true;
-    registry_get(r, HISTORY_KEY, r->vouched ? on_peek : on_key, h);
+    registry_get(r, HISTORY_KEY, r->ready ? on_peek : on_key, h);
     r->inside = false;
 }
 
@@ -500,18 +500,18 @@ static bool fell(const struct registry_place *now,
 
 /* --- what backends say --------------------------------------------------- */
 
-void registry_begin(struct registry *r, uint64_t session, uint64_t line,
-                    uint64_t position)
+void registry_session_begin(struct registry *r, uint64_t session, uint64_t line,
+                            uint64_t position)
 {
     struct registry_history *h = r->history;
 
     if (r->closing || r->mute)
         return;
     assert(session != 0);
-    assert(!r->vouched);
+    assert(!r->ready);
     r->session = session;
     if (h == NULL) {
-        registry_vouch(r);
+        registry_session_ready(r);
         return;
     }
     h->found = (struct registry_place){.line = line, .position = position};
@@ -523,7 +523,8 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
     read_key(h);
 }
 
-bool registry_behind(const struct registry *r, uint64_t line, uint64_t position)
+bool registry_is_behind(const struct registry *r, uint64_t line,
+                        uint64_t position)
 {
     struct registry_place at = {.line = line, .position = position};
 
@@ -531,7 +532,8 @@ bool registry_behind(const struct registry *r, uint64_t line, uint64_t position)
            registry_place_before(&at, &r->history->known);
 }
 
-bool registry_at(struct registry *r, uint64_t line, uint64_t position)
+bool registry_report_position(struct registry *r, uint64_t line,
+                              uint64_t position)
 {
     struct registry_history *h = r->history;
     struct registry_place at = {.line = line, .position = position};
@@ -539,7 +541,7 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
     if (h == NULL || position == 0 || r->closing || r->mute)
         return true;
     memcpy(at.incarnation, h->known.incarnation, HISTORY_ID_SIZE);
-    if (!r->vouched) {
+    if (!r->ready) {
         h->found.line = line;
         h->found.position = position;
         return true;
@@ -554,8 +556,8 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
     return false;
 }
 
-void registry_fell(struct registry *r, uint64_t line, uint64_t position,
-                   const char *why)
+void registry_report_rollback(struct registry *r, uint64_t line,
+                              uint64_t position, const char *why)
 {
     struct registry_history *h = r->history;
 
@@ -638,9 +640,9 @@ const struct err *registry_key_trouble(const struct registry *r)
                : NULL;
 }
 
-void registry_contradicted(struct registry *r,
-                           const struct registry_place *known, const char *fmt,
-                           ...)
+void registry_report_contradiction(struct registry *r,
+                                   const struct registry_place *known,
+                                   const char *fmt, ...)
 {
     struct registry_history *h = r->history;
     char why[HISTORY_WHY_SIZE];
@@ -651,13 +653,13 @@ void registry_contradicted(struct registry *r,
     va_end(args);
     if (h == NULL || r->closing || r->mute)
         return;
-    if (r->vouched)
+    if (r->ready)
         h->found = h->known;
     if (went_back(h, known != NULL ? known : &h->known, h->who, why))
         h->contradicted = true;
 }
 
-void registry_testify(struct registry *r, const char *json)
+void registry_set_evidence(struct registry *r, const char *json)
 {
     struct registry_history *h = r->history;
 

@@ -80,8 +80,8 @@ const struct registry_place *registry_place(const struct registry *r);
 const struct registry_back *registry_went_back(const struct registry *r);
 
 /* Why it went back, where nothing else would say so as yet: somebody showed it
- * (registry_contradicted()), and the mark does not stand. Else NULL. Valid
- * until the next turn. */
+ * (registry_report_contradiction()), and the mark does not stand. Else NULL.
+ * Valid until the next turn. */
 const char *registry_unmarked(const struct registry *r);
 
 /* Why the key, without which nobody gets a session, cannot be read or written:
@@ -91,9 +91,9 @@ const struct err *registry_key_trouble(const struct registry *r);
 
 /* Somebody showed what this store cannot have given: it went back. `known` is
  * where it stood then, or NULL. */
-void registry_contradicted(struct registry *r,
-                           const struct registry_place *known, const char *fmt,
-                           ...) PRINTF_LIKE(3, 4);
+void registry_report_contradiction(struct registry *r,
+                                   const struct registry_place *known,
+                                   const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /*
  * What this process knows of the lost future, a JSON object, for the person
@@ -101,7 +101,7 @@ void registry_contradicted(struct registry *r,
  * store has gone back. Replaces what was said before, but not what an earlier
  * life of `who` said; copied.
  */
-void registry_testify(struct registry *r, const char *json);
+void registry_set_evidence(struct registry *r, const char *json);
 
 /* --- the key ------------------------------------------------------------- */
 

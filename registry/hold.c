@@ -63,7 +63,7 @@ static void hold_begin(struct registry_hold *h)
 {
     struct registry *r = h->r;
 
-    assert(r->vouched);
+    assert(r->ready);
     assert(!r->closing);
     assert(hold_live(h));
     h->state = HOLD_WAITING;
@@ -115,7 +115,7 @@ void registry_hold_gone(struct registry_hold *h)
     h->state = HOLD_GONE;
     DL_DELETE(h->r->holds, h);
     DL_APPEND(h->r->dead_holds, h);
-    registry_bury(h->r);
+    registry_free_later(h->r);
 }
 
 void registry_holds_free(struct registry_hold **list)
@@ -283,7 +283,7 @@ void registry_holds_disconnected(struct registry *r)
 {
     struct registry_hold *h = r->holds;
 
-    assert(!r->vouched);
+    assert(!r->ready);
     /* Callbacks may add holds; those wait for the next session. */
     while (h != NULL && !r->closing) {
         bool known = h->state == HOLD_WAITING || h->state == HOLD_HELD;
@@ -298,7 +298,7 @@ void registry_holds_connected(struct registry *r)
 {
     struct registry_hold *h;
 
-    assert(r->vouched);
+    assert(r->ready);
     DL_FOREACH(r->holds, h)
     {
         if (h->state == HOLD_PENDING)
@@ -344,13 +344,13 @@ static int64_t lock_join(struct registry_lock *l, const char *key,
     bool joined = h != NULL;
 
     assert(l->hold == NULL);
-    if (h == NULL && l->try_once && !r->vouched)
+    if (h == NULL && l->try_once && !r->ready)
         return 0;
     if (h == NULL)
         h = hold_new(r, key, owner, l->try_once);
     l->hold = h;
     h->n_locks++;
-    if (!joined && r->vouched)
+    if (!joined && r->ready)
         hold_begin(h);
     if (joined && (h->state == HOLD_HELD || l->try_once))
         return 0;

@@ -37,8 +37,8 @@ static void excuse(struct registry_liveness *l)
 
 void registry_liveness_begin(struct registry_liveness *l, mono_ms sent)
 {
-    registry_heard(l->r, sent);
-    registry_counted(l->r, sent);
+    registry_record_answer(l->r, sent);
+    registry_record_renewal(l->r, sent);
     l->answered = l->counted = sent;
     l->excused = false;
     if (now(l) - sent > l->r->session_timeout_ms / 3)
@@ -61,8 +61,8 @@ void registry_liveness_answered(struct registry_liveness *l, mono_ms sent,
     struct registry *r = l->r;
 
     assert(counted <= sent);
-    registry_heard(r, sent);
-    registry_counted(r, counted);
+    registry_record_answer(r, sent);
+    registry_record_renewal(r, counted);
     if (counted > l->counted)
         l->counted = counted;
     if (sent <= l->answered)
@@ -70,7 +70,7 @@ void registry_liveness_answered(struct registry_liveness *l, mono_ms sent,
     l->answered = sent;
     l->excused = false;
     if (r->state == REGISTRY_SUSPENDED && !doubtful(l))
-        registry_tell(r, REGISTRY_RECONNECTED);
+        registry_set_state(r, REGISTRY_RECONNECTED);
 }
 
 bool registry_liveness_over(struct registry_liveness *l)
@@ -87,6 +87,6 @@ bool registry_liveness_over(struct registry_liveness *l)
     if (now(l) - l->answered >= timeout)
         return true;
     if (doubtful(l))
-        registry_tell(l->r, REGISTRY_SUSPENDED);
+        registry_set_state(l->r, REGISTRY_SUSPENDED);
     return false;
 }

@@ -28,7 +28,7 @@ struct registry_liveness {
 void registry_liveness_init(struct registry_liveness *l, struct registry *r);
 
 /* A session stands, or stands again; the request that showed it was sent at
- * `sent`. Before registry_tell(CONNECTED). */
+ * `sent`. Before registry_set_state(CONNECTED). */
 void registry_liveness_begin(struct registry_liveness *l, mono_ms sent);
 
 /* The store answered a request of this session that was sent at `sent`, and

@@ -76,33 +76,33 @@ void registry_init(struct registry *r, const struct registry_ops *ops,
     r->state = REGISTRY_DISCONNECTED;
 }
 
-void registry_vouch(struct registry *r)
+void registry_session_ready(struct registry *r)
 {
     uint64_t session = r->session;
 
     assert(session != 0);
-    assert(!r->vouched);
+    assert(!r->ready);
     assert(!r->closing);
-    r->vouched = true;
+    r->ready = true;
     r->state = REGISTRY_CONNECTED;
     registry_holds_connected(r);
     registry_listeners_tell(r, REGISTRY_CONNECTED);
-    if (r->vouched && r->session == session && !r->closing && !r->mute)
+    if (r->ready && r->session == session && !r->closing && !r->mute)
         r->ops->look(r);
 }
 
-void registry_lose(struct registry *r)
+void registry_session_lost(struct registry *r)
 {
-    assert(r->vouched);
-    r->vouched = false;
+    assert(r->ready);
+    r->ready = false;
     r->state = REGISTRY_DISCONNECTED;
     registry_holds_disconnected(r);
     registry_listeners_tell(r, REGISTRY_DISCONNECTED);
     if (registry_went_back(r) != NULL)
-        registry_tell(r, REGISTRY_WENT_BACK);
+        registry_set_state(r, REGISTRY_WENT_BACK);
 }
 
-void registry_tell(struct registry *r, enum registry_state state)
+void registry_set_state(struct registry *r, enum registry_state state)
 {
     assert(state != REGISTRY_CONNECTED);
     if (r->closing || r->mute)
@@ -110,16 +110,16 @@ void registry_tell(struct registry *r, enum registry_state state)
     if (state == REGISTRY_DISCONNECTED) {
         r->session = 0;
         registry_history_lost(r);
-        if (r->vouched)
-            registry_lose(r);
+        if (r->ready)
+            registry_session_lost(r);
         return;
     }
     /* What becomes of a session that is not for them is not told to those
      * above; nor the end of a break that began before it was. */
-    if (state == r->state || r->vouched == (state == REGISTRY_WENT_BACK) ||
+    if (state == r->state || r->ready == (state == REGISTRY_WENT_BACK) ||
         (state == REGISTRY_RECONNECTED && r->state != REGISTRY_SUSPENDED))
         return;
-    assert(!r->vouched || r->session != 0);
+    assert(!r->ready || r->session != 0);
     r->state = state;
     registry_listeners_tell(r, state);
 }
@@ -128,18 +128,18 @@ static void bury(void *arg)
 {
     struct registry *r = arg;
 
-    assert(r->burial.impl == NULL);
+    assert(r->free_timer.impl == NULL);
     registry_watches_free(&r->dead_watches);
     registry_holds_free(&r->dead_holds);
     assert(r->dead_watches == NULL);
     assert(r->dead_holds == NULL);
 }
 
-void registry_bury(struct registry *r)
+void registry_free_later(struct registry *r)
 {
-    if (r->burial.impl == NULL)
-        registry_timer_start(r, &r->burial, 0, bury, r);
-    assert(r->burial.impl != NULL);
+    if (r->free_timer.impl == NULL)
+        registry_timer_start(r, &r->free_timer, 0, bury, r);
+    assert(r->free_timer.impl != NULL);
 }
 
 /* Free what the base holds. No callback. */
@@ -149,7 +149,7 @@ static void dispose(struct registry *r)
 
     assert(r->calls == NULL);
     assert(r->telling == 0);
-    registry_timer_stop(&r->burial);
+    registry_timer_stop(&r->free_timer);
     registry_history_free(r);
     registry_troubles_free(r);
     bury(r);
@@ -239,7 +239,7 @@ int64_t registry_session_timeout(const struct registry *r)
 
 uint64_t registry_session(const struct registry *r)
 {
-    return r->vouched ? r->session : 0;
+    return r->ready ? r->session : 0;
 }
 
 uint64_t registry_revision(const struct registry *r)
@@ -247,7 +247,7 @@ uint64_t registry_revision(const struct registry *r)
     return r->revision;
 }
 
-void registry_heard(struct registry *r, mono_ms sent)
+void registry_record_answer(struct registry *r, mono_ms sent)
 {
     if (sent > r->answered) {
         r->answered = sent;
@@ -256,7 +256,7 @@ void registry_heard(struct registry *r, mono_ms sent)
     assert(r->answered >= sent);
 }
 
-void registry_counted(struct registry *r, mono_ms from)
+void registry_record_renewal(struct registry *r, mono_ms from)
 {
     if (from > r->counted)
         r->counted = from;
@@ -265,7 +265,7 @@ void registry_counted(struct registry *r, mono_ms from)
 
 mono_ms registry_session_until(const struct registry *r)
 {
-    return !r->vouched ? 0 : r->counted + r->session_timeout_ms;
+    return !r->ready ? 0 : r->counted + r->session_timeout_ms;
 }
 
 mono_ms registry_answered(const struct registry *r)
@@ -277,7 +277,7 @@ void registry_prove(struct registry *r)
 {
     mono_ms now = r->clock->mono;
 
-    if (!r->vouched || r->closing || r->mute)
+    if (!r->ready || r->closing || r->mute)
         return;
     /* The one before has no answer yet: it may be lost, and is not repeated at
      * every turn. */

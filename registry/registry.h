@@ -279,10 +279,10 @@ void registry_on_unfit(struct registry *r, registry_unfit_f *fn, void *arg);
  * later? `created` 0: the get said ERR_NOT_FOUND, and none of them tells it as
  * existing. A version is compared within one life of a key only.
  */
-bool registry_told(const struct registry *r, const char *key, uint64_t created,
-                   uint64_t version);
+bool registry_watches_caught_up(const struct registry *r, const char *key,
+                                uint64_t created, uint64_t version);
 /* Somebody waits for that: where a watch would be told late, it asks now. */
-void registry_hurry(struct registry *r, const char *key);
+void registry_poll_now(struct registry *r, const char *key);
 
 /* --- the global lock ----------------------------------------------------- */
 

@@ -11,17 +11,17 @@
 
 /* The session that stands at the store is for those above: CONNECTED, the
  * holds that wait for one, and a first look. There was none for them before. */
-void registry_vouch(struct registry *r);
+void registry_session_ready(struct registry *r);
 /* It is not for them any more: holds are lost, DISCONNECTED (and WENT_BACK)
  * told. There was one for them. */
-void registry_lose(struct registry *r);
+void registry_session_lost(struct registry *r);
 /* Tell every listener that was there before; one that ends another, or
  * changes the state, is fine. */
 void registry_listeners_tell(struct registry *r, enum registry_state state);
 /* Free the watches and holds that ended, in the next turn. */
-void registry_bury(struct registry *r);
+void registry_free_later(struct registry *r);
 
-/* --- view.c, unfit.c ----------------------------------------------------- */
+/* --- diff.c, unfit.c ----------------------------------------------------- */
 
 /* Free them all, told or not; the list is empty then. */
 void registry_watches_free(struct registry_watch **list);

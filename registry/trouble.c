@@ -92,7 +92,8 @@ static bool no_descriptors(const char *detail)
     return false;
 }
 
-void registry_met(struct registry *r, enum trouble what, const char *detail)
+void registry_record_trouble(struct registry *r, enum trouble what,
+                             const char *detail)
 {
     struct registry_troubles *t;
     struct met *m;
@@ -115,10 +116,10 @@ void registry_met(struct registry *r, enum trouble what, const char *detail)
     (void)snprintf(m->detail, sizeof(m->detail), "%s", detail);
 }
 
-void registry_met_err(struct registry *r, const struct err *err)
+void registry_record_error(struct registry *r, const struct err *err)
 {
     if (err->code != ERR_OK)
-        registry_met(r, (enum trouble)err->trouble, err->msg);
+        registry_record_trouble(r, (enum trouble)err->trouble, err->msg);
 }
 
 void registry_troubles_heal(struct registry *r)

@@ -1,10 +1,10 @@
 /*
  * trouble.h - why the store does not serve us, by a name that stays.
  *
- * A backend says what it met (registry_met, backend.h); what is present
- * is asked here by all who show it: /readyz, /v1/cluster, the code and title of
- * an answer, the log and the command line. The names are a contract: the code
- * of an answer is "registry_" and the name (openapi.yaml lists them).
+ * A backend says what it met (registry_record_trouble, backend.h); what is
+ * present is asked here by all who show it: /readyz, /v1/cluster, the code and
+ * title of an answer, the log and the command line. The names are a contract:
+ * the code of an answer is "registry_" and the name (openapi.yaml lists them).
  *
  * Two kinds. Where nobody was reached there is trouble only once our session
  * is in doubt: a server may be lost without anybody noticing. What a store

@@ -84,7 +84,7 @@ static void note_unfit(struct registry_watch *w, struct registry_unfit_key *k,
     tell_unfit(w, k, k->reason);
 }
 
-void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
+void registry_diff_unfit(struct registry_watch *w, const char *key, size_t len,
                          const char *reason)
 {
     struct registry_unfit_key *k;

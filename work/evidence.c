@@ -141,7 +141,7 @@ static void proven(struct work_op *op)
     op->check_only = false;
     if (op->epoch > op->w->shown)
         op->w->shown = op->epoch; /* first: it is testified at once */
-    registry_contradicted(
+    registry_report_contradiction(
         r, NULL,
         "work %s: epoch %" PRIu64 " was told to somebody, and "
         "the registry has %s %" PRIu64,

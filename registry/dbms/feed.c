@@ -281,7 +281,7 @@ int dbms_feed_skip(struct sql_core *core, struct sql_feed *feed,
 /* --- what there is, in three numbers ------------------------------------- */
 
 struct sums {
-    struct registry_sums *out;
+    struct registry_diff_sums *out;
     uint64_t revision;
 };
 
@@ -298,7 +298,7 @@ static void on_sums(void *arg, const struct dbms_cell *cells, unsigned n)
 }
 
 int dbms_sums(struct sql_core *core, const char *prefix,
-              const struct sql_feed *feed, struct registry_sums *out,
+              const struct sql_feed *feed, struct registry_diff_sums *out,
               struct err *err)
 {
     static const char counter[] =

@@ -12,7 +12,7 @@
  *
  * The row of a dead process of DolphinScheduler's is deleted by the next of
  * them that lives. Where none does we do it: that row, of that client, whose
- * heartbeat stood still for its timeout (attention.h) and still does. A living
+ * heartbeat stood still for its timeout (pauses.h) and still does. A living
  * one waits by inserting without a pause; beside such, who would take the row
  * each time that it is free before we look, we do the same for a part of the
  * time.

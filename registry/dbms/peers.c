@@ -1,6 +1,6 @@
 /*
  * peers.c - DolphinScheduler's clients: who of them lives. Pure: what a
- * look read is told here, and when it counts says attention.h.
+ * look read is told here, and when it counts says pauses.h.
  *
  * A client lives while the value of its heartbeat row changes. It is dead when
  * that stood still for the timeout that it states itself; whether its rows

@@ -121,7 +121,7 @@ void etcd_report_trouble(struct etcd *e, enum etcd_verdict verdict,
     }
     (void)snprintf(detail, sizeof(detail), "%s: %.*s", endpoint,
                    (int)strcspn(why, "\n"), why);
-    registry_met(&e->base, what, detail);
+    registry_record_trouble(&e->base, what, detail);
 }
 
 void etcd_trouble_close(struct etcd *e)

@@ -54,7 +54,7 @@ void etcd_put_session_compare(const struct etcd *e, struct buf *b)
 static void contradicted(struct etcd *e, const struct etcd_result *result)
 {
     assert(result->verdict == ETCD_OK);
-    registry_fell(&e->base, 0, result->revision, forgot);
+    registry_report_rollback(&e->base, 0, result->revision, forgot);
     etcd_session_lost(e, forgot);
 }
 
@@ -190,11 +190,12 @@ bool etcd_inquiry_answered(struct etcd *e, const struct etcd_result *result)
     bool compacted = result->verdict == ETCD_COMPACTED;
 
     if (result->verdict == ETCD_OK && !was_written(e, result->root)) {
-        registry_fell(&e->base, 0, result->revision, forgot);
+        registry_report_rollback(&e->base, 0, result->revision, forgot);
     } else if (compacted && e->session.sudden) {
         /* Nobody compacts what was written a moment ago, but who restores with
          * --mark-compacted. */
-        registry_fell(&e->base, 0, registry_place(&e->base)->position, forgot);
+        registry_report_rollback(&e->base, 0,
+                                 registry_place(&e->base)->position, forgot);
     }
     /* Malformed is a revision to come: the next answer shows it. */
     return result->verdict == ETCD_OK || compacted ||

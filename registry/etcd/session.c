@@ -80,7 +80,7 @@ static void on_keyed(void *arg, const struct etcd_result *result)
     log_info("+session", LOG_U("session", e->session.lease),
              LOG_S("endpoint", etcd_endpoint(e)),
              LOG_I("ttl_ms", e->session.ttl_ms));
-    registry_begin(&e->base, e->session.lease, 0, result->revision);
+    registry_session_begin(&e->base, e->session.lease, 0, result->revision);
 }
 
 /* Our key's value is the process id, for people. */
@@ -187,7 +187,7 @@ static void lose(struct etcd *e, const char *why)
     e->session.inquire = e->base.history != NULL && e->session.modified != 0;
     etcd_watches_stop(e);
     etcd_calls_abort(e, ERR_SESSION_LOST, "the session was lost");
-    registry_tell(&e->base, REGISTRY_DISCONNECTED);
+    registry_set_state(&e->base, REGISTRY_DISCONNECTED);
 }
 
 void etcd_session_drop(struct etcd *e, const char *why)

@@ -46,7 +46,7 @@ static void all_mismatch(struct etcd *e, const struct etcd_header *h,
     assert(why == foreign || why == behind);
     if (e->all_mismatch == NULL) {
         e->all_mismatch = why; /* the session ends at the next tick */
-        registry_fell(&e->base, 0, h->revision, why);
+        registry_report_rollback(&e->base, 0, h->revision, why);
     }
 }
 
@@ -82,9 +82,8 @@ void etcd_endpoint_confirmed(struct etcd *e, uint64_t no, uint64_t generation,
     e->confirmed.no = no > e->confirmed.no ? no : e->confirmed.no;
     e->confirmed.generation = generation;
     /* Answers overtake each other: only what is higher is news. */
-    if (!registry_vouched(&e->base) ||
-        revision > registry_place(&e->base)->position)
-        (void)registry_at(&e->base, 0, revision);
+    if (!e->base.ready || revision > registry_place(&e->base)->position)
+        (void)registry_report_position(&e->base, 0, revision);
 }
 
 bool etcd_is_confirmed(const struct etcd *e, uint64_t since)

@@ -40,7 +40,7 @@ static void tell_unfit(struct registry_watch *w, bool gone,
     const char *key = etcd_unfit(kv, etcd_of(w->r)->ns, &n, &why);
 
     if (key != NULL)
-        registry_view_unfit(w, key, n, gone ? NULL : why.msg);
+        registry_diff_unfit(w, key, n, gone ? NULL : why.msg);
 }
 
 static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
@@ -51,9 +51,9 @@ static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
     if (!etcd_entry(kv, etcd_of(w->r)->ns, &entry))
         tell_unfit(w, gone, kv);
     else if (gone || etcd_is_directory(&entry)) /* that is no key any more */
-        registry_view_gone(w, entry.key, kv->modified);
+        registry_diff_gone(w, entry.key, kv->modified);
     else
-        registry_view_seen(w, &entry, kv->modified, false);
+        registry_diff_seen(w, &entry, kv->modified, false);
 }
 
 static void on_feed_end(void *arg, bool lost, const char *why)
@@ -111,13 +111,13 @@ static void tell_page(struct registry_watch *w, const struct json *kvs,
     for (const struct json *i = json_first(kvs); i != NULL && w->fn != NULL;
          i = i->next) {
         if (!etcd_kv_read(i, &kv)) {
-            registry_view_unfit(w, unreadable, strlen(unreadable),
+            registry_diff_unfit(w, unreadable, strlen(unreadable),
                                 "etcd answered no base64, or no revision");
             continue;
         }
         etcd_key_past(past, kv.key, kv.key_len);
         if (etcd_entry(&kv, etcd_of(w->r)->ns, &entry))
-            registry_view_seen(w, &entry, ew->begun, true);
+            registry_diff_seen(w, &entry, ew->begun, true);
         else
             tell_unfit(w, false, &kv);
     }
@@ -139,7 +139,7 @@ static void listed(struct registry_watch *w)
         ew->position = ew->begun + 1;
     ew->listed = true;
     ew->feed_due = 0;
-    registry_view_end(w, ew->begun, told);
+    registry_diff_end(w, ew->begun, told);
     resume_watch(w);
 }
 
@@ -207,7 +207,7 @@ static void begin_list(struct registry_watch *w, bool tell)
     ew->limit = PAGE;
     ew->began = etcd_now(etcd_of(w->r));
     etcd_key_range(&ew->at, &to, etcd_of(w->r)->ns, w->prefix);
-    registry_view_begin(w);
+    registry_diff_begin(w);
     send_page(w);
 }
 
@@ -242,7 +242,7 @@ static void resume_watch(struct registry_watch *w)
 
 void etcd_watch_begin(struct registry *r, struct registry_watch *w)
 {
-    if (registry_vouched(r) && etcd_of(r)->session.state == ETCD_SESSION_LIVE) {
+    if (r->ready && etcd_of(r)->session.state == ETCD_SESSION_LIVE) {
         begin_list(w, true);
     } /* else with the next session */
 }

@@ -222,7 +222,7 @@ registry_watch_begin_f sql_watch_begin;
 registry_watch_end_f sql_watch_end;
 void sql_watches_look(struct sql *s); /* all of them, anew */
 void sql_watch_compare(struct sql *s, struct sql_watch *sw, /* worker */
-                       const struct registry_sums *sums);
+                       const struct registry_diff_sums *sums);
 void sql_watches_stop(struct sql *s); /* no timers any more */
 void sql_watches_free(struct sql *s); /* the worker has ended */
 void sql_nudge(struct sql *s);        /* let the worker poll now */

@@ -22,7 +22,7 @@
 #define PELORUS_REGISTRY_SQL_CORE_H
 
 #include "base/clock.h"
-#include "registry/attention.h"
+#include "registry/pauses.h"
 #include "registry/registry.h"
 #include "registry/trouble.h"
 
@@ -207,10 +207,10 @@ typedef int sql_feed_skip_f(struct sql_core *core, struct sql_feed *feed,
 /* Optional: sums over all keys below `prefix` (backend.h) while the store
  * stands where `feed` has come to. ERR_CONFLICT: it has moved on; ERR_INVALID:
  * below this prefix there is more than our own keys. */
-struct registry_sums;
+struct registry_diff_sums;
 typedef int sql_sums_f(struct sql_core *core, const char *prefix,
-                       const struct sql_feed *feed, struct registry_sums *out,
-                       struct err *err);
+                       const struct sql_feed *feed,
+                       struct registry_diff_sums *out, struct err *err);
 
 typedef void sql_core_close_f(struct sql_core **core);
 
@@ -261,8 +261,8 @@ struct sql_core {
      * it is from, for a core that has to choose among servers. */
     atomic_uint_least64_t known_line, known_position;
 
-    /* Were we there, and the store? Kept by the poll; see attention.h. */
-    struct attention turns, answers;
+    /* Were we there, and the store? Kept by the poll; see pauses.h. */
+    struct registry_pauses turns, answers;
     mono_ms proved; /* when the last write was sent that the store took */
     mono_ms wanted; /* for one sent then or later somebody's window waits */
     /* The shortest of those that are counted: sessions', clients'. */

@@ -39,7 +39,7 @@ void sql_disconnected(struct sql *s)
 {
     /* The worker gives it up before it writes anything else. */
     atomic_store(&s->abandoned, s->base.session);
-    registry_tell(&s->base, REGISTRY_DISCONNECTED);
+    registry_set_state(&s->base, REGISTRY_DISCONNECTED);
 }
 
 /* For a core that has to choose among servers. */
@@ -70,10 +70,10 @@ static void lost(struct sql *s, const struct note *n)
     assert(n->why.code != ERR_OK);
     log_warn("-session", LOG_U("session", n->session),
              LOG_S("reason", n->why.msg));
-    registry_met_err(&s->base, &n->why);
+    registry_record_error(&s->base, &n->why);
     if (n->why.code == ERR_WENT_BACK &&
-        registry_at(&s->base, n->line, n->position))
-        registry_contradicted(&s->base, NULL, "%s", n->why.msg);
+        registry_report_position(&s->base, n->line, n->position))
+        registry_report_contradiction(&s->base, NULL, "%s", n->why.msg);
     sql_disconnected(s);
 }
 
@@ -89,11 +89,11 @@ static void on_note(void *arg)
         return;
     switch (n.type) {
     case SQL_TROUBLE:
-        registry_met_err(&s->base, &n.why);
+        registry_record_error(&s->base, &n.why);
         return;
     case SQL_OPENED:
         registry_liveness_begin(&s->liveness, n.sent);
-        registry_begin(&s->base, n.session, n.line, n.position);
+        registry_session_begin(&s->base, n.session, n.line, n.position);
         return;
     case SQL_LOST:
         lost(s, &n);
@@ -102,12 +102,12 @@ static void on_note(void *arg)
         registry_liveness_answered(&s->liveness, n.sent, n.sent);
         break;
     case SQL_WROTE:
-        registry_heard(&s->base, n.sent);
+        registry_record_answer(&s->base, n.sent);
         break;
     case SQL_MOVED:
         break;
     }
-    if (registry_at(&s->base, n.line, n.position)) {
+    if (registry_report_position(&s->base, n.line, n.position)) {
         sql_publish_known(s);
     } /* else `end` comes */
 }

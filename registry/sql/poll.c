@@ -59,8 +59,8 @@ static void proved(struct sql_side *side, mono_ms sent)
     struct sql_core *core = side->core;
 
     core->proved = side->renewed = side->noted = sent;
-    (void)registry_attention_mark(&core->answers, clock_mono_ms(),
-                                  sql_core_beat_ms(core));
+    (void)registry_pauses_tick(&core->answers, clock_mono_ms(),
+                               sql_core_beat_ms(core));
     side->next_beat = sent + sql_core_beat_ms(core);
 }
 
@@ -88,8 +88,8 @@ void sql_session_wrote(struct sql *s, mono_ms sent)
     if (sent - side->noted < NOTE_MS)
         return;
     side->noted = side->core->proved = sent;
-    (void)registry_attention_mark(&side->core->answers, clock_mono_ms(),
-                                  sql_core_beat_ms(side->core));
+    (void)registry_pauses_tick(&side->core->answers, clock_mono_ms(),
+                               sql_core_beat_ms(side->core));
     sql_note(s, SQL_WROTE, side->session, sent, NULL);
 }
 
@@ -314,7 +314,7 @@ static bool compare_watches(struct sql *s)
     assert(side->feed_valid);
     assert(side->core->compare_ms > 0);
     for (sw = side->attached; sw != NULL; sw = sw->next_attached) {
-        struct registry_sums sums;
+        struct registry_diff_sums sums;
         struct err err = {0};
         int rc = 0;
 
@@ -374,7 +374,7 @@ void sql_worker_poll(void *arg)
 
     if (atomic_load(&s->closing))
         return;
-    (void)registry_attention_mark(&side->core->turns, now, side->core->poll_ms);
+    (void)registry_pauses_tick(&side->core->turns, now, side->core->poll_ms);
     session_poll(s, now);
     rc = side->core->ops->changed(
         side->core, side->feed_valid || side->waiting != NULL, &changed, &err);

@@ -3,7 +3,7 @@
  *
  * Every process counts, by its own monotonic clock, how long it has seen a
  * beat unchanged, and only while it was there itself and the store took writes
- * (attention.h). Whoever wakes first after all were stopped begins anew, so
+ * (pauses.h). Whoever wakes first after all were stopped begins anew, so
  * that nobody is taken for dead. The last word has the transaction: it ends
  * the session only if the beat is still the one watched.
  */
@@ -18,8 +18,8 @@
 
 void sql_core_init(struct sql_core *core, mono_ms now)
 {
-    registry_attention_init(&core->turns, now);
-    registry_attention_init(&core->answers, now);
+    registry_pauses_init(&core->turns, now);
+    registry_pauses_init(&core->answers, now);
     core->session_span = core->client_span = INT64_MAX;
 
     assert(now >= 0);
@@ -38,8 +38,8 @@ int64_t sql_core_beat_ms(const struct sql_core *core)
 bool sql_core_silent(struct sql_core *core, mono_ms *since, int64_t span,
                      int64_t window, mono_ms now)
 {
-    mono_ms began = registry_attention_began(&core->turns, *since, span);
-    mono_ms heard = registry_attention_began(&core->answers, *since, span);
+    mono_ms began = registry_pauses_window_start(&core->turns, *since, span);
+    mono_ms heard = registry_pauses_window_start(&core->answers, *since, span);
 
     began = began > heard ? began : heard;
     if (began > *since) /* a whole span to show up, however short `window` */

@@ -67,9 +67,9 @@ static void next_page(struct registry_watch *w)
 static void tell_page(struct registry_watch *w, const struct sql_rows *rows)
 {
     for (size_t i = 0; i < rows->n && w->fn != NULL; i++)
-        registry_view_seen(w, &rows->entries[i], 0, true);
+        registry_diff_seen(w, &rows->entries[i], 0, true);
     if (rows->next == NULL && w->fn != NULL)
-        registry_view_end(w, 0, true);
+        registry_diff_end(w, 0, true);
 }
 
 static void on_page(void *arg)
@@ -116,7 +116,7 @@ static void look(struct registry_watch *w)
     registry_timer_stop(&sw->retry);
     sw->again = false;
     MEM_FREE(sw->from);
-    registry_view_begin(w);
+    registry_diff_begin(w);
     next_page(w);
 }
 
@@ -127,7 +127,7 @@ void sql_watch_begin(struct registry *r, struct registry_watch *w)
     assert(!sw->busy);
     assert(!sw->started);
     sw->job.of.watch = w; /* the worker reads it, jobs or not */
-    if (registry_vouched(r)) {
+    if (r->ready) {
         look(w);
     } /* else with the first session */
 }
@@ -185,7 +185,7 @@ struct comparison {
     struct sql *s;
     struct registry_watch *w;
     bool known;
-    struct registry_sums sums;
+    struct registry_diff_sums sums;
 };
 
 /* Behind all that was read before the sums, and before the watch is gone. */
@@ -193,14 +193,14 @@ static void on_sums(void *arg)
 {
     struct comparison *c = arg, copy = *c;
     struct registry_watch *w = copy.w;
-    struct registry_sums told;
+    struct registry_diff_sums told;
 
     assert(w->priv != NULL);
     mem_free(c);
-    if (sql_stopping(copy.s) || w->fn == NULL || !registry_vouched(w->r) ||
+    if (sql_stopping(copy.s) || w->fn == NULL || !w->r->ready ||
         ((struct sql_watch *)w->priv)->busy || w->looking)
         return; /* a look is under way, or comes */
-    registry_view_sums(w, &told);
+    registry_diff_sums(w, &told);
     if (copy.known && told.keys == copy.sums.keys &&
         told.created == copy.sums.created && told.version == copy.sums.version)
         return;
@@ -215,7 +215,7 @@ static void on_sums(void *arg)
 }
 
 void sql_watch_compare(struct sql *s, struct sql_watch *sw,
-                       const struct registry_sums *sums)
+                       const struct registry_diff_sums *sums)
 {
     struct comparison *c = mem_zalloc(sizeof(*c));
 
@@ -241,9 +241,9 @@ static void tell_change(struct sql *s, const struct registry_entry *entry)
         if (!((struct sql_watch *)w->priv)->started)
             continue;
         if (entry->version == 0)
-            registry_view_gone(w, entry->key, 0);
+            registry_diff_gone(w, entry->key, 0);
         else
-            registry_view_seen(w, entry, 0, false);
+            registry_diff_seen(w, entry, 0, false);
     }
 }
 

@@ -111,5 +111,5 @@ void zk_report_trouble(struct zookeeper *z, const struct zk_request *q)
                    q->call != NULL && q->call->n_ops > 0 ? q->call->ops[0].key
                                                          : q->path,
                    zk_error(rc));
-    registry_met(&z->base, r->what, detail);
+    registry_record_trouble(&z->base, r->what, detail);
 }

@@ -127,7 +127,7 @@ static void on_found(void *arg)
     d->next = zk_now(d->z) + EVERY_MS;
     if (!atomic_load(&d->cancelled) && !zk_stopping(d->z) &&
         !registry_state_is_up(d->z->base.state))
-        registry_met(&d->z->base, d->what, d->detail);
+        registry_record_trouble(&d->z->base, d->what, d->detail);
 }
 
 /* --- how long they wait for their leader --------------------------------- */

@@ -140,7 +140,7 @@ static void child_gone(struct zk_dir *d, const char *name, bool tell)
     if (below != NULL)
         zk_dir_remove(below, tell);
     if (tell)
-        registry_view_gone(w, key, 0);
+        registry_diff_gone(w, key, 0);
     mem_free(key);
 }
 

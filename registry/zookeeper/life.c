@@ -110,8 +110,8 @@ static void leave_server(struct zookeeper *z)
     assert(h->opened);
     assert(h->n_servers > 0);
     if (all_tried) {
-        registry_met(&z->base, TROUBLE_NO_QUORUM,
-                     "the servers answer, and none of them writes");
+        registry_record_trouble(&z->base, TROUBLE_NO_QUORUM,
+                                "the servers answer, and none of them writes");
     }
     if (all_tried && !s->reported) {
         s->reported = true;

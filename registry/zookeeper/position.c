@@ -255,7 +255,7 @@ static uint64_t position(const struct zookeeper *z)
 bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
 {
     struct zk_position *p = &z->position;
-    bool vouched = registry_vouched(&z->base), holds;
+    bool vouched = z->base.ready, holds;
     struct err why;
 
     assert(z == q->z);
@@ -268,11 +268,11 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
         return true;
     }
     if (q->rc == ZOK && (q->counts & bit(ZK_SHARED)) &&
-        !registry_at(&z->base, 0, position(z))) {
+        !registry_report_position(&z->base, 0, position(z))) {
         p->blocked = true;
     } else if (!holds) {
-        registry_contradicted(&z->base, NULL, "%s", why.msg);
-        p->blocked = vouched && !registry_vouched(&z->base);
+        registry_report_contradiction(&z->base, NULL, "%s", why.msg);
+        p->blocked = vouched && !z->base.ready;
     }
     return !p->blocked;
 }
@@ -285,7 +285,7 @@ void zk_position_begin(struct zookeeper *z, uint64_t session)
     assert(session != 0);
     assert(z->base.session == 0);
     p->went_back.code = ERR_OK;
-    registry_begin(&z->base, session, 0, position(z));
+    registry_session_begin(&z->base, session, 0, position(z));
     if (why.code != ERR_OK && z->base.session == session)
-        registry_contradicted(&z->base, NULL, "%s", why.msg);
+        registry_report_contradiction(&z->base, NULL, "%s", why.msg);
 }

@@ -48,7 +48,7 @@ static void look(struct registry_watch *w)
     zw->looking = true;
     zw->failed_at = 0;
     zw->look++;
-    registry_view_begin(w);
+    registry_diff_begin(w);
     zk_dir_mark_dirty(zk_dir_make(w, w->prefix));
 }
 
@@ -83,7 +83,7 @@ static void end_look(struct registry_watch *w)
             next = zw->dirs; /* others may have gone with it */
         }
     }
-    registry_view_end(w, 0, true);
+    registry_diff_end(w, 0, true);
 }
 
 /* --- values -------------------------------------------------------------- */
@@ -116,10 +116,10 @@ static void value(struct registry_watch *w, const char *key,
     struct registry_entry entry;
 
     if (q->rc == ZNONODE || zk_is_directory(&q->stat)) {
-        registry_view_gone(w, key, 0); /* it may have been a key */
+        registry_diff_gone(w, key, 0); /* it may have been a key */
     } else {
         entry = zk_entry(key, &q->stat, q->data, q->data_len);
-        registry_view_seen(w, &entry, 0, false);
+        registry_diff_seen(w, &entry, 0, false);
     }
     if (w->fn != NULL && q->rc == ZOK &&
         (zk_is_directory(&q->stat) || q->stat.numChildren > 0))
@@ -377,7 +377,7 @@ void zk_watch_begin(struct registry *r, struct registry_watch *w)
     struct zookeeper *z = zk_of(r);
 
     assert(w->fn != NULL);
-    if (zk_usable(z) && registry_vouched(r)) {
+    if (zk_usable(z) && r->ready) {
         of(w)->started = true;
         look(w);
         work(z);

@@ -77,7 +77,7 @@ static void session_lost(struct zookeeper *z, const char *reason)
             zk_old_close(z, &z->handle->id);
     }
     end_handle(z);
-    registry_tell(&z->base, REGISTRY_DISCONNECTED);
+    registry_set_state(&z->base, REGISTRY_DISCONNECTED);
     if (zk_stopping(z)) { /* somebody who was told closed us */
         if (z->n_handles == 0)
             stop_workers(z);
@@ -119,9 +119,9 @@ static void on_state(struct zookeeper *z)
                               "timeout"
                             : "expired at the server");
     } else if (h->state == ZOO_AUTH_FAILED_STATE) {
-        registry_met(&z->base, TROUBLE_AUTH_REFUSED,
-                     "the server refuses our digest; check "
-                     "registry.zookeeper.digest");
+        registry_record_trouble(&z->base, TROUBLE_AUTH_REFUSED,
+                                "the server refuses our digest; check "
+                                "registry.zookeeper.digest");
         session_refused(z, "authentication failed");
     }
 }
@@ -241,7 +241,7 @@ static void session_tick(struct zookeeper *z)
             "session's timeout");
     }
     zk_life_tick(z);
-    if (zk_usable(z) && registry_vouched(&z->base))
+    if (zk_usable(z) && z->base.ready)
         zk_watches_tick(z);
 }
 
@@ -446,7 +446,7 @@ static const struct registry_ops ops = {
     .unlock = zk_unlock,
     .prove = prove,
     .look = zk_watches_look,
-    .hurry = zk_watches_refresh_key,
+    .poll_now = zk_watches_refresh_key,
     .end = end,
     .close = close_,
     .free = release,

@@ -297,7 +297,7 @@ static inline bool zk_position_is_known(const struct zk_position *p)
 }
 /* False: the store went back, and the answer is not to be believed. */
 bool zk_position_answered(struct zookeeper *z, struct zk_request *q);
-/* registry_begin(), with what is known of the position. */
+/* registry_session_begin(), with what is known of the position. */
 void zk_position_begin(struct zookeeper *z, uint64_t session);
 
 /* --- a talk with one server (dial.c; blocks) ----------------------------- */
@@ -628,7 +628,7 @@ registry_watch_end_f zk_watch_end;
 void zk_watches_event(struct zookeeper *z, const char *path);
 registry_look_f zk_watches_look;
 void zk_watches_tick(struct zookeeper *z);
-registry_hurry_f zk_watches_refresh_key;
+registry_poll_now_f zk_watches_refresh_key;
 /* A write of ours was applied: our own watches need not wait for their turn. */
 void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn);
 void zk_watches_drop_ended(struct zookeeper *z); /* those that ended */

@@ -347,7 +347,7 @@ static void a_store_without_its_mark_is_not_the_right_one(void **state)
     struct history_record h;
     struct buf text;
 
-    registry_contradicted(r, NULL, "a client shows it");
+    registry_report_contradiction(r, NULL, "a client shows it");
     world_until(w, marked(w, plain, &h));
     world_pass(w, 2500); /* it has seen that it stands */
     h.went_back.is = false;

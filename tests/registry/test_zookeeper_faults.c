@@ -445,7 +445,7 @@ static void a_list_is_answered_when_its_session_ends(void **state)
                       &answered);
         for (int i = 0; i < turns && answered == 0; i++)
             w->backend->turn(w->store, 1);
-        registry_contradicted(lister, NULL, "a reason to end it");
+        registry_report_contradiction(lister, NULL, "a reason to end it");
         world_until(w, answered == 1);
         world_close(w, &lister);
         raw_delete(&raw, zktest_path(w, HISTORY_KEY)); /* and its mark */

@@ -362,7 +362,7 @@ static void evidence_is_enough(void **state)
     struct process *a = begin(w), *b = begin(w);
     struct history_record h;
 
-    registry_contradicted(a->r, NULL, "work w shows epoch %d", 7);
+    registry_report_contradiction(a->r, NULL, "work w shows epoch %d", 7);
     run(w, SOON);
     assert_int_equal(last(a), REGISTRY_WENT_BACK);
     stands(w, &h);
@@ -379,7 +379,7 @@ static void who_does_not_watch_is_told_by_the_mark_too(void **state)
 
     run(w, 20000);
     assert_int_equal(last(b), REGISTRY_CONNECTED);
-    registry_contradicted(a->r, NULL, "work w shows epoch %d", 7);
+    registry_report_contradiction(a->r, NULL, "work w shows epoch %d", 7);
     run(w, SOON);
     assert_int_equal(last(b), REGISTRY_WENT_BACK);
     assert_string_equal(registry_went_back(b->r)->by, "h:1");
@@ -466,15 +466,15 @@ static void what_is_known_is_testified(void **state)
     struct process *a = begin(w);
     const struct registry_entry *e;
 
-    registry_testify(a->r, "{\"highest_epoch\":3}");
+    registry_set_evidence(a->r, "{\"highest_epoch\":3}");
     run(w, SOON);
     assert_null(memory_find(w->store, HISTORY_SEEN_PREFIX "/h:1"));
-    registry_contradicted(a->r, NULL, "a reason");
+    registry_report_contradiction(a->r, NULL, "a reason");
     run(w, 2 * SOON);
     e = memory_find(w->store, HISTORY_SEEN_PREFIX "/h:1");
     assert_non_null(e);
     assert_string_equal(e->value, "{\"highest_epoch\":3}");
-    registry_testify(a->r, "{\"highest_epoch\":4}");
+    registry_set_evidence(a->r, "{\"highest_epoch\":4}");
     run(w, 2 * SOON);
     e = memory_find(w->store, HISTORY_SEEN_PREFIX "/h:1");
     assert_string_equal(e->value, "{\"highest_epoch\":4}");
@@ -498,12 +498,12 @@ static void an_earlier_life_s_testimony_stands(void **state)
 
         w->n = 0; /* the same process again */
         if (life == 1)
-            registry_contradicted(p->r, NULL, "a reason");
+            registry_report_contradiction(p->r, NULL, "a reason");
         (void)snprintf(said, sizeof(said), "{\"life\":%u}", life);
-        registry_testify(p->r, said);
+        registry_set_evidence(p->r, said);
         run(w, 2 * SOON);
         if (life == 2) {
-            registry_testify(p->r, "{\"life\":\"2 again\"}");
+            registry_set_evidence(p->r, "{\"life\":\"2 again\"}");
             run(w, 2 * SOON);
         }
         kill_(p);
@@ -531,7 +531,7 @@ static void each_store_is_testified_to(void **state)
     struct memory_backup *backup = memory_backup(w->store);
 
     assert_int_equal(put(a, "/a/1", "x"), ERR_OK);
-    registry_testify(a->r, "{\"highest_epoch\":3}");
+    registry_set_evidence(a->r, "{\"highest_epoch\":3}");
     for (int i = 0; i < 2; i++) {
         memory_restore(w->store, backup);
         run(w, TIMEOUT + 2 * SOON);
@@ -695,12 +695,12 @@ static void evidence_outlives_a_process_that_could_not_mark(void **state)
 
     assert_null(registry_unmarked(a->r));
     memory_set_faults(w->store, &read_only);
-    registry_contradicted(a->r, NULL, "work w shows epoch 7");
+    registry_report_contradiction(a->r, NULL, "work w shows epoch 7");
     run(w, SOON);
     assert_string_equal(registry_unmarked(a->r), "work w shows epoch 7");
     kill_(a);
     b = begin_at(w, NULL); /* as one that kept it does */
-    registry_contradicted(b->r, NULL, "work w shows epoch 7");
+    registry_report_contradiction(b->r, NULL, "work w shows epoch 7");
     run(w, SOON);
     assert_int_equal(b->n_told, 1);
     assert_int_equal(last(b), REGISTRY_WENT_BACK);
@@ -866,7 +866,7 @@ static void what_was_asked_before_is_not_believed_after(void **state)
 
     assert_int_equal(put(p, "/a/x", "1"), ERR_OK);
     registry_get(p->r, "/a/x", on_reply, w);
-    registry_contradicted(p->r, NULL, "a client shows it");
+    registry_report_contradiction(p->r, NULL, "a client shows it");
     assert_int_equal(answer(w), ERR_WENT_BACK);
     assert_string_equal(w->value, "");
 }
@@ -877,7 +877,7 @@ static void what_was_written_before_is_not_told_after(void **state)
     struct process *p = begin(w);
 
     registry_put(p->r, "/a/x", "1", 1, REGISTRY_ANY, 0, false, on_reply, w);
-    registry_contradicted(p->r, NULL, "a client shows it");
+    registry_report_contradiction(p->r, NULL, "a client shows it");
     assert_int_equal(answer(w), ERR_UNKNOWN);
     assert_non_null(memory_find(w->store, "/a/x"));
 }

@@ -88,7 +88,7 @@ static void a_verdict_that_comes_while_we_close_begins_nothing(void **state)
     r->clock = &clock;
     registry_compare(r, "h:1", NULL, false);
     (void)registry_lock(r, "/lock/a", "me", -1, on_granted, NULL, &code);
-    registry_begin(r, 1, 0, 7);
+    registry_session_begin(r, 1, 0, 7);
     assert_non_null(s.call);
     registry_close(&open, NULL, NULL);
     registry_history_new_id(record.incarnation);

@@ -1,5 +1,5 @@
 /*
- * test_silence.c - when silence is absence (registry/attention.h), as
+ * test_silence.c - when silence is absence (registry/pauses.h), as
  * properties: whoever died is seen dead within its timeout and two looks and
  * never before it, for every timeout, interval and jitter of the grid; whoever
  * lives is never seen dead, whatever pauses of ours and silences of the
@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "cluster/membership.h"
-#include "registry/attention.h"
 #include "registry/dbms/dbms_priv.h"
+#include "registry/pauses.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -324,13 +324,13 @@ static void look_at(struct table *t)
 static void table_turn(struct table *t, int64_t ms)
 {
     t->now += ms;
-    (void)registry_attention_mark(&t->core.turns, t->now, 100);
+    (void)registry_pauses_tick(&t->core.turns, t->now, 100);
     if (t->silent)
         return;
     if (t->now >= t->next_beat || t->core.wanted > t->core.proved) {
         t->core.proved = t->now;
-        (void)registry_attention_mark(&t->core.answers, t->now,
-                                      sql_core_beat_ms(&t->core));
+        (void)registry_pauses_tick(&t->core.answers, t->now,
+                                   sql_core_beat_ms(&t->core));
         t->next_beat = t->now + jittered(&t->rand, sql_core_beat_ms(&t->core));
     }
     if (t->now >= t->next_look || t->core.wanted == t->last_look)
@@ -491,47 +491,48 @@ static void who_was_purged_lives_by_its_data(void **state)
 
 static void slow_looks_are_no_absence_once_they_are_usual(void **state)
 {
-    struct attention a;
+    struct registry_pauses a;
     mono_ms now = 1000;
 
     (void)state;
-    registry_attention_init(&a, now);
+    registry_pauses_init(&a, now);
     for (int i = 0; i < 4; i++)
-        assert_int_equal(registry_attention_mark(&a, now += 2000, 100), 2000);
+        assert_int_equal(registry_pauses_tick(&a, now += 2000, 100), 2000);
     for (int i = 0; i < 10; i++)
-        assert_int_equal(registry_attention_mark(&a, now += 2000 + i * 40, 100),
+        assert_int_equal(registry_pauses_tick(&a, now += 2000 + i * 40, 100),
                          0);
-    assert_int_equal(registry_attention_mark(&a, now += 9000, 100), 9000);
-    assert_int_equal(registry_attention_mark(&a, now += 100, 100), 0);
-    assert_int_equal(registry_attention_mark(&a, now += 2000, 100), 2000);
+    assert_int_equal(registry_pauses_tick(&a, now += 9000, 100), 9000);
+    assert_int_equal(registry_pauses_tick(&a, now += 100, 100), 0);
+    assert_int_equal(registry_pauses_tick(&a, now += 2000, 100), 2000);
 }
 
 static void absences_matter_as_long_as_they_are(void **state)
 {
-    struct attention a;
+    struct registry_pauses a;
     mono_ms now = 1000;
 
     (void)state;
-    registry_attention_init(&a, now);
-    registry_attention_mark(&a, now = 31000, 100); /* 30 s */
-    registry_attention_mark(&a, now = 31100, 100);
-    registry_attention_mark(&a, now = 32100, 100); /* 1 s */
-    assert_int_equal(registry_attention_began(&a, 500, 9000), 31000);
-    assert_int_equal(registry_attention_began(&a, 500, 100000), 500);
-    assert_int_equal(registry_attention_began(&a, 500, 2000), 32100);
-    assert_int_equal(registry_attention_began(&a, 31050, 2000), 32100);
-    assert_int_equal(registry_attention_began(&a, 31050, 9000), 31050);
-    assert_int_equal(registry_attention_began(&a, 33000, 2000), 33000);
+    registry_pauses_init(&a, now);
+    registry_pauses_tick(&a, now = 31000, 100); /* 30 s */
+    registry_pauses_tick(&a, now = 31100, 100);
+    registry_pauses_tick(&a, now = 32100, 100); /* 1 s */
+    assert_int_equal(registry_pauses_window_start(&a, 500, 9000), 31000);
+    assert_int_equal(registry_pauses_window_start(&a, 500, 100000), 500);
+    assert_int_equal(registry_pauses_window_start(&a, 500, 2000), 32100);
+    assert_int_equal(registry_pauses_window_start(&a, 31050, 2000), 32100);
+    assert_int_equal(registry_pauses_window_start(&a, 31050, 9000), 31050);
+    assert_int_equal(registry_pauses_window_start(&a, 33000, 2000), 33000);
     /* only what falls into the window */
-    assert_int_equal(registry_attention_began(&a, 30900, 9000), 30900);
+    assert_int_equal(registry_pauses_window_start(&a, 30900, 9000), 30900);
     /* more steps than there are: never less than true */
     for (int64_t gap = 20000; gap > 1000; gap -= 1500) {
-        registry_attention_mark(&a, now += 100, 100);
-        registry_attention_mark(&a, now += gap, 100);
-        assert_int_equal(registry_attention_began(&a, now - gap - 1, gap), now);
+        registry_pauses_tick(&a, now += 100, 100);
+        registry_pauses_tick(&a, now += gap, 100);
+        assert_int_equal(registry_pauses_window_start(&a, now - gap - 1, gap),
+                         now);
     }
-    assert_true(a.n_breaks <= ATTENTION_BREAKS);
-    assert_true(registry_attention_began(&a, 500, 9000) > 31000);
+    assert_true(a.n_pauses <= REGISTRY_PAUSES_MAX);
+    assert_true(registry_pauses_window_start(&a, 500, 9000) > 31000);
 }
 
 int main(void)

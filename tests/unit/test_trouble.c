@@ -102,7 +102,7 @@ a_refusal_is_present_at_once_and_until_it_does_not_come_again(void **state)
     struct registry_trouble t;
 
     run(w, 1000);
-    registry_met(w->r, TROUBLE_QUOTA, "/a: used up");
+    registry_record_trouble(w->r, TROUBLE_QUOTA, "/a: used up");
     assert_true(registry_trouble(w->r, &t));
     assert_int_equal(t.what, TROUBLE_QUOTA);
     assert_string_equal(t.detail, "/a: used up");
@@ -111,7 +111,7 @@ a_refusal_is_present_at_once_and_until_it_does_not_come_again(void **state)
     assert_int_equal(w->said, 1);
     assert_non_null(strstr(w->last, "trouble=quota"));
     assert_non_null(strstr(w->last, "advice="));
-    registry_met(w->r, TROUBLE_QUOTA, "/b: used up");
+    registry_record_trouble(w->r, TROUBLE_QUOTA, "/b: used up");
     assert_true(registry_trouble(w->r, &t));
     assert_int_equal(t.times, 2);
     run(w, 9000);
@@ -126,9 +126,9 @@ static void what_is_about_all_heals_with_the_next_sign_of_life(void **state)
     struct world *w = *state;
 
     run(w, 1000);
-    registry_met(w->r, TROUBLE_READ_ONLY, "a standby");
+    registry_record_trouble(w->r, TROUBLE_READ_ONLY, "a standby");
     assert_int_equal(present(w), TROUBLE_READ_ONLY);
-    registry_heard(w->r, w->clock.mono);
+    registry_record_answer(w->r, w->clock.mono);
     assert_int_equal(present(w), TROUBLE_NONE);
 }
 
@@ -138,15 +138,16 @@ a_server_that_is_lost_is_no_trouble_while_the_session_stands(void **state)
     struct world *w = *state;
 
     run(w, 1000);
-    registry_met(w->r, TROUBLE_UNREACHABLE, "one of three");
+    registry_record_trouble(w->r, TROUBLE_UNREACHABLE, "one of three");
     assert_int_equal(present(w), TROUBLE_NONE);
     memory_cut(w->r);
     run(w, TIMEOUT);
     assert_int_equal(present(w), TROUBLE_UNREACHABLE);
-    registry_met(w->r, TROUBLE_NO_QUORUM, "none writes");
+    registry_record_trouble(w->r, TROUBLE_NO_QUORUM, "none writes");
     assert_int_equal(present(w), TROUBLE_NO_QUORUM);
     run(w, 1);
-    registry_met(w->r, TROUBLE_TLS_REQUIRED, "the newest word counts");
+    registry_record_trouble(w->r, TROUBLE_TLS_REQUIRED,
+                            "the newest word counts");
     assert_int_equal(present(w), TROUBLE_TLS_REQUIRED);
 }
 
@@ -178,7 +179,7 @@ static void what_comes_and_goes_is_not_said_each_time(void **state)
 
     run(w, 1000);
     for (int i = 0; i < 30; i++) {
-        registry_met(w->r, TROUBLE_THROTTLED, "again");
+        registry_record_trouble(w->r, TROUBLE_THROTTLED, "again");
         run(w, 20000);
     }
     assert_in_range(w->said, 2, 3); /* in ten minutes */

@@ -31,7 +31,8 @@ void memory_on_answer(struct memory_message *m)
     struct registry_entry *entries;
 
     assert(call->done != NULL); /* given up only when the connection breaks */
-    if (!m->hearsay && !registry_at(call->r, m->side->line, m->revision)) {
+    if (!m->hearsay &&
+        !registry_report_position(call->r, m->side->line, m->revision)) {
         bool write = call->type == REGISTRY_CALL_TXN;
 
         registry_call_fail(call, write ? ERR_UNKNOWN : ERR_UNAVAILABLE,
@@ -68,15 +69,16 @@ void memory_on_looked(struct memory_client *c, const struct memory_message *m)
 {
     struct registry_watch *w = find_watch(c, m->number);
 
-    if (w == NULL || !registry_vouched(&c->base) ||
-        (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision)))
+    if (w == NULL || !c->base.ready ||
+        (!m->hearsay &&
+         !registry_report_position(&c->base, m->side->line, m->revision)))
         return;
     if (m->tell)
         ((struct memory_watch_priv *)w->priv)->synced = true;
-    registry_view_begin(w);
+    registry_diff_begin(w);
     for (size_t i = 0; i < m->n_nodes && w->fn != NULL; i++)
-        registry_view_seen(w, &m->nodes[i]->entry, m->nodes[i]->revision, true);
-    registry_view_end(w, m->revision, m->tell);
+        registry_diff_seen(w, &m->nodes[i]->entry, m->nodes[i]->revision, true);
+    registry_diff_end(w, m->revision, m->tell);
 }
 
 void memory_on_notice(struct memory_client *c, const struct memory_message *m)
@@ -84,13 +86,13 @@ void memory_on_notice(struct memory_client *c, const struct memory_message *m)
     struct registry_watch *w = find_watch(c, m->number);
 
     /* its revision is the key's: only the line tells where the store stands */
-    if (w == NULL || !registry_vouched(&c->base) ||
+    if (w == NULL || !c->base.ready ||
         m->side->line < registry_place(&c->base)->line)
         return;
     if (m->gone)
-        registry_view_gone(w, m->nodes[0]->text, m->revision);
+        registry_diff_gone(w, m->nodes[0]->text, m->revision);
     else
-        registry_view_seen(w, &m->nodes[0]->entry, m->revision, false);
+        registry_diff_seen(w, &m->nodes[0]->entry, m->revision, false);
 }
 
 void memory_on_about_hold(struct memory_client *c,

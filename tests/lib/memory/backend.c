@@ -50,7 +50,7 @@ static void memory_watch_begin(struct registry *r, struct registry_watch *w)
     struct memory_client *c = memory_client_of(r);
 
     ((struct memory_watch_priv *)w->priv)->id = ++c->last_watch;
-    if (!c->dead && !c->offline && registry_vouched(r))
+    if (!c->dead && !c->offline && r->ready)
         memory_send_look(c, w);
 }
 

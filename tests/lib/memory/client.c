@@ -116,7 +116,7 @@ static void ask_again(struct memory_client *c)
     {
         struct memory_watch_priv *priv = w->priv;
 
-        if (registry_vouched(&c->base)) {
+        if (c->base.ready) {
             priv->synced = false;
             memory_send_look(c, w);
         }
@@ -131,7 +131,7 @@ static void suspend(struct memory_client *c)
     memory_again(c, &c->beat, now(c));
     fail_outstanding(c);
     if (!c->dead)
-        registry_tell(&c->base, REGISTRY_SUSPENDED);
+        registry_set_state(&c->base, REGISTRY_SUSPENDED);
 }
 
 /* The session is over. The connection may be fine, and calls on it will be
@@ -147,7 +147,7 @@ static void disconnect(struct memory_client *c)
         if (hold->state == HOLD_LEAVING)
             registry_hold_gone(hold);
     }
-    registry_tell(&c->base, REGISTRY_DISCONNECTED);
+    registry_set_state(&c->base, REGISTRY_DISCONNECTED);
     if (!c->dead && !c->base.closing) {
         memory_unschedule(c->store, &c->deadline);
         memory_again(c, &c->beat, now(c));
@@ -227,7 +227,7 @@ static void on_resync(struct memory_event *e)
     struct memory_client *c = CONTAINER_OF(e, struct memory_client, resync);
     struct registry_watch *w;
 
-    if (!c->offline && registry_vouched(&c->base)) {
+    if (!c->offline && c->base.ready) {
         DL_FOREACH(c->base.watches, w)
         {
             memory_send_look(c, w);
@@ -268,13 +268,13 @@ static void welcome(struct memory_client *c, const struct memory_message *m)
         now(c) - m->sent >= (2 * c->base.session_timeout_ms) / 3)
         return; /* of an attempt given up: that session runs out */
     c->heard = m->sent;
-    registry_heard(&c->base, m->sent);
-    registry_counted(&c->base, m->sent);
+    registry_record_answer(&c->base, m->sent);
+    registry_record_renewal(&c->base, m->sent);
     c->offline = false;
     c->connecting = false;
     memory_again(c, &c->beat, m->sent + (c->base.session_timeout_ms + 2) / 3);
     memory_again(c, &c->deadline, suspended_at(c));
-    registry_begin(&c->base, m->session, m->side->line, m->revision);
+    registry_session_begin(&c->base, m->session, m->side->line, m->revision);
 }
 
 void memory_client_look(struct memory_client *c)
@@ -305,18 +305,19 @@ static void pong(struct memory_client *c, const struct memory_message *m)
         return;
     if (m->session != c->base.session || c->base.closing)
         return;
-    if (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision))
+    if (!m->hearsay &&
+        !registry_report_position(&c->base, m->side->line, m->revision))
         return;
     if (m->sent > c->heard) {
         c->heard = m->sent;
-        registry_heard(&c->base, m->sent);
-        registry_counted(&c->base, m->sent);
+        registry_record_answer(&c->base, m->sent);
+        registry_record_renewal(&c->base, m->sent);
     }
     if (c->offline && now(c) < suspended_at(c)) {
         c->offline = false;
         memory_again(c, &c->deadline, suspended_at(c));
         ask_again(c);
-        registry_tell(&c->base, REGISTRY_RECONNECTED);
+        registry_set_state(&c->base, REGISTRY_RECONNECTED);
     }
 }
 

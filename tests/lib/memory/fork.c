@@ -38,7 +38,7 @@ static bool is_reached(const struct memory_client *c,
 static bool is_behind(const struct memory_client *c,
                       const struct memory_side *side)
 {
-    return registry_behind(&c->base, side->line, side->revision);
+    return registry_is_behind(&c->base, side->line, side->revision);
 }
 
 bool memory_client_reaches(const struct memory_client *c)

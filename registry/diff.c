@@ -1,5 +1,5 @@
 /*
- * view.c - watches: from looks at keys to exact differences.
+ * diff.c - watches: from looks at keys to exact differences.
  *
  * What the owner of a watch was told is kept here (key -> created, version).
  * A backend reports looks in whatever order and as often as its store makes it
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <utlist.h>
 
-struct registry_view_key {
+struct registry_diff_key {
     UT_hash_handle hh;
     uint64_t created; /* 0: a tombstone */
     uint64_t version;
@@ -25,27 +25,27 @@ struct registry_view_key {
     char key[];
 };
 
-static struct registry_view_key *view_find(const struct registry_watch *w,
+static struct registry_diff_key *view_find(const struct registry_watch *w,
                                            const char *key)
 {
-    struct registry_view_key *k;
+    struct registry_diff_key *k;
 
     HASH_FIND_STR(w->keys, key, k);
     return k;
 }
 
-static struct registry_view_key *view_add(struct registry_watch *w,
+static struct registry_diff_key *view_add(struct registry_watch *w,
                                           const char *key)
 {
     size_t len = strlen(key);
-    struct registry_view_key *k = mem_zalloc(sizeof(*k) + len + 1);
+    struct registry_diff_key *k = mem_zalloc(sizeof(*k) + len + 1);
 
     memcpy(k->key, key, len + 1);
     HASH_ADD_KEYPTR(hh, w->keys, k->key, len, k);
     return k;
 }
 
-static void view_drop(struct registry_watch *w, struct registry_view_key *k)
+static void view_drop(struct registry_watch *w, struct registry_diff_key *k)
 {
     assert(w->keys != NULL);
     HASH_DEL(w->keys, k);
@@ -56,7 +56,7 @@ static void view_drop(struct registry_watch *w, struct registry_view_key *k)
  * is not ours. A full look follows when they have one. */
 static bool not_ready(const struct registry_watch *w)
 {
-    return w->r->history != NULL && !w->r->vouched;
+    return w->r->history != NULL && !w->r->ready;
 }
 
 static void emit(struct registry_watch *w, enum registry_event_type type,
@@ -77,7 +77,7 @@ static void emit(struct registry_watch *w, enum registry_event_type type,
 }
 
 /* `k` becomes a tombstone and is told as removed. */
-static void emit_remove(struct registry_watch *w, struct registry_view_key *k)
+static void emit_remove(struct registry_watch *w, struct registry_diff_key *k)
 {
     struct registry_entry entry = {.key = k->key, .created = k->created};
 
@@ -90,7 +90,7 @@ static void emit_remove(struct registry_watch *w, struct registry_view_key *k)
 }
 
 /* The look is new: tell the difference and remember it. */
-static void view_accept(struct registry_watch *w, struct registry_view_key *k,
+static void view_accept(struct registry_watch *w, struct registry_diff_key *k,
                         const struct registry_entry *entry)
 {
     bool update = k->created == entry->created;
@@ -108,11 +108,11 @@ static void view_accept(struct registry_watch *w, struct registry_view_key *k,
     emit(w, update ? REGISTRY_UPDATE : REGISTRY_ADD, entry);
 }
 
-void registry_view_seen(struct registry_watch *w,
+void registry_diff_seen(struct registry_watch *w,
                         const struct registry_entry *entry, uint64_t revision,
                         bool listed)
 {
-    struct registry_view_key *k;
+    struct registry_diff_key *k;
 
     assert(!listed || w->looking || w->fn == NULL);
     if (w->fn == NULL || not_ready(w) ||
@@ -120,11 +120,11 @@ void registry_view_seen(struct registry_watch *w,
         (entry->owner == 0 && entry->value_len == 0))
         return;
     if (entry->created == 0 || entry->version == 0) {
-        registry_view_unfit(w, entry->key, strlen(entry->key),
+        registry_diff_unfit(w, entry->key, strlen(entry->key),
                             "no registry made it: it has no version");
         return;
     }
-    registry_view_unfit(w, entry->key, strlen(entry->key), NULL);
+    registry_diff_unfit(w, entry->key, strlen(entry->key), NULL);
     k = view_find(w, entry->key);
     if (k == NULL) {
         if (revision != 0 && revision <= w->floor)
@@ -139,14 +139,14 @@ void registry_view_seen(struct registry_watch *w,
     }
 }
 
-void registry_view_gone(struct registry_watch *w, const char *key,
+void registry_diff_gone(struct registry_watch *w, const char *key,
                         uint64_t revision)
 {
-    struct registry_view_key *k = view_find(w, key);
+    struct registry_diff_key *k = view_find(w, key);
 
     if (w->fn == NULL || not_ready(w) || !registry_key_below(key, w->prefix))
         return;
-    registry_view_unfit(w, key, strlen(key), NULL);
+    registry_diff_unfit(w, key, strlen(key), NULL);
     if (k == NULL) {
         /* A later look at what was there before must not bring it back. */
         if (revision > w->floor)
@@ -162,15 +162,15 @@ void registry_view_gone(struct registry_watch *w, const char *key,
         view_drop(w, k);
 }
 
-void registry_view_begin(struct registry_watch *w)
+void registry_diff_begin(struct registry_watch *w)
 {
     w->looking = true;
     w->look++;
 }
 
-void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
+void registry_diff_end(struct registry_watch *w, uint64_t revision, bool tell)
 {
-    struct registry_view_key *k, *next;
+    struct registry_diff_key *k, *next;
 
     assert(w->looking || w->fn == NULL);
     w->looking = false;
@@ -190,9 +190,9 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
         emit(w, REGISTRY_SYNCED, NULL);
 }
 
-void registry_view_reorder(struct registry_watch *w)
+void registry_diff_reorder(struct registry_watch *w)
 {
-    struct registry_view_key *k;
+    struct registry_diff_key *k;
 
     w->floor = 0;
     w->looking = false;
@@ -202,12 +202,12 @@ void registry_view_reorder(struct registry_watch *w)
     }
 }
 
-void registry_view_sums(const struct registry_watch *w,
-                        struct registry_sums *out)
+void registry_diff_sums(const struct registry_watch *w,
+                        struct registry_diff_sums *out)
 {
-    const struct registry_view_key *k;
+    const struct registry_diff_key *k;
 
-    *out = (struct registry_sums){.keys = w->n_keys};
+    *out = (struct registry_diff_sums){.keys = w->n_keys};
     for (k = w->keys; k != NULL; k = k->hh.next) {
         if (k->created != 0) {
             out->created += k->created;
@@ -219,7 +219,7 @@ void registry_view_sums(const struct registry_watch *w,
 static bool told_by(const struct registry_watch *w, const char *key,
                     uint64_t created, uint64_t version)
 {
-    const struct registry_view_key *k = view_find(w, key);
+    const struct registry_diff_key *k = view_find(w, key);
 
     if (created == 0) /* not yet told is not gone */
         return !w->looking && !not_ready(w) && (k == NULL || k->created == 0);
@@ -227,8 +227,8 @@ static bool told_by(const struct registry_watch *w, const char *key,
                          (k->created == created && k->version >= version));
 }
 
-bool registry_told(const struct registry *r, const char *key, uint64_t created,
-                   uint64_t version)
+bool registry_watches_caught_up(const struct registry *r, const char *key,
+                                uint64_t created, uint64_t version)
 {
     const struct registry_watch *w;
 
@@ -241,10 +241,10 @@ bool registry_told(const struct registry *r, const char *key, uint64_t created,
     return true;
 }
 
-void registry_hurry(struct registry *r, const char *key)
+void registry_poll_now(struct registry *r, const char *key)
 {
-    if (r->ops->hurry != NULL && r->vouched && !r->closing && !r->mute)
-        r->ops->hurry(r, key);
+    if (r->ops->poll_now != NULL && r->ready && !r->closing && !r->mute)
+        r->ops->poll_now(r, key);
 }
 
 /* --- watches ------------------------------------------------------------- */
@@ -295,7 +295,7 @@ void registry_watch_gone(struct registry_watch *w)
     w->gone = true;
     DL_DELETE(w->r->watches, w);
     DL_APPEND(w->r->dead_watches, w);
-    registry_bury(w->r);
+    registry_free_later(w->r);
 }
 
 void registry_watches_free(struct registry_watch **list)

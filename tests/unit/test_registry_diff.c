@@ -1,5 +1,5 @@
 /*
- * test_registry_view.c - from looks to differences.
+ * test_registry_diff.c - from looks to differences.
  *
  * The smallest backend there can be: it does nothing, and the test reports the
  * looks. What a watch is told is written down as one word per event: "+k" ADD,
@@ -119,7 +119,7 @@ static void seen(struct quiet *q, const char *key, uint64_t created,
 {
     struct registry_entry e = entry(key, created, version);
 
-    registry_view_seen(q->watch, &e, revision, false);
+    registry_diff_seen(q->watch, &e, revision, false);
 }
 
 static void listed(struct quiet *q, const char *key, uint64_t created,
@@ -127,7 +127,7 @@ static void listed(struct quiet *q, const char *key, uint64_t created,
 {
     struct registry_entry e = entry(key, created, version);
 
-    registry_view_seen(q->watch, &e, revision, true);
+    registry_diff_seen(q->watch, &e, revision, true);
 }
 
 /* What was told since the last time. */
@@ -147,8 +147,8 @@ static void repeated_looks_tell_nothing(void **state)
     seen(q, "/a", 1, 2, 0);
     seen(q, "/a", 1, 2, 0);
     expect(q, "~a");
-    registry_view_gone(q->watch, "/a", 0);
-    registry_view_gone(q->watch, "/a", 0);
+    registry_diff_gone(q->watch, "/a", 0);
+    registry_diff_gone(q->watch, "/a", 0);
     expect(q, "-a");
     assert_int_equal(q->watch->n_keys, 0);
 }
@@ -160,10 +160,10 @@ static void what_no_registry_can_have_made_is_no_key(void **state)
 
     seen(q, "/a", 0, 1, 0);
     seen(q, "/b", 1, 0, 0);
-    registry_view_begin(q->watch);
+    registry_diff_begin(q->watch);
     listed(q, "/a", 0, 1, 0);
     listed(q, "/c", 1, 1, 0);
-    registry_view_end(q->watch, 0, true);
+    registry_diff_end(q->watch, 0, true);
     expect(q, "!/a(no registry made it: it has no version)"
               "!/b(no registry made it: it has no version)+c=/b.");
     assert_int_equal(q->watch->n_keys, 1);
@@ -186,15 +186,15 @@ static void a_full_look_removes_what_it_does_not_list(void **state)
 {
     struct quiet *q = *state;
 
-    registry_view_begin(q->watch);
+    registry_diff_begin(q->watch);
     listed(q, "/a", 1, 1, 0);
     listed(q, "/b", 2, 1, 0);
-    registry_view_end(q->watch, 0, true);
+    registry_diff_end(q->watch, 0, true);
     expect(q, "+a+b.");
-    registry_view_begin(q->watch);
+    registry_diff_begin(q->watch);
     listed(q, "/b", 2, 2, 0);
     listed(q, "/c", 3, 1, 0);
-    registry_view_end(q->watch, 0, false);
+    registry_diff_end(q->watch, 0, false);
     expect(q, "~b+c-a");
 }
 
@@ -203,10 +203,10 @@ static void a_look_begun_again_forgets_the_first(void **state)
     struct quiet *q = *state;
 
     seen(q, "/a", 1, 1, 0);
-    registry_view_begin(q->watch);
+    registry_diff_begin(q->watch);
     listed(q, "/a", 1, 1, 0);
-    registry_view_begin(q->watch);
-    registry_view_end(q->watch, 0, true);
+    registry_diff_begin(q->watch);
+    registry_diff_end(q->watch, 0, true);
     expect(q, "+a-a.");
 }
 
@@ -214,12 +214,12 @@ static void an_event_between_the_pages_of_a_look_counts(void **state)
 {
     struct quiet *q = *state;
 
-    registry_view_begin(q->watch); /* the store stands at 10 */
+    registry_diff_begin(q->watch); /* the store stands at 10 */
     listed(q, "/b", 2, 1, 2);
     seen(q, "/a", 11, 1, 11); /* made behind the page's back */
-    registry_view_gone(q->watch, "/b", 12);
+    registry_diff_gone(q->watch, "/b", 12);
     seen(q, "/z", 3, 2, 9); /* and one that the list would have shown */
-    registry_view_end(q->watch, 10, true);
+    registry_diff_end(q->watch, 10, true);
     expect(q, "+b+a-b+z-z.");
 }
 
@@ -229,12 +229,12 @@ static void stale_looks_are_dropped(void **state)
 
     seen(q, "/a", 1, 3, 9);
     seen(q, "/a", 1, 2, 8); /* late */
-    registry_view_gone(q->watch, "/a", 0 + 7);
+    registry_diff_gone(q->watch, "/a", 0 + 7);
     expect(q, "+a");
-    registry_view_gone(q->watch, "/a", 10);
+    registry_diff_gone(q->watch, "/a", 10);
     seen(q, "/a", 1, 3, 9); /* repeated, after its end */
     expect(q, "-a");
-    registry_view_gone(q->watch, "/b", 12);
+    registry_diff_gone(q->watch, "/b", 12);
     seen(q, "/b", 11, 1, 11); /* overtaken by its own removal */
     expect(q, "");
 }
@@ -244,12 +244,12 @@ static void a_look_older_than_the_last_full_one_is_dropped(void **state)
     struct quiet *q = *state;
 
     seen(q, "/a", 1, 1, 1);
-    registry_view_gone(q->watch, "/a", 2);
-    registry_view_begin(q->watch);
-    registry_view_end(q->watch, 5, true);
+    registry_diff_gone(q->watch, "/a", 2);
+    registry_diff_begin(q->watch);
+    registry_diff_end(q->watch, 5, true);
     expect(q, "+a-a.");
     seen(q, "/a", 1, 1, 1); /* its tombstone is gone: the full look knows */
-    registry_view_gone(q->watch, "/a", 2);
+    registry_diff_gone(q->watch, "/a", 2);
     expect(q, "");
     seen(q, "/a", 6, 1, 6);
     expect(q, "+a");
@@ -263,15 +263,15 @@ static void directories_and_keys_elsewhere_are_ignored(void **state)
         .key = "/n/d", .value = "", .created = 1, .version = 1};
 
     q->watch = registry_watch(&q->base, "/n", on_event, q);
-    registry_view_seen(q->watch, &directory, 0, false);
+    registry_diff_seen(q->watch, &directory, 0, false);
     seen(q, "/nn", 1, 1, 0);
     seen(q, "/n", 1, 1, 0);
-    registry_view_gone(q->watch, "/nn", 0);
+    registry_diff_gone(q->watch, "/nn", 0);
     expect(q, "");
     seen(q, "/n/a", 1, 1, 0);
     expect(q, "+n/a");
     directory.owner = 7; /* an empty ephemeral key is a key */
-    registry_view_seen(q->watch, &directory, 0, false);
+    registry_diff_seen(q->watch, &directory, 0, false);
     expect(q, "+n/d");
     registry_unwatch(&q->watch);
     q->watch = all;
@@ -286,10 +286,10 @@ static void a_watch_that_ends_in_the_middle_hears_no_more(void **state)
     seen(q, "/a", 1, 1, 0);
     seen(q, "/b", 2, 1, 0);
     q->leave_at_remove = true;
-    registry_view_begin(w);
-    registry_view_end(w, 0, true); /* both are gone; it leaves at the first */
-    registry_view_seen(w, &e, 0, false);
-    registry_view_gone(w, "/b", 0);
+    registry_diff_begin(w);
+    registry_diff_end(w, 0, true); /* both are gone; it leaves at the first */
+    registry_diff_seen(w, &e, 0, false);
+    registry_diff_gone(w, "/b", 0);
     expect(q, "+a+b-a");
     assert_null(q->watch);
 }
@@ -306,7 +306,7 @@ static void a_key_made_again_and_left_in_between_is_one_remove(void **state)
 
 static void unfit(struct quiet *q, const char *key, size_t len)
 {
-    registry_view_unfit(q->watch, key, len, "no");
+    registry_diff_unfit(q->watch, key, len, "no");
 }
 
 static void what_is_unfit_is_told_once_and_when_it_is_gone(void **state)
@@ -316,19 +316,19 @@ static void what_is_unfit_is_told_once_and_when_it_is_gone(void **state)
     unfit(q, "/a\0\x7f\n\\", 6);
     unfit(q, "/a\0\x7f\n\\", 6);
     expect(q, "!/a\\x00\\x7f\\x0a\\x5c(no)");
-    registry_view_unfit(q->watch, "/b", 2, "no");
-    registry_view_unfit(q->watch, "/b", 2, "never");
+    registry_diff_unfit(q->watch, "/b", 2, "no");
+    registry_diff_unfit(q->watch, "/b", 2, "never");
     expect(q, "!/b(no)!/b(never)");
-    registry_view_begin(q->watch);
+    registry_diff_begin(q->watch);
     unfit(q, "/c", 2);
     unfit(q, "/a\0\x7f\n\\", 6);
-    registry_view_end(q->watch, 0, true);
+    registry_diff_end(q->watch, 0, true);
     expect(q, "!/c(no)=/b.");
-    registry_view_unfit(q->watch, "/c", 2, NULL);
-    registry_view_unfit(q->watch, "/c", 2, NULL);
+    registry_diff_unfit(q->watch, "/c", 2, NULL);
+    registry_diff_unfit(q->watch, "/c", 2, NULL);
     expect(q, "=/c");
     seen(q, "/z", 0, 1, 0);
-    registry_view_gone(q->watch, "/z", 0);
+    registry_diff_gone(q->watch, "/z", 0);
     expect(q, "!/z(no registry made it: it has no version)=/z");
 }
 

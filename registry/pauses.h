@@ -1,5 +1,5 @@
 /*
- * attention.h - were we there? For whoever takes another's silence for its
+ * pauses.h - were we there? For whoever takes another's silence for its
  * absence: membership (ttl, grace, settle), the reapers of sessions in a
  * database, the clients of DolphinScheduler's tables.
  *
@@ -24,46 +24,46 @@
  *
  * Pure; whoever owns one uses it on one thread.
  */
-#ifndef PELORUS_REGISTRY_ATTENTION_H
-#define PELORUS_REGISTRY_ATTENTION_H
+#ifndef PELORUS_REGISTRY_PAUSES_H
+#define PELORUS_REGISTRY_PAUSES_H
 
 #include "base/clock.h"
 
 #include <stdbool.h>
 
-#define ATTENTION_GAPS   4
-#define ATTENTION_BREAKS 8
+#define REGISTRY_PAUSES_GAPS 4
+#define REGISTRY_PAUSES_MAX  8
 
-struct attention {
+struct registry_pauses {
     mono_ms last; /* when we were there last */
-    int64_t gaps[ATTENTION_GAPS];
+    int64_t gaps[REGISTRY_PAUSES_GAPS];
     unsigned n_gaps; /* all in all */
     /* Absences that still matter: each is shorter than the one before. */
     struct {
         mono_ms began, over;
-    } breaks[ATTENTION_BREAKS];
-    unsigned n_breaks;
+    } pauses[REGISTRY_PAUSES_MAX];
+    unsigned n_pauses;
 };
 
-void registry_attention_init(struct attention *a, mono_ms now);
+void registry_pauses_init(struct registry_pauses *p, mono_ms now);
 
 /* We are there, and meant to be so every `planned_ms`. Returns how long we
  * were absent; 0: we were not. */
-int64_t registry_attention_mark(struct attention *a, mono_ms now,
-                                int64_t planned_ms);
+int64_t registry_pauses_tick(struct registry_pauses *p, mono_ms now,
+                             int64_t planned_ms);
 
 /* Twice what is usual is over since we were there last, and `least_ms`. */
-bool registry_attention_late(const struct attention *a, mono_ms now,
+bool registry_pauses_overdue(const struct registry_pauses *p, mono_ms now,
                              int64_t planned_ms, int64_t least_ms);
 
-/* Of an absence that is over now, and was `absent` long: does a window that
+/* Of an absence that is over now, and was `paused` long: does a window that
  * began at `since` begin anew? */
-bool registry_attention_breaks(mono_ms since, int64_t span, mono_ms now,
-                               int64_t absent);
+bool registry_pause_restarts(mono_ms since, int64_t span, mono_ms now,
+                             int64_t paused);
 
 /* The same for all absences so far: when the window that was begun at `since`
  * really began. */
-mono_ms registry_attention_began(const struct attention *a, mono_ms since,
-                                 int64_t span);
+mono_ms registry_pauses_window_start(const struct registry_pauses *p,
+                                     mono_ms since, int64_t span);
 
 #endif
