@@ -49,7 +49,6 @@ static void account_recount(const struct balancer *b, const struct account *a)
 static void copy_address(char out[BALANCER_ADDRESS_MAX + 1],
                          const struct account *a)
 {
-    assert(a->address != NULL);
     memcpy(out, a->address, strlen(a->address) + 1);
 }
 
@@ -321,7 +320,6 @@ static void account_ack(struct balancer *b, struct account *a, double tasks,
 static void account_refuse(struct balancer *b, struct account *a, double tasks,
                            uint32_t bucket)
 {
-    assert(tasks > 0);
     a->profile->refused = true;
     balancer_account_ungrant(a, tasks, bucket, b->now);
     for (size_t i = 0; i < a->n_in; i++)
@@ -332,7 +330,6 @@ static void account_refuse(struct balancer *b, struct account *a, double tasks,
 static void account_ungrant(struct balancer *b, struct account *a, double tasks,
                             uint32_t bucket)
 {
-    assert(tasks > 0);
     balancer_account_ungrant(a, tasks, bucket, b->now);
     account_recount(b, a);
 }
@@ -381,7 +378,6 @@ bool balancer_unused(struct balancer *b, pick_id pick)
 void balancer_count(struct balancer *b, const char *address, int delta,
                     mono_ms now)
 {
-    assert(address != NULL);
     lock_acquire(&b->lock);
     struct account *a = balancer_account(b, address);
 
@@ -425,8 +421,6 @@ static const char *why_not(const struct account *a,
         [STANDING_REFUSED] = "refused",
     };
 
-    assert(a->standing == STANDING_OPEN ||
-           (size_t)a->standing < ARRAY_LEN(names));
     if (a->standing != STANDING_OPEN)
         return names[a->standing];
     return is_excluded(request, a->address) ? "excluded" : NULL;
@@ -455,7 +449,6 @@ static void explain_member(const struct group *g, uint32_t member,
     const struct profile *p = a->profile;
 
     assert(member < g->n);
-    assert(a != NULL);
     json_open(out, NULL, '{');
     json_put_str(out, "address", a->address);
     if (a->standing == STANDING_OPEN)
@@ -481,7 +474,6 @@ void balancer_explain(struct balancer *b,
     uint32_t from = 0;
     bool more;
 
-    assert(out != NULL);
     json_open(out, NULL, '[');
     do {
         lock_acquire(&b->lock);
