@@ -65,8 +65,7 @@ static void write_back(struct withdrawal *w)
     (void)snprintf(r->why, sizeof(r->why), "withdrawn");
     buf_init(&b, REGISTRY_VALUE_MAX);
     work_failover_write(&b, r);
-    registry_put(w->base.c->registry, w->key, buf_text(&b), b.len,
-                 REGISTRY_VERSION, r->version, false, on_written, w);
+    coordinator_request_put(&w->base, w->key, &b, r->version, on_written);
     buf_close(&b);
 }
 
@@ -103,9 +102,8 @@ static void on_read(void *arg, const struct registry_reply *reply)
 
 static void withdrawal_begin(struct request *r)
 {
-    struct withdrawal *w = CONTAINER_OF(r, struct withdrawal, base);
-
-    registry_get(r->c->registry, w->key, on_read, w);
+    coordinator_request_read(r, CONTAINER_OF(r, struct withdrawal, base)->key,
+                             on_read);
 }
 
 void coordinator_failover_withdraw(struct coordinator *c, const char *id,

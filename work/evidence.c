@@ -70,10 +70,10 @@ static void note_item(struct work_shown *s, const struct work_op *op)
         memset(it, 0, sizeof(*it));
         memcpy(it->id, op->want.id, sizeof(it->id));
     }
-    if (op->epoch > it->epoch || (op->epoch == it->epoch && op->ends)) {
+    if (op->epoch > it->epoch || (op->epoch == it->epoch && op->verb->ends)) {
         s->changes += op->epoch > it->epoch || !it->finished;
         it->epoch = op->epoch;
-        it->finished = op->ends;
+        it->finished = op->verb->ends;
     }
 }
 
@@ -162,15 +162,6 @@ static void not_there(struct work_op *op)
     work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
 }
 
-static void below_floor(struct work_op *op)
-{
-    (void)err_set(&op->trouble, ERR_CONFLICT,
-                  "work %s is %s at epoch %" PRIu64 ", not yours at %" PRIu64,
-                  op->item.id, work_state_name(op->item.state), op->item.epoch,
-                  op->epoch);
-    work_op_reply(op, PROBLEM_STALE_EPOCH, &op->item);
-}
-
 static void floor_again(struct work_op *op)
 {
     if (op->epoch <= op->floor)
@@ -199,7 +190,7 @@ static void floor_read(struct work_op *op)
 
     if (op->epoch <= highest(op)) {
         if (op->found)
-            below_floor(op);
+            work_op_refuse(op, PROBLEM_STALE_EPOCH);
         else
             not_there(op);
         return;

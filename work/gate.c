@@ -160,8 +160,8 @@ static void gate_read_step(struct work_op *op)
     bool absent = op->gate.state == GATE_ABSENT;
     /* A drain or lease said again begins anew: its time counts from then. Our
      * own, from before an unknown outcome, is recognised instead. */
-    bool renew =
-        !op->order.undo && !op->doubt && op->order.what != GATE_ORDER_CORDON;
+    bool renew = !op->order.undo && !op->attempt.doubt &&
+                 op->order.what != GATE_ORDER_CORDON;
 
     if (absent && op->order.undo) {
         work_op_reply(op, PROBLEM_NONE,
@@ -187,12 +187,6 @@ static void gate_read_step(struct work_op *op)
     work_txn_put_gate(&t, op->order.kind, op->order_address, &op->next_gate,
                       op->gate.version);
     work_op_send(op, &t, gate_won);
-}
-
-static void gate_run(struct work_op *op)
-{
-    work_op_begin(op);
-    work_op_gather(op, READ(READ_GATE), gate_read_step);
 }
 
 /* A copy whose strings are the operation's own. */
@@ -229,7 +223,9 @@ static int take(struct work_op *op, const struct gate_order *order,
 void work_gate_order(struct work *w, const struct gate_order *order,
                      gate_reply_f *done, void *arg)
 {
-    struct work_op *op = work_op_new(w, gate_run);
+    static const struct op_verb verb = {.reads = READ(READ_GATE),
+                                        .then = gate_read_step};
+    struct work_op *op = work_op_new(w, &verb);
     int rc;
 
     assert(done != NULL && order->address != NULL);

@@ -263,7 +263,6 @@ static void list_run(struct work_op *op)
     l->marked = l->what.owner != NULL
                     ? state < 0 || state == WORK_ASSIGNED
                     : state == WORK_WAITING || state == WORK_HELD;
-    work_op_begin(op);
     if (l->marked && op->w->config.view != NULL)
         window(op);
     else
@@ -300,7 +299,8 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
 void work_list(struct work *w, const struct work_list *what, work_page_f *done,
                void *arg)
 {
-    struct work_op *op = work_op_new(w, list_run);
+    static const struct op_verb verb = {.then = list_run};
+    struct work_op *op = work_op_new(w, &verb);
     int rc;
 
     assert(done != NULL);
