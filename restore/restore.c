@@ -38,13 +38,11 @@ static void forget(struct restore *r)
 {
     registry_forget(r->c.registry, r);
     restore_bulk_free(&r->bulk);
-    restore_strays_free(r);
     restore_standing_free(r);
     MEM_FREE(r->next);
-    r->outstanding = 0;
     r->again = 0;
     r->deferred = false;
-    assert(r->bulk == NULL && r->strays == NULL);
+    assert(r->bulk == NULL && r->n_locks <= r->c.n_locks);
     assert(r->standing == NULL && r->next == NULL);
 }
 
@@ -164,45 +162,27 @@ static void next_lock(struct restore *r)
 
 /* --- phases -------------------------------------------------------------- */
 
+static restore_step_f *const begins[] = {
+    [PHASE_LOOK] = restore_look_begin,
+    [PHASE_LOCK] = next_lock,
+    [PHASE_LOOK_AGAIN] = restore_look_begin,
+    [PHASE_FLOOR] = restore_floor_begin,
+    [PHASE_QUIET] = restore_quiet_begin,
+    [PHASE_PASS] = restore_pass_begin,
+    [PHASE_OPEN] = restore_open_begin,
+    [PHASE_SWEEP] = restore_sweep_begin,
+};
+
 void restore_begin(struct restore *r, enum phase phase)
 {
+    assert(phase > PHASE_IDLE && phase <= PHASE_SWEEP);
     forget(r);
     if (r->phase != phase) {
         r->progress = r->c.clock->mono;
         err_clear(&r->trouble);
     }
     r->phase = phase;
-    switch (phase) {
-    case PHASE_LOOK:
-    case PHASE_LOOK_AGAIN:
-        restore_look_begin(r);
-        return;
-    case PHASE_LOCK:
-        next_lock(r);
-        return;
-    case PHASE_FLOOR:
-        restore_floor_begin(r);
-        return;
-    case PHASE_QUIET:
-        restore_quiet_begin(r);
-        return;
-    case PHASE_PASS:
-        r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
-        if (r->c.backup != NULL)
-            restore_back_pass_begin(r);
-        else
-            restore_pass_begin(r);
-        return;
-    case PHASE_OPEN:
-        restore_open_begin(r);
-        return;
-    case PHASE_SWEEP:
-        r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
-        restore_sweep_begin(r);
-        return;
-    case PHASE_IDLE:
-        return;
-    }
+    begins[phase](r);
 }
 
 void restore_look(struct restore *r, restore_known_f *known, void *arg)
@@ -288,7 +268,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
     r->progress = r->c.clock->mono;
     MEM_FREE(r->next);
     r->next = mem_strdup(reply->next);
-    r->page(r, reply);
+    for (size_t i = 0; i < reply->n_entries; i++)
+        r->entry(r, &reply->entries[i]);
     if (r->bulk != NULL) {
         restore_bulk_wait(r->bulk, on_written, r);
         return;
@@ -300,19 +281,19 @@ static void on_page(void *arg, const struct registry_reply *reply)
 static void ask(struct restore *r)
 {
     assert(r->prefix != NULL);
-    assert(r->page != NULL && r->walked != NULL);
+    assert(r->entry != NULL && r->walked != NULL);
     registry_list(r->c.registry, r->prefix, r->next, REGISTRY_PAGE_MAX, on_page,
                   r);
 }
 
-void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,
+void restore_walk(struct restore *r, const char *prefix, restore_entry_f *entry,
                   restore_step_f *walked)
 {
-    assert(page != NULL && walked != NULL);
+    assert(entry != NULL && walked != NULL);
     assert(r->phase != PHASE_IDLE);
     MEM_FREE(r->next);
     r->prefix = prefix;
-    r->page = page;
+    r->entry = entry;
     r->walked = walked;
     ask(r);
 }

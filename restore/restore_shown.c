@@ -45,7 +45,7 @@ void restore_stored_note(struct restore *r, const struct work_item *w)
 {
     struct known *k = known_get(&r->stored, w->id);
     k->epoch = w->epoch;
-    k->finished = w->state == WORK_DONE || w->state == WORK_DROPPED;
+    k->finished = work_state_final(w->state);
 }
 
 /* A number of ours: from 2^53 on it is a string. */

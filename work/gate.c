@@ -106,15 +106,11 @@ static bool limit(struct gate *gate, enum gate_state to,
 static bool apply(struct gate *gate, const struct gate_order *order,
                   wall_ms now)
 {
-    switch (order->what) {
-    case GATE_ORDER_CORDON:
+    if (order->what == GATE_ORDER_CORDON)
         return cordon(gate, order, now);
-    case GATE_ORDER_DRAIN:
-        return limit(gate, GATE_DRAINING, order, now);
-    case GATE_ORDER_RESTART:
-        return limit(gate, GATE_RESTARTING, order, now);
-    }
-    return false;
+    return limit(
+        gate, order->what == GATE_ORDER_DRAIN ? GATE_DRAINING : GATE_RESTARTING,
+        order, now);
 }
 
 static void gate_won(struct work_op *op)

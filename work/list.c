@@ -35,7 +35,6 @@ struct list {
     bool more;   /* there is something behind the cursor */
     struct list_slot slots[WINDOW];
     size_t n_slots;
-    struct err trouble;
 };
 
 void work_list_free(struct list *l)
@@ -59,9 +58,7 @@ void work_list_page(const struct list *l, struct work_page *page)
 
 static bool matches(const struct list *l, const struct work_item *item)
 {
-    bool over = item->state == WORK_DONE || item->state == WORK_DROPPED;
-
-    return !(l->marked && over) &&
+    return !(l->marked && work_state_final(item->state)) &&
            (l->what.kind < 0 || (int)item->kind == l->what.kind) &&
            (l->what.state < 0 || (int)item->state == l->what.state) &&
            (l->what.owner == NULL || strcmp(item->owner, l->owner) == 0);
@@ -107,7 +104,7 @@ static void window(struct work_op *op);
 static void window_landed(struct work_op *op)
 {
     struct list *l = op->list;
-    struct err err = l->trouble;
+    struct err err = op->trouble;
     char id[WORK_ID_MAX + 1];
 
     for (size_t i = 0; i < l->n_slots; i++) {
@@ -145,7 +142,7 @@ static void on_item(void *arg, const struct registry_reply *reply)
                      LOG_S("why", err.msg));
         }
     } else if (reply->err.code != ERR_NOT_FOUND) {
-        op->list->trouble = reply->err;
+        op->trouble = reply->err;
     }
     if (op->pending == 0)
         window_landed(op);
@@ -159,7 +156,7 @@ static void on_nothing(void *arg, const struct registry_reply *reply)
     if (!work_op_landed(op))
         return;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
-        op->list->trouble = reply->err;
+        op->trouble = reply->err;
     window_landed(op);
 }
 
@@ -195,7 +192,7 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
 {
     const char *id = e->key + strlen(WORK_PREFIX "/");
     struct work_item item;
-    enum work_state state;
+    struct work_glance glance;
     struct err err = {0};
 
     if (work_check_id(id, NULL) != 0 || strcmp(id, l->cursor) <= 0)
@@ -206,8 +203,8 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
     }
     (void)snprintf(l->cursor, sizeof(l->cursor), "%s", id);
     if (l->what.state >= 0 &&
-        work_state_peek(e->value, e->value_len, &state) == 0 &&
-        (int)state != l->what.state)
+        work_glance(&glance, e->value, e->value_len) == 0 &&
+        (int)glance.state != l->what.state)
         return true;
     if (work_item_read(&item, e->value, e->value_len, &err) != 0) {
         log_warn("!work-record", LOG_S("key", e->key), LOG_S("why", err.msg));

@@ -39,17 +39,6 @@ const char *work_state_name(enum work_state s)
     return work_state_names[s];
 }
 
-int work_state_parse(const char *name, enum work_state *out)
-{
-    int i =
-        work_record_name(work_state_names, ARRAY_LEN(work_state_names), name);
-
-    if (i < 0)
-        return (int)ERR_INVALID;
-    *out = (enum work_state)i;
-    return 0;
-}
-
 const char *work_policy_name(enum work_policy p)
 {
     assert((size_t)p < ARRAY_LEN(work_policy_names));

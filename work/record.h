@@ -85,12 +85,19 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
                    struct err *err) MUST_CHECK;
 /* The stored form, which is also the API's. Payload last, byte for byte. */
 void work_item_write(struct buf *out, const struct work_item *w);
-/* Only the state of a stored item, without reading the rest: for a watch that
- * sees every payload go by. */
-int work_state_peek(const char *value, size_t len,
-                    enum work_state *out) MUST_CHECK;
-int work_epoch_peek(const char *value, size_t len, uint64_t *out) MUST_CHECK;
-int work_finished_peek(const char *value, size_t len, wall_ms *out) MUST_CHECK;
+/* Only this of a stored item, without looking at the rest: for a watch that
+ * sees every payload go by. ERR_INVALID: it is damaged. */
+struct work_glance {
+    enum work_state state;
+    uint64_t epoch;
+    wall_ms finished_at; /* 0: it is not */
+};
+int work_glance(struct work_glance *out, const char *value,
+                size_t len) MUST_CHECK;
+static inline bool work_state_final(enum work_state s)
+{
+    return s == WORK_DONE || s == WORK_DROPPED;
+}
 
 /* The present owner goes into the history (nothing if there is none). */
 void work_item_leave(struct work_item *w, wall_ms now, bool died,
@@ -125,7 +132,6 @@ bool work_payload_same(const char *a, const char *b);
 
 int work_check_id(const char *id, struct err *err) MUST_CHECK;
 const char *work_state_name(enum work_state s);
-int work_state_parse(const char *name, enum work_state *out) MUST_CHECK;
 const char *work_policy_name(enum work_policy p);
 int work_policy_parse(const char *name, enum work_policy *out) MUST_CHECK;
 

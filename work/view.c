@@ -141,8 +141,7 @@ static void marker_stands(struct view *v, const struct marker *marker)
             return;
         o->pub.n_foreign -= foreign(o, m);
     }
-    if (marker->epoch > v->epoch)
-        v->epoch = marker->epoch;
+    keep_highest(&v->epoch, marker->epoch);
     m->epoch = marker->epoch;
     m->version = marker->version;
     m->process = marker->process;

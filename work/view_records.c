@@ -99,8 +99,7 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     v->failovers_unsorted |= f->began != r->began;
     f->began = r->began;
     f->lost = lost_at(r);
-    if (r->fence > v->fence)
-        v->fence = r->fence;
+    keep_highest(&v->fence, r->fence);
     f->version = r->version;
     if (failover_phase_final(r->phase)) {
         finish(v, f);
@@ -163,58 +162,25 @@ wall_ms work_view_lost_at(const struct view *v, const char *id)
     return f == NULL ? 0 : f->lost;
 }
 
-/* Up to `max` final ones beyond the newest `keep`, oldest first. */
-static size_t surplus(const struct view *v, size_t keep,
-                      struct work_view_failover **list, size_t max)
+size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
+                         size_t n)
 {
-    struct view *mine = (struct view *)v;
-    size_t n = HASH_COUNT(v->failovers), found = 0;
+    size_t all = HASH_COUNT(v->failovers), found = 0;
     struct work_view_failover *f;
 
-    if (n <= keep)
-        return 0;
-    if (mine->failovers_unsorted) {
-        HASH_SORT(mine->failovers, by_age);
-        mine->failovers_unsorted = false;
+    if (v->failovers_unsorted && all > keep)
+        HASH_SORT(v->failovers, by_age);
+    v->failovers_unsorted = v->failovers_unsorted && all <= keep;
+    for (f = v->failovers; all > keep && found < n; all--, f = f->hh.next) {
+        if (!failover_phase_final(f->phase))
+            continue;
+        if (list != NULL) {
+            memcpy(list[found].id, f->id, sizeof(f->id));
+            list[found].version = f->version;
+        }
+        found++;
     }
-    f = v->failovers;
-    for (n -= keep; n > 0 && found < max; n--, f = f->hh.next)
-        if (failover_phase_final(f->phase))
-            list[found++] = f;
     return found;
-}
-
-const struct failover_record *work_view_surplus(const struct view *v,
-                                                size_t keep)
-{
-    struct failover_record *lent = &((struct view *)v)->lent_record;
-    struct work_view_failover *f;
-
-    if (surplus(v, keep, &f, 1) == 0)
-        return NULL;
-    *lent = (struct failover_record){.kind = f->kind,
-                                     .phase = f->phase,
-                                     .began = f->began,
-                                     .version = f->version,
-                                     .hook_exit = -1};
-    memcpy(lent->id, f->id, sizeof(lent->id));
-    memcpy(lent->address, f->address, sizeof(lent->address));
-    return lent;
-}
-
-size_t work_view_surplus_list(const struct view *v, size_t keep,
-                              struct view_old *list, size_t n)
-{
-    struct work_view_failover **found =
-        mem_array(n + 1, sizeof(struct work_view_failover *));
-    size_t count = surplus(v, keep, found, n);
-
-    for (size_t i = 0; i < count; i++) {
-        memcpy(list[i].id, found[i]->id, sizeof(list[i].id));
-        list[i].version = found[i]->version;
-    }
-    mem_free(found);
-    return count;
 }
 
 void work_view_collected_failover(struct view *v, const char *id)
@@ -232,25 +198,23 @@ static int finished_first(const struct view_finished *a,
 
 /* What happens now ended now, by our own clock. What is listed ended when its
  * record says: else each restart would keep it for the whole time again. */
-static mono_ms finished_since(const struct view_watch *w,
-                              const struct registry_entry *e)
+static mono_ms finished_since(const struct view_watch *w, wall_ms at)
 {
     const struct clock *clock = w->v->config.clock;
-    wall_ms at;
 
-    if (w->synced == registry_session(w->v->config.registry) ||
-        work_finished_peek(e->value, e->value_len, &at) != 0 ||
-        at > clock->wall)
-        return clock->mono;
-    return clock->mono - (clock->wall - at);
+    return w->synced == registry_session(w->v->config.registry) || at == 0 ||
+                   at > clock->wall
+               ? clock->mono
+               : clock->mono - (clock->wall - at);
 }
 
 void work_view_on_work(void *arg, const struct registry_event *event)
 {
     struct view_watch *w = arg;
     struct view *v = w->v;
+    const struct registry_entry *e = &event->entry;
     struct view_finished *f;
-    enum work_state state;
+    struct work_glance item;
     const char *id;
     bool final;
 
@@ -259,25 +223,21 @@ void work_view_on_work(void *arg, const struct registry_event *event)
         work_view_watch_synced(w);
         return;
     }
-    id = event->entry.key + strlen(WORK_PREFIX "/");
+    id = e->key + strlen(WORK_PREFIX "/");
     HASH_FIND_STR(v->finished, id, f);
     /* A damaged record is not ours to collect. */
     final = event->type != REGISTRY_REMOVE &&
-            work_state_peek(event->entry.value, event->entry.value_len,
-                            &state) == 0 &&
-            (state == WORK_DONE || state == WORK_DROPPED);
+            work_glance(&item, e->value, e->value_len) == 0 &&
+            work_state_final(item.state);
     if (f != NULL && !final) {
-        HASH_DEL(v->finished, f);
-        mem_free(f);
+        work_view_collected_item(v, id);
     } else if (f == NULL && final && work_check_id(id, NULL) == 0) {
         size_t len = strlen(id) + 1;
 
         f = mem_zalloc(sizeof(*f) + len);
-        f->seen = finished_since(w, &event->entry);
-        if (work_epoch_peek(event->entry.value, event->entry.value_len,
-                            &f->epoch) == 0 &&
-            f->epoch > v->epoch)
-            v->epoch = f->epoch;
+        f->seen = finished_since(w, item.finished_at);
+        f->epoch = item.epoch;
+        keep_highest(&v->epoch, f->epoch);
         memcpy(f->id, id, len);
         HASH_ADD_STR(v->finished, id, f);
     }
@@ -293,22 +253,11 @@ size_t work_view_collectable(const struct view *v, int64_t keep_ms,
          f = f->hh.next) {
         if (v->config.clock->mono - f->seen < keep_ms)
             break;
-        memcpy(ids[found++], f->id, strlen(f->id) + 1);
+        if (ids != NULL)
+            memcpy(ids[found], f->id, strlen(f->id) + 1);
+        found++;
     }
     return found;
-}
-
-size_t work_view_collectable_count(const struct view *v, int64_t keep_ms,
-                                   size_t max)
-{
-    const struct view_finished *f = v->finished;
-    size_t n = 0;
-
-    while (f != NULL && n < max && v->config.clock->mono - f->seen >= keep_ms) {
-        f = f->hh.next;
-        n++;
-    }
-    return n;
 }
 
 void work_view_collected_item(struct view *v, const char *id)
