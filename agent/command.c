@@ -65,11 +65,9 @@ static void say(struct command *c, struct guard_message *m)
 /* The guard died: the kernel killed its child, and we kill the others. */
 static void guard_died(struct command *c)
 {
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_EXITED,
+                              .value = SIGKILL}; /* as a wait status */
 
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_EXITED;
-    m.value = SIGKILL; /* as a wait status */
     uv_poll_stop(&c->poll);
     if (c->running > 0)
         (void)kill(-c->running, SIGKILL);
@@ -115,32 +113,19 @@ void agent_command_attach(struct command *c, struct loop *loop,
 void agent_command_start(struct command *c, const char *process,
                          mono_ms deadline)
 {
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_START, .value = deadline};
 
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_START;
-    m.value = deadline;
+    assert(c->running == 0);
     process_guard_env(&m, "PELORUS_PROCESS", process);
     say(c, &m);
 }
 
-void agent_command_deadline(struct command *c, mono_ms deadline)
+void agent_command_tell(struct command *c, enum guard_message_type type,
+                        int64_t value)
 {
-    struct guard_message m;
+    struct guard_message m = {.type = type, .value = value};
 
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_DEADLINE;
-    m.value = deadline;
-    say(c, &m);
-}
-
-void agent_command_signal(struct command *c, int number)
-{
-    struct guard_message m;
-
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_SIGNAL;
-    m.value = number;
+    assert(type == GUARD_DEADLINE || type == GUARD_SIGNAL);
     say(c, &m);
 }
 

@@ -43,10 +43,8 @@ struct http_link {
                                     told; all zero: not told */
     size_t n_back; /* coordinators in this round that say it went back */
     bool wanted, busy, accepted;
-    mono_ms next; /* the renewal is due */
-    long told;    /* the last refusal said, once each */
-    loop_f *closed;
-    void *closed_arg;
+    mono_ms next;        /* the renewal is due */
+    long told;           /* the last refusal said, once each */
     atomic_bool give_up; /* any thread: the request under way is moot */
 
     /* The request; the worker's while busy. */
@@ -176,7 +174,7 @@ static void pump(struct http_link *l)
     char place[HISTORY_PLACE_SIZE];
     mono_ms now = l->base.agent->clock->mono;
 
-    if (l->busy || l->closed != NULL || (!l->wanted && now < l->next))
+    if (l->busy || l->base.agent->closing || (!l->wanted && now < l->next))
         return;
     l->wanted = false;
     buf_reset(&l->body);
@@ -311,8 +309,7 @@ static void on_answer(struct http_link *l)
 static void on_stopped(void *arg)
 {
     struct http_link *l = arg;
-    loop_f *closed = l->closed;
-    void *closed_arg = l->closed_arg;
+    struct agent *a = l->base.agent;
 
     curl_slist_free_all(l->headers);
     buf_close(&l->body);
@@ -320,7 +317,7 @@ static void on_stopped(void *arg)
     conf_urls_close(&l->urls);
     mem_free(l);
     curl_global_cleanup();
-    closed(closed_arg);
+    agent_link_closed(a);
 }
 
 /* The last request: leave, and whatever the answer is, end. */
@@ -341,7 +338,7 @@ static void on_done(void *arg)
     struct http_link *l = arg;
 
     l->busy = false;
-    if (l->closed != NULL) {
+    if (l->base.agent->closing) {
         take_leave(l);
         return;
     }
@@ -403,13 +400,11 @@ static void link_tick(struct agent_link *link)
     pump(CONTAINER_OF(link, struct http_link, base));
 }
 
-static void link_close(struct agent_link *link, loop_f *closed, void *arg)
+static void link_close(struct agent_link *link)
 {
     struct http_link *l = CONTAINER_OF(link, struct http_link, base);
 
-    assert(l->closed == NULL && closed != NULL);
-    l->closed = closed;
-    l->closed_arg = arg;
+    assert(link->agent->closing);
     atomic_store(&l->give_up, true);
     /* A PUT under way may yet be applied: leave after it. */
     l->accepted = l->accepted || l->busy;

@@ -181,12 +181,15 @@ bool agent_load_parse_cgroup(const char *text, const char *controller,
 /* --- files --------------------------------------------------------------- */
 
 /* The file's text, cut at FILE_MAX: what we look for stands at its top. */
-static bool slurp(const char *path, char text[FILE_MAX])
+static bool slurp(const char *dir, const char *file, char text[FILE_MAX])
 {
+    char path[640];
     size_t len = 0;
     ssize_t n;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd;
 
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     while (len < FILE_MAX - 1 &&
@@ -202,15 +205,6 @@ struct place {
     char dir[512];
     size_t mount; /* length of the part that we do not leave */
 };
-
-static bool place_read(const struct place *p, const char *file,
-                       char text[FILE_MAX])
-{
-    char path[640];
-
-    snprintf(path, sizeof(path), "%s/%s", p->dir, file);
-    return slurp(path, text);
-}
 
 /* Where a controller has its files; false: nowhere. In a container our path
  * may be the host's and not exist here: then the mount itself is ours. */
@@ -249,7 +243,7 @@ static bool place_number(const struct place *p, const char *file, uint64_t *out)
 {
     char text[FILE_MAX];
 
-    return place_read(p, file, text) && agent_load_parse_number(text, out);
+    return slurp(p->dir, file, text) && agent_load_parse_number(text, out);
 }
 
 /* --- memory -------------------------------------------------------------- */
@@ -277,7 +271,7 @@ static void cgroup_memory(struct place p, const struct memory_files *files,
             limit >= V1_NO_LIMIT || limit > host ||
             !place_number(&p, files->used, &used))
             continue;
-        if (place_read(&p, "memory.stat", text))
+        if (slurp(p.dir, "memory.stat", text))
             (void)agent_load_parse_field(text, files->cache, &cache);
         share = used > cache ? (double)(used - cache) / (double)limit : 0;
         out->memory = fmax(out->memory, fmin(share, 1));
@@ -289,14 +283,13 @@ static void cgroup_memory(struct place p, const struct memory_files *files,
 static void sample_memory(const struct load_sampler *s, const char *cgroup,
                           struct load_reading *out)
 {
-    char path[512], text[FILE_MAX];
+    char text[FILE_MAX];
     uint64_t total, available;
     struct place p;
 
     out->memory = LOAD_UNKNOWN;
     out->memory_limit = LOAD_NO_LIMIT;
-    snprintf(path, sizeof(path), "%s/meminfo", s->proc);
-    if (!slurp(path, text) ||
+    if (!slurp(s->proc, "meminfo", text) ||
         !agent_load_parse_meminfo(text, &total, &available))
         return;
     out->memory = (double)(total - available) / (double)total;
@@ -311,12 +304,10 @@ static void sample_memory(const struct load_sampler *s, const char *cgroup,
 
 static bool cpu_limit_v1(const struct place *p, double *cpus)
 {
-    char text[FILE_MAX];
     uint64_t quota, period;
 
     /* "-1" is no limit and no number either. */
-    if (!place_read(p, "cpu.cfs_quota_us", text) ||
-        !agent_load_parse_number(text, &quota) || quota == 0 ||
+    if (!place_number(p, "cpu.cfs_quota_us", &quota) || quota == 0 ||
         !place_number(p, "cpu.cfs_period_us", &period) || period == 0)
         return false;
     *cpus = (double)quota / (double)period;
@@ -327,7 +318,7 @@ static bool cpu_limit_v2(const struct place *p, double *cpus)
 {
     char text[FILE_MAX];
 
-    return place_read(p, "cpu.max", text) &&
+    return slurp(p->dir, "cpu.max", text) &&
            agent_load_parse_cpu_max(text, cpus) && *cpus > 0;
 }
 
@@ -355,7 +346,7 @@ static bool cgroup_cpu(const struct load_sampler *s, const char *cgroup,
     if (!found)
         return false;
     if (!v1)
-        return place_read(&tightest, "cpu.stat", text) &&
+        return slurp(tightest.dir, "cpu.stat", text) &&
                agent_load_parse_field(text, "usage_usec", used_us);
     if (!place_find(s, cgroup, "cpuacct", "/cpuacct", &p) ||
         !place_number(&p, "cpuacct.usage", used_us))
@@ -367,7 +358,7 @@ static bool cgroup_cpu(const struct load_sampler *s, const char *cgroup,
 static void sample_cpu(struct load_sampler *s, const char *cgroup,
                        uint64_t now_ns, struct load_reading *out)
 {
-    char path[512], text[FILE_MAX];
+    char text[FILE_MAX];
     struct load_ticks ticks;
     uint64_t used_us = 0;
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -376,8 +367,7 @@ static void sample_cpu(struct load_sampler *s, const char *cgroup,
     out->cpu = LOAD_UNKNOWN;
     out->cpus = online > 0 ? (double)online : 1;
     limited = cgroup_cpu(s, cgroup, &out->cpus, &used_us);
-    snprintf(path, sizeof(path), "%s/stat", s->proc);
-    if (slurp(path, text) && agent_load_parse_stat(text, &ticks)) {
+    if (slurp(s->proc, "stat", text) && agent_load_parse_stat(text, &ticks)) {
         if (s->at_ns != 0 && ticks.total > s->ticks.total &&
             ticks.busy >= s->ticks.busy)
             out->cpu = fmin((double)(ticks.busy - s->ticks.busy) /
@@ -422,18 +412,16 @@ void agent_load_init(struct load_sampler *s)
 void agent_load_sample(struct load_sampler *s, uint64_t now_ns,
                        struct load_reading *out)
 {
-    char path[512], text[FILE_MAX], cgroup[FILE_MAX];
+    char text[FILE_MAX], cgroup[FILE_MAX];
 
     assert(now_ns > 0);
     memset(out, 0, sizeof(*out));
-    snprintf(path, sizeof(path), "%s/self/cgroup", s->proc);
-    if (!slurp(path, cgroup))
+    if (!slurp(s->proc, "self/cgroup", cgroup))
         cgroup[0] = '\0';
     sample_memory(s, cgroup, out);
     sample_cpu(s, cgroup, now_ns, out);
     out->disk = sample_disk(s->disk);
-    snprintf(path, sizeof(path), "%s/loadavg", s->proc);
-    if (!slurp(path, text) ||
+    if (!slurp(s->proc, "loadavg", text) ||
         !agent_load_parse_loadavg(text, &out->load_average))
         out->load_average = LOAD_UNKNOWN;
 }

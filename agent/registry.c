@@ -15,7 +15,7 @@
 #include "base/json/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "cluster/gate.h"
+#include "cluster/gates.h"
 #include "cluster/heartbeat.h"
 #include "registry/history.h"
 #include "registry/registry.h"
@@ -34,7 +34,7 @@ struct registry_link {
     struct registry *registry;
     struct state_file *state;
     struct registry_listener *listener;
-    char key[REGISTRY_KEY_MAX + 1], gate_key[REGISTRY_KEY_MAX + 1];
+    char key[REGISTRY_KEY_MAX + 1];
     bool wanted, busy;
     mono_ms retry_at;
     uint64_t session, put_session;       /* registered in; the put under way */
@@ -42,8 +42,6 @@ struct registry_link {
     uint64_t leaving_version;            /* of our key */
     unsigned leave_tries;
     enum err_code told; /* the last refusal said, once each */
-    loop_f *closed;
-    void *closed_arg;
 };
 
 static bool connected(const struct registry_link *l)
@@ -92,25 +90,16 @@ static void leave(struct registry_link *l);
 static void on_gate(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
-    struct gate gate = {.state = GATE_ABSENT};
+    struct gate gate;
     struct err err;
 
+    assert(l->busy);
     l->busy = false;
-    if (l->closed != NULL) {
+    if (l->base.agent->closing)
         leave(l);
-        return;
-    }
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        refused(l, &reply->err);
-        return;
-    }
-    if (reply->err.code == ERR_OK &&
-        gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
-                  &err) != 0) {
+    else if (gates_take(&gate, reply, &err) != 0)
         refused(l, &err);
-        return;
-    }
-    if (!gate_bars(&gate, &l->put_process))
+    else if (!gate_bars(&gate, &l->put_process))
         registered(l);
     else if (process_same(&l->put_process, &l->base.agent->process))
         agent_fenced(l->base.agent);
@@ -119,16 +108,16 @@ static void on_gate(void *arg, const struct registry_reply *reply)
 static void on_put(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
+    const struct agent_options *o = l->base.agent->options;
 
-    if (l->closed != NULL || reply->err.code != ERR_OK) {
-        l->busy = false;
-        if (l->closed != NULL)
-            leave(l);
-        else
-            refused(l, &reply->err);
-        return;
-    }
-    registry_get(l->registry, l->gate_key, on_gate, l);
+    assert(l->busy);
+    l->busy = !l->base.agent->closing && reply->err.code == ERR_OK;
+    if (l->busy)
+        gates_get(l->registry, o->kind, o->address, on_gate, l);
+    else if (l->base.agent->closing)
+        leave(l);
+    else
+        refused(l, &reply->err);
 }
 
 static void put(struct registry_link *l)
@@ -239,8 +228,6 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
     l->base.agent = a;
     l->registry = registry;
     node_key_ours(a->options->kind, a->options->address, l->key);
-    gate_key(a->options->kind, a->options->address, l->gate_key,
-             sizeof(l->gate_key));
     l->listener = registry_listen(registry, on_state, l);
     *out = &l->base;
     return 0;
@@ -254,6 +241,12 @@ static void link_report(struct agent_link *link)
     pump(l);
 }
 
+static void keep_place(struct registry_link *l)
+{
+    registry_state_file_doubt(l->state, registry_unmarked(l->registry));
+    registry_state_file_keep(l->state, registry_place(l->registry));
+}
+
 static void link_tick(struct agent_link *link)
 {
     struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
@@ -261,18 +254,17 @@ static void link_tick(struct agent_link *link)
     registry_trouble_tick(l->registry);
     renew(l);
     pump(l);
-    registry_state_file_doubt(l->state, registry_unmarked(l->registry));
-    registry_state_file_keep(l->state, registry_place(l->registry));
+    keep_place(l);
 }
 
 static void on_state_closed(void *arg)
 {
     struct registry_link *l = arg;
-    loop_f *closed = l->closed;
-    void *closed_arg = l->closed_arg;
+    struct agent *a = l->base.agent;
 
+    assert(l->registry == NULL);
     mem_free(l);
-    closed(closed_arg);
+    agent_link_closed(a);
 }
 
 static void on_closed(void *arg)
@@ -287,8 +279,7 @@ static void on_closed(void *arg)
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)
 {
-    registry_state_file_doubt(l->state, registry_unmarked(l->registry));
-    registry_state_file_keep(l->state, registry_place(l->registry));
+    keep_place(l);
     registry_close(&l->registry, on_closed, l);
 }
 
@@ -307,22 +298,17 @@ static void on_left(void *arg, const struct registry_reply *reply)
 /* In order: the gate says so in the txn that takes the key away. */
 static void leave_write(struct registry_link *l, const struct gate *gate)
 {
+    const struct agent_options *o = l->base.agent->options;
+    char key[REGISTRY_KEY_MAX + 1];
     struct registry_op ops[2];
     struct buf text;
 
+    assert(gate->left && l->leaving_version != 0);
     buf_init(&text, REGISTRY_VALUE_MAX);
     gate_write(&text, gate);
-    ops[0] = (struct registry_op){
-        .type = REGISTRY_PUT,
-        .key = l->gate_key,
-        .value = buf_text(&text),
-        .value_len = text.len,
-        .expect = gate->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
-        .version = gate->version};
-    ops[1] = (struct registry_op){.type = REGISTRY_DELETE,
-                                  .key = l->key,
-                                  .expect = REGISTRY_VERSION,
-                                  .version = l->leaving_version};
+    ops[0] = registry_op_put(gate_key(o->kind, o->address, key, sizeof(key)),
+                             &text, gate->version);
+    ops[1] = registry_op_at(REGISTRY_DELETE, l->key, l->leaving_version);
     registry_txn(l->registry, ops, 2, on_left, l);
     buf_close(&text);
 }
@@ -330,15 +316,10 @@ static void leave_write(struct registry_link *l, const struct gate *gate)
 static void on_leave_gate(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
-    struct gate gate = {.state = GATE_ABSENT};
-    bool known = reply->err.code == ERR_NOT_FOUND;
+    struct gate gate;
 
-    if (reply->err.code == ERR_OK) {
-        known = gate_read(&gate, reply->entries[0].value,
-                          reply->entries[0].value_len, NULL) == 0;
-        gate.version = reply->entries[0].version;
-    }
-    if (known && connected(l) && gate_leave(&gate, &l->process))
+    if (gates_take(&gate, reply, NULL) == 0 && connected(l) &&
+        gate_leave(&gate, &l->process))
         leave_write(l, &gate);
     else
         leave_end(l);
@@ -355,7 +336,8 @@ static void on_leave_key(void *arg, const struct registry_reply *reply)
     }
     l->leaving_version = reply->entries[0].version;
     l->process.created = reply->entries[0].created;
-    registry_get(l->registry, l->gate_key, on_leave_gate, l);
+    gates_get(l->registry, l->base.agent->options->kind,
+              l->base.agent->options->address, on_leave_gate, l);
 }
 
 static void leave_read(struct registry_link *l)
@@ -374,17 +356,14 @@ static void leave(struct registry_link *l)
         leave_end(l);
 }
 
-static void link_close(struct agent_link *link, loop_f *closed, void *arg)
+static void link_close(struct agent_link *link)
 {
     struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
 
-    assert(l->closed == NULL && closed != NULL);
-    l->closed = closed;
-    l->closed_arg = arg;
+    assert(link->agent->closing);
     registry_unlisten(&l->listener);
-    if (l->busy)
-        return; /* what is under way comes first */
-    leave(l);
+    if (!l->busy) /* else what is under way comes first */
+        leave(l);
 }
 
 const struct agent_link_ops agent_link_registry = {
