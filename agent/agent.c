@@ -64,6 +64,7 @@ bool agent_heartbeat(struct agent *a, const char *place, struct buf *out)
 {
     struct heartbeat hb;
 
+    assert(a->process.known);
     if (a->command_state == COMMAND_STOPPING || a->closing)
         return false;
     memset(&hb, 0, sizeof(hb));
@@ -86,8 +87,11 @@ bool agent_heartbeat(struct agent *a, const char *place, struct buf *out)
 
 static void report(struct agent *a)
 {
+    assert(a->link != NULL);
+    assert(!a->closing);
     a->next_report = a->clock->mono + a->conf.balancer.heartbeat_interval_ms;
-    a->ops->report(a->link);
+    a->link->wanted = true;
+    a->ops->tick(a->link);
 }
 
 static void sample(struct agent *a)
@@ -128,6 +132,8 @@ void agent_link_closed(struct agent *a)
 /* The work has ended: only now may the others see us gone. */
 static void close_link(struct agent *a)
 {
+    assert(a->leaving);
+    assert(a->command_state < COMMAND_STARTING);
     if (a->closing)
         return;
     a->closing = true;
@@ -139,6 +145,7 @@ static void on_too_late(void *arg)
 {
     struct agent *a = arg;
 
+    assert(a->leaving);
     log_warn("-agent", LOG_NODE(a),
              LOG_S("reason", "no answer in time; the registration runs out by "
                              "itself"));
@@ -157,6 +164,7 @@ static void leave(struct agent *a)
 
 void agent_fail(struct agent *a, const char *reason)
 {
+    assert(reason != NULL);
     if (a->leaving)
         return;
     a->exit_code = 1;
@@ -171,6 +179,8 @@ static void stop_command(struct agent *a, int number, int64_t ms)
 {
     mono_ms at = a->clock->mono + ms;
 
+    assert(a->command != NULL);
+    assert(ms >= 0);
     a->command_state = COMMAND_STOPPING;
     a->kill_at = at < a->hard ? at : a->hard;
     agent_command_tell(a->command, GUARD_DEADLINE, a->kill_at);
@@ -181,6 +191,7 @@ static void stop_command(struct agent *a, int number, int64_t ms)
  * tick: what does not reach a guard that is stopped must reach it later. */
 static void hurry(struct agent *a)
 {
+    assert(a->command_state == COMMAND_STOPPING);
     if (a->hard < a->kill_at)
         a->kill_at = a->hard;
     agent_command_tell(a->command, GUARD_DEADLINE, a->kill_at);
@@ -188,6 +199,8 @@ static void hurry(struct agent *a)
 
 static void begin_anew(struct agent *a)
 {
+    assert(!a->leaving);
+    assert(a->command_state < COMMAND_STARTING);
     a->again = false;
     renew_process(a);
     report(a);
@@ -212,6 +225,7 @@ void agent_fenced(struct agent *a)
 {
     char text[PROCESS_TEXT_SIZE];
 
+    assert(a->process.known);
     if (a->fenced)
         return;
     a->fenced = true;
@@ -227,6 +241,7 @@ void agent_lease(struct agent *a, mono_ms soft, mono_ms hard)
 {
     char text[PROCESS_TEXT_SIZE];
 
+    assert(a->process.known);
     if (a->command_state == COMMAND_STOPPING || a->leaving)
         return;
     assert(soft >= 0 && hard >= 0);
@@ -272,6 +287,7 @@ static void on_command(void *arg, const struct guard_message *m)
 {
     struct agent *a = arg;
 
+    assert(a->command != NULL);
     switch (m->type) {
     case GUARD_STARTED:
         log_info("+command", LOG_S("command", a->options->command[0]),
@@ -289,9 +305,7 @@ static void on_command(void *arg, const struct guard_message *m)
         a->exit_code = m->value == ENOENT ? EXEC_NOT_FOUND : EXEC_DENIED;
         leave(a);
         break;
-    case GUARD_START:
-    case GUARD_DEADLINE:
-    case GUARD_SIGNAL:
+    default: /* only to it */
         break;
     }
 }
@@ -304,6 +318,7 @@ static void on_tick(void *arg)
     mono_ms now = a->clock->mono;
     bool running = is_to_run(a);
 
+    assert(!a->closing);
     /* Before the link may renew what has run out while we were away. */
     if (running && !a->leaving && now >= a->hard)
         agent_doubt(a, 0, "we were stopped for longer than the lease allows");
@@ -352,6 +367,7 @@ static void listen_to_signals(struct agent *a)
 {
     static const int numbers[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
                                   SIGUSR1, SIGUSR2, SIGWINCH};
+    assert(a->n_signals == 0);
     /* The last are for the command; without one they mean what they do. */
     size_t n = a->options->command != NULL ? ARRAY_LEN(numbers) : 4;
 
@@ -392,6 +408,7 @@ static int load_conf(struct agent *a, struct err *err)
 /* What the command finds in its environment, besides PELORUS_PROCESS. */
 static int start_guard(struct agent *a, struct err *err)
 {
+    assert(a->command_state == COMMAND_NONE);
     if (a->options->command == NULL)
         return 0;
     (void)setenv("PELORUS_KIND", node_kind_name(a->options->kind), 1);

@@ -28,13 +28,15 @@ struct agent;
 /* A link begins its own struct with this one. */
 struct agent_link {
     struct agent *agent;
+    bool wanted; /* a report */
+    bool busy;   /* something is under way */
 };
 
 struct agent_link_ops {
     const char *name; /* for people: "registry" */
     int (*open)(struct agent *a, struct agent_link **out, struct err *err);
-    /* Send agent_heartbeat() soon; again when it could not be sent. */
-    void (*report)(struct agent_link *l);
+    /* Often, and when a report is `wanted`: send agent_heartbeat(), again when
+     * it could not be sent. */
     void (*tick)(struct agent_link *l);
     /* Once, when the agent is `closing`: take the registration away, end, free;
      * then agent_link_closed(). */

@@ -59,6 +59,7 @@ int agent_command_new(struct command **out, char *const *argv, struct err *err)
 
 static void say(struct command *c, struct guard_message *m)
 {
+    assert(c->line >= 0);
     (void)!send(c->line, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -68,6 +69,7 @@ static void guard_died(struct command *c)
     struct guard_message m = {.type = GUARD_EXITED,
                               .value = SIGKILL}; /* as a wait status */
 
+    assert(c->attached);
     uv_poll_stop(&c->poll);
     if (c->running > 0)
         (void)kill(-c->running, SIGKILL);
@@ -81,6 +83,8 @@ static void on_message(uv_poll_t *handle, int status, int events)
     struct guard_message m;
     ssize_t n;
 
+    assert(c->attached);
+    assert(c->fn != NULL);
     (void)status;
     (void)events;
     n = recv(c->line, &m, sizeof(m), MSG_DONTWAIT);
@@ -100,6 +104,7 @@ void agent_command_attach(struct command *c, struct loop *loop,
 {
     int rc = uv_poll_init(loop_uv(loop), &c->poll, c->line);
 
+    assert(fn != NULL);
     assert(rc == 0 && !c->attached);
     (void)rc;
     c->fn = fn;

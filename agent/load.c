@@ -65,6 +65,7 @@ static const char *find_line(const char *text, const char *name)
 {
     size_t len = strlen(name);
 
+    assert(name[0] != '\0');
     while (text != NULL && *text != '\0') {
         if (strncmp(text, name, len) == 0)
             return text + len;
@@ -120,6 +121,14 @@ bool agent_load_parse_number(const char *text, uint64_t *out)
     return read_u64(&text, out);
 }
 
+static bool quota_cpus(uint64_t quota, uint64_t period, double *cpus)
+{
+    if (quota == 0 || period == 0)
+        return false;
+    *cpus = (double)quota / (double)period;
+    return true;
+}
+
 bool agent_load_parse_cpu_max(const char *text, double *cpus)
 {
     uint64_t quota, period;
@@ -128,11 +137,8 @@ bool agent_load_parse_cpu_max(const char *text, double *cpus)
         *cpus = 0;
         return true;
     }
-    if (!read_u64(&text, &quota) || !read_u64(&text, &period) || quota == 0 ||
-        period == 0)
-        return false;
-    *cpus = (double)quota / (double)period;
-    return true;
+    return read_u64(&text, &quota) && read_u64(&text, &period) &&
+           quota_cpus(quota, period, cpus);
 }
 
 /* Whether `name` is in "a,b,c". */
@@ -157,6 +163,7 @@ static bool in_list(const char *list, size_t len, const char *name)
 bool agent_load_parse_cgroup(const char *text, const char *controller,
                              char *out, size_t size)
 {
+    assert(size > 0);
     while (text != NULL && *text != '\0') {
         const char *end = strchr(text, '\n');
         const char *list = strchr(text, ':');
@@ -197,6 +204,7 @@ static bool slurp(const char *dir, const char *file, char text[FILE_MAX])
         len += (size_t)n;
     close(fd);
     text[len] = '\0';
+    assert(len < FILE_MAX);
     return len > 0;
 }
 
@@ -225,6 +233,7 @@ static bool place_find(const struct load_sampler *s, const char *cgroup,
                  path);
     if (access(out->dir, R_OK) != 0)
         out->dir[out->mount] = '\0';
+    assert(out->mount < sizeof(out->dir));
     return true;
 }
 
@@ -233,6 +242,7 @@ static bool place_up(struct place *p)
 {
     char *slash = strrchr(p->dir, '/');
 
+    assert(p->mount < sizeof(p->dir));
     if (slash == NULL || strlen(p->dir) <= p->mount)
         return false;
     *slash = '\0';
@@ -263,6 +273,7 @@ static void cgroup_memory(struct place p, const struct memory_files *files,
 {
     char text[FILE_MAX];
 
+    assert(host > 0);
     do {
         uint64_t limit, used, cache = 0;
         double share;
@@ -298,6 +309,7 @@ static void sample_memory(const struct load_sampler *s, const char *cgroup,
         cgroup_memory(p, &memory_v1, total, out);
     else if (place_find(s, cgroup, "", "", &p))
         cgroup_memory(p, &memory_v2, total, out);
+    assert(out->memory_limit > 0);
 }
 
 /* --- processor ----------------------------------------------------------- */
@@ -307,11 +319,9 @@ static bool cpu_limit_v1(const struct place *p, double *cpus)
     uint64_t quota, period;
 
     /* "-1" is no limit and no number either. */
-    if (!place_number(p, "cpu.cfs_quota_us", &quota) || quota == 0 ||
-        !place_number(p, "cpu.cfs_period_us", &period) || period == 0)
-        return false;
-    *cpus = (double)quota / (double)period;
-    return true;
+    return place_number(p, "cpu.cfs_quota_us", &quota) &&
+           place_number(p, "cpu.cfs_period_us", &period) &&
+           quota_cpus(quota, period, cpus);
 }
 
 static bool cpu_limit_v2(const struct place *p, double *cpus)
@@ -384,6 +394,7 @@ static void sample_cpu(struct load_sampler *s, const char *cgroup,
     }
     s->used_us = used_us;
     s->at_ns = now_ns;
+    assert(out->cpus > 0);
 }
 
 /* --- all of it ----------------------------------------------------------- */
@@ -433,6 +444,7 @@ enum node_status agent_load_status(enum node_status now, unsigned *count,
     double slack = now == NODE_BUSY ? HYSTERESIS : 0;
     bool hot = r->cpu > cpu_max - slack || r->memory > memory_max - slack;
 
+    assert(*count < LOAD_STATUS_SAMPLES);
     if (hot == (now == NODE_BUSY)) {
         *count = 0;
         return now;

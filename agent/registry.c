@@ -35,7 +35,6 @@ struct registry_link {
     struct state_file *state;
     struct registry_listener *listener;
     char key[REGISTRY_KEY_MAX + 1];
-    bool wanted, busy;
     mono_ms retry_at;
     uint64_t session, put_session;       /* registered in; the put under way */
     struct process process, put_process; /* likewise: who */
@@ -55,6 +54,7 @@ static void renew(struct registry_link *l)
         l->base.agent->clock->mono + registry_session_timeout(l->registry) / 3;
     mono_ms until = registry_session_until(l->registry);
 
+    assert(l->registry != NULL);
     if (l->session == 0 || l->session != registry_session(l->registry) ||
         !connected(l) || !process_same(&l->process, &l->base.agent->process))
         return;
@@ -64,7 +64,9 @@ static void renew(struct registry_link *l)
 
 static void refused(struct registry_link *l, const struct err *err)
 {
-    l->wanted = true;
+    assert(err->code != ERR_OK);
+    assert(!l->base.busy);
+    l->base.wanted = true;
     l->retry_at = l->base.agent->clock->mono + RETRY_MS;
     if (l->told != err->code)
         log_warn("!registration", LOG_S("key", l->key),
@@ -79,6 +81,7 @@ static void refused(struct registry_link *l, const struct err *err)
 /* Nobody has fenced the process that is registered since: it holds a lease. */
 static void registered(struct registry_link *l)
 {
+    assert(l->put_process.known);
     l->told = ERR_OK;
     l->session = l->put_session;
     l->process = l->put_process;
@@ -93,8 +96,8 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     struct gate gate;
     struct err err;
 
-    assert(l->busy);
-    l->busy = false;
+    assert(l->base.busy);
+    l->base.busy = false;
     if (l->base.agent->closing)
         leave(l);
     else if (gates_take(&gate, reply, &err) != 0)
@@ -110,9 +113,9 @@ static void on_put(void *arg, const struct registry_reply *reply)
     struct registry_link *l = arg;
     const struct agent_options *o = l->base.agent->options;
 
-    assert(l->busy);
-    l->busy = !l->base.agent->closing && reply->err.code == ERR_OK;
-    if (l->busy)
+    assert(l->base.busy);
+    l->base.busy = !l->base.agent->closing && reply->err.code == ERR_OK;
+    if (l->base.busy)
         gates_get(l->registry, o->kind, o->address, on_gate, l);
     else if (l->base.agent->closing)
         leave(l);
@@ -120,15 +123,21 @@ static void on_put(void *arg, const struct registry_reply *reply)
         refused(l, &reply->err);
 }
 
-static void put(struct registry_link *l)
+/* Sends the report that is wanted. */
+static void pump(struct registry_link *l)
 {
     char place[HISTORY_PLACE_SIZE];
     struct buf text;
 
+    assert(l->registry != NULL);
+    if (!l->base.wanted || l->base.busy || !connected(l) ||
+        l->base.agent->clock->mono < l->retry_at)
+        return;
+    l->base.wanted = false;
     (void)registry_place_token(registry_place(l->registry), place);
     buf_init(&text, TEXT_MAX);
     if (agent_heartbeat(l->base.agent, place, &text)) {
-        l->busy = true;
+        l->base.busy = true;
         l->put_session = registry_session(l->registry);
         l->put_process = l->base.agent->process;
         registry_put(l->registry, l->key, text.data, text.len, REGISTRY_ANY, 0,
@@ -137,21 +146,13 @@ static void put(struct registry_link *l)
     buf_close(&text);
 }
 
-static void pump(struct registry_link *l)
-{
-    if (!l->wanted || l->busy || !connected(l) ||
-        l->base.agent->clock->mono < l->retry_at)
-        return;
-    l->wanted = false;
-    put(l);
-}
-
 /* For whoever accepts the registry: how far it was seen. */
 static void testify(struct registry_link *l)
 {
     char place[HISTORY_PLACE_SIZE];
     struct buf b;
 
+    assert(l->registry != NULL);
     buf_init(&b, TEXT_MAX);
     json_open(&b, NULL, '{');
     json_put_str(&b, "place",
@@ -166,13 +167,14 @@ static void on_state(void *arg, enum registry_state state)
     struct registry_link *l = arg;
     struct agent *a = l->base.agent;
 
+    assert(!l->base.agent->closing);
     LOG_AT(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
            LOG_S("backend", registry_backend_name(l->registry)),
            LOG_S("state", registry_state_name(state)));
     switch (state) {
     case REGISTRY_CONNECTED:
     case REGISTRY_RECONNECTED:
-        l->wanted = true;
+        l->base.wanted = true;
         l->retry_at = 0;
         pump(l);
         break;
@@ -233,14 +235,6 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
     return 0;
 }
 
-static void link_report(struct agent_link *link)
-{
-    struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
-
-    l->wanted = true;
-    pump(l);
-}
-
 static void keep_place(struct registry_link *l)
 {
     registry_state_file_doubt(l->state, registry_unmarked(l->registry));
@@ -251,6 +245,7 @@ static void link_tick(struct agent_link *link)
 {
     struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
 
+    assert(!link->agent->closing);
     registry_trouble_tick(l->registry);
     renew(l);
     pump(l);
@@ -271,6 +266,7 @@ static void on_closed(void *arg)
 {
     struct registry_link *l = arg;
 
+    assert(l->registry == NULL);
     registry_state_file_close(&l->state, on_state_closed, l);
 }
 
@@ -279,6 +275,8 @@ static void on_closed(void *arg)
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)
 {
+    assert(l->base.agent->closing);
+    assert(!l->base.busy);
     keep_place(l);
     registry_close(&l->registry, on_closed, l);
 }
@@ -289,6 +287,7 @@ static void on_left(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
 
+    assert(l->base.agent->closing);
     if (reply->err.code == ERR_CONFLICT && ++l->leave_tries < LEAVE_TRIES)
         leave_read(l);
     else
@@ -318,6 +317,7 @@ static void on_leave_gate(void *arg, const struct registry_reply *reply)
     struct registry_link *l = arg;
     struct gate gate;
 
+    assert(l->leaving_version != 0);
     if (gates_take(&gate, reply, NULL) == 0 && connected(l) &&
         gate_leave(&gate, &l->process))
         leave_write(l, &gate);
@@ -329,6 +329,7 @@ static void on_leave_key(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
 
+    assert(l->base.agent->closing);
     if (reply->err.code != ERR_OK ||
         reply->entries[0].owner != registry_session(l->registry)) {
         leave_end(l); /* it is not ours */
@@ -342,12 +343,15 @@ static void on_leave_key(void *arg, const struct registry_reply *reply)
 
 static void leave_read(struct registry_link *l)
 {
+    assert(l->leave_tries < LEAVE_TRIES);
     registry_get(l->registry, l->key, on_leave_key, l);
 }
 
 /* Whatever is registered by now, confirmed or not. */
 static void leave(struct registry_link *l)
 {
+    assert(l->base.agent->closing);
+    assert(!l->base.busy);
     l->process = l->put_process;
     if (l->put_session != 0 &&
         l->put_session == registry_session(l->registry) && connected(l))
@@ -362,14 +366,13 @@ static void link_close(struct agent_link *link)
 
     assert(link->agent->closing);
     registry_unlisten(&l->listener);
-    if (!l->busy) /* else what is under way comes first */
+    if (!l->base.busy) /* else what is under way comes first */
         leave(l);
 }
 
 const struct agent_link_ops agent_link_registry = {
     .name = "registry",
     .open = link_open,
-    .report = link_report,
     .tick = link_tick,
     .close = link_close,
 };

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "work/cause.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,7 +63,7 @@ static void write_back(struct withdrawal *w)
 
     r->phase = FAILOVER_ABORTED;
     r->finished = w->base.c->clock->wall;
-    (void)snprintf(r->why, sizeof(r->why), "withdrawn");
+    work_failover_set_why(r, WHY_WITHDRAWN);
     buf_init(&b, REGISTRY_VALUE_MAX);
     work_failover_write(&b, r);
     coordinator_request_put(&w->base, w->key, &b, r->version, on_written);
@@ -86,7 +87,7 @@ static void on_read(void *arg, const struct registry_reply *reply)
         return;
     }
     r->version = reply->entries[0].version;
-    if (r->phase == FAILOVER_ABORTED && strcmp(r->why, "withdrawn") == 0)
+    if (r->phase == FAILOVER_ABORTED && work_failover_is_withdrawn(r))
         withdrawn(w); /* again, or ours of unknown outcome */
     else if (failover_phase_final(r->phase))
         refuse(w, PROBLEM_FINISHED, "is over");

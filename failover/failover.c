@@ -288,7 +288,7 @@ static void begin_intent(struct failover *f, const struct failover_event *ev,
     assert(cause != CAUSE_NONE);
     if (f->has_record && f->record.phase == FAILOVER_HELD) {
         /* its own text is written over before this is told */
-        enum failover_cause held = failover_cause_of(f->record.cause);
+        enum failover_cause held = work_cause_of(f->record.cause);
         tell(f, fx, FAILOVER_NEWS_LIFTED, failover_cause_name(held));
     }
     failover_write_intent(f, ev->seen, cause, ev->wall);
@@ -304,7 +304,7 @@ static void read_hold(struct failover *f, const struct failover_event *ev,
 {
     assert(f->state == FAILOVER_READING);
     assert(cause != CAUSE_NONE);
-    if (f->has_record && failover_cause_of(f->record.cause) == cause) {
+    if (f->has_record && work_cause_of(f->record.cause) == cause) {
         answer(f, fx, FAILOVER_ACCEPTED); /* it stands already */
         settle(f, fx, FAILOVER_WAS_HELD, ev->now);
         return;
@@ -331,13 +331,13 @@ static void resume(struct failover *f, const struct failover_event *ev,
 }
 
 static void drop(struct failover *f, const struct failover_event *ev,
-                 const char *why, struct failover_effects *fx)
+                 enum failover_why why, struct failover_effects *fx)
 {
     assert(!failover_phase_final(f->record.phase));
     assert(f->has_record);
     f->record.phase = FAILOVER_ABORTED;
     f->record.finished = ev->wall;
-    (void)snprintf(f->record.why, sizeof(f->record.why), "%s", why);
+    work_failover_set_why(&f->record, why);
     failover_take_over(f);
     go_write(f, fx, FAILOVER_DROPPING, false, true);
 }
@@ -345,13 +345,13 @@ static void drop(struct failover *f, const struct failover_event *ev,
 static void drop_held(struct failover *f, const struct failover_event *ev,
                       struct failover_effects *fx)
 {
-    const char *why = "needless";
+    enum failover_why why = WHY_NEEDLESS;
     assert(f->has_record);
     if (f->record.phase == FAILOVER_QUEUED)
-        why = ev->seen->gate.state == GATE_FENCED   ? "done"
-              : ev->seen->n_registered > 0          ? "alive"
-              : ev->seen->gate.state == GATE_ABSENT ? "not_found"
-                                                    : "done";
+        why = ev->seen->gate.state == GATE_FENCED   ? WHY_DONE
+              : ev->seen->n_registered > 0          ? WHY_ALIVE
+              : ev->seen->gate.state == GATE_ABSENT ? WHY_NOT_FOUND
+                                                    : WHY_DONE;
     drop(f, ev, why, fx);
 }
 
@@ -439,7 +439,7 @@ static void failover_planning(struct failover *f,
         return;
     }
     if (!ev->same && !f->task.matched) { /* an order that waited */
-        drop(f, ev, "plan_changed", fx);
+        drop(f, ev, WHY_PLAN_CHANGED, fx);
         return;
     }
     if (!ev->same) {
@@ -456,7 +456,7 @@ static void failover_planning(struct failover *f,
 
 static bool by_a_person(const struct failover_record *r)
 {
-    return failover_cause_is_a_persons(failover_cause_of(r->cause));
+    return failover_cause_is_a_persons(work_cause_of(r->cause));
 }
 
 static void failover_verify(struct failover *f, const struct failover_event *ev,

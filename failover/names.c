@@ -6,13 +6,11 @@
 
 #include "base/compiler.h"
 
-#include <string.h>
-
 static const struct {
     const char *word;
     bool death, person;
 } causes[] = {
-#define CAUSE(name, word, death, person) [name] = {word, death, person},
+#define CAUSE(name, word, death, person, loss) [name] = {word, death, person},
     FAILOVER_CAUSES(CAUSE)};
 
 static const struct {
@@ -33,14 +31,6 @@ const char *failover_cause_name(enum failover_cause c)
 {
     assert((size_t)c < ARRAY_LEN(causes));
     return causes[c].word;
-}
-
-enum failover_cause failover_cause_of(const char *word)
-{
-    for (size_t i = 0; i < ARRAY_LEN(causes); i++)
-        if (strcmp(causes[i].word, word) == 0)
-            return (enum failover_cause)i;
-    return CAUSE_NONE;
 }
 
 bool failover_cause_is_death(enum failover_cause c)

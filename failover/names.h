@@ -7,24 +7,7 @@
 #define PELORUS_FAILOVER_NAMES_H
 
 #include "cluster/problem.h"
-
-/* Why a failover began, or is held back. X(name, word of the record, did the
- * owner die, was it a person's: such a one is not taken back) */
-#define FAILOVER_CAUSES(X)                                                     \
-    X(CAUSE_NONE, "", true, false)                                             \
-    X(CAUSE_DOWN, "down", true, false)                                         \
-    X(CAUSE_LEFT, "left", false, false)                                        \
-    X(CAUSE_REPLACED, "replaced", true, false)                                 \
-    X(CAUSE_DEPARTED, "departed", true, false)                                 \
-    X(CAUSE_RESTART, "restart", false, false)                                  \
-    X(CAUSE_DRAIN, "drain", false, true)                                       \
-    X(CAUSE_ORDER, "order", true, false)                                       \
-    X(CAUSE_FORCED, "forced", true, true)                                      \
-    X(CAUSE_RECONCILE, "reconcile", true, false)                               \
-    X(CAUSE_MASS, "mass", true, false)                                         \
-    X(CAUSE_SESSION, "session", true, false)                                   \
-    X(CAUSE_OWN_ENTRY, "own-entry", true, false)                               \
-    X(CAUSE_PAUSED, "paused", true, false)
+#include "work/cause.h"
 
 /* How a visit of a task ended. X(name, word, is it in vain to come again before
  * something looks different) */
@@ -71,15 +54,11 @@
       "the failover may have begun; ask for its record")                       \
     X(FAILOVER_CANCELLED, PROBLEM_CANCELLED, "this coordinator is stopping")
 
-#define FAILOVER_ENUM_NAME(name, ...) name,
-enum failover_cause { FAILOVER_CAUSES(FAILOVER_ENUM_NAME) };
 enum failover_outcome { FAILOVER_OUTCOMES(FAILOVER_ENUM_NAME) };
 enum failover_answer { FAILOVER_ANSWERS(FAILOVER_ENUM_NAME) };
 
 /* All static, none NULL unless it is said. */
 const char *failover_cause_name(enum failover_cause c);
-/* Of a record's `cause` or `then`. NONE: "", or a word that nobody knows. */
-enum failover_cause failover_cause_of(const char *word);
 /* Did it take the work from an owner that died? */
 bool failover_cause_is_death(enum failover_cause c);
 bool failover_cause_is_a_persons(enum failover_cause c);

@@ -129,7 +129,7 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
     const struct process back = f->record.process;
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     gate_unretire(gate, &back); /* first: nobody falls out of a full past */
-    if (failover_cause_of(f->record.cause) != CAUSE_DEPARTED) {
+    if (work_cause_of(f->record.cause) != CAUSE_DEPARTED) {
         if (process_differs(&gate->process, &back))
             gate_retire(gate, &gate->process);
         reopen(gate, &back, f->over);

@@ -64,6 +64,7 @@ static int put_header(struct backup_file *f, const struct backup_facts *facts,
 {
     char place[HISTORY_PLACE_SIZE];
     struct buf history;
+    assert(f->keys == 0);
     buf_init(&history, REGISTRY_VALUE_MAX);
     if (facts->has_history)
         registry_history_write(&history, &facts->history);
@@ -117,6 +118,7 @@ static bool is_text(const char *value, size_t len)
 int restore_file_add(struct backup_file *f, const char *key, const char *value,
                      size_t value_len, struct err *err)
 {
+    assert(f->line.len == 0);
     json_open(&f->line, NULL, '{');
     json_put_str(&f->line, "key", key);
     if (is_text(value, value_len)) {
@@ -137,6 +139,7 @@ int restore_file_end(struct backup_file **file, struct err *err)
 {
     struct backup_file *f = *file;
     char sum[17];
+    assert(f->line.len == 0);
     (void)snprintf(sum, sizeof(sum), "%016" PRIx64, f->checksum);
     json_open(&f->line, NULL, '{');
     json_put_u64(&f->line, "keys", f->keys);
@@ -201,6 +204,7 @@ static int read_header(struct reader *r, const struct json *o, struct err *err)
     const char *place = json_str(o, "place");
     int64_t format = json_int(o, "pelorus-backup", 0);
     int rc = 0;
+    assert(r->line == 1);
     if (format == 0)
         return wrong(r, err, "this is no backup of pelorus");
     if (format != FORMAT)
@@ -255,6 +259,7 @@ static int count(struct reader *r, const struct backup_entry *e,
     struct failover_record record;
     struct work_item w;
     uint64_t floor;
+    assert(r->b->n > 0);
     if (strcmp(e->key, EPOCH_FLOOR_KEY) == 0) {
         if (work_epoch_floor_read(e->value, e->value_len, &floor, err) != 0)
             return wrong(r, err, "the floor of the epochs cannot be read");
@@ -300,6 +305,7 @@ static int read_key(struct reader *r, const struct json *o, struct err *err)
 static int read_end(struct reader *r, const struct json *o, struct err *err)
 {
     char sum[17];
+    assert(!r->ended);
     (void)snprintf(sum, sizeof(sum), "%016" PRIx64, r->checksum);
     r->ended = true;
     if (json_u64(o, "keys", UINT64_MAX) != r->b->n)

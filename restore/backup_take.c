@@ -71,6 +71,7 @@ static void finish(struct backup_take *t, const struct err *err)
 {
     size_t keys = t->kept.n + t->items, items = t->items;
     struct err why = *err;
+    assert(t->done != NULL);
     clear(t);
     t->deferred = false;
     t->deadline = INT64_MAX;
@@ -101,6 +102,7 @@ static int note(struct backup_take *t, const struct registry_entry *e,
                 struct err *err)
 {
     bool history = strcmp(e->key, HISTORY_KEY) == 0;
+    assert(t->n_names > 0);
     if (e->owner != 0 || (!history && !restore_backup_has(e->key)) ||
         registry_key_below(e->key, WORK_PREFIX))
         return 0;
@@ -141,6 +143,7 @@ static bool read_of(struct backup_take *t, const struct registry_reply *reply)
 static void on_below(void *arg, const struct registry_reply *reply)
 {
     struct backup_take *t = arg;
+    assert(t->prefix[0] != '\0');
     if (!read_of(t, reply))
         return;
     MEM_FREE(t->next);
@@ -155,6 +158,7 @@ static void on_below(void *arg, const struct registry_reply *reply)
 static void on_itself(void *arg, const struct registry_reply *reply)
 {
     struct backup_take *t = arg;
+    assert(t->next == NULL);
     if (read_of(t, reply))
         registry_list(t->registry, t->prefix, NULL, REGISTRY_PAGE_MAX, on_below,
                       t);
@@ -292,6 +296,7 @@ struct backup_take *restore_take_new(struct registry *r,
 
 void restore_take_tick(struct backup_take *t)
 {
+    assert(t->done != NULL);
     if (!t->deferred || t->clock->mono < t->retry_at)
         return;
     if (t->clock->mono >= t->deadline) {

@@ -54,6 +54,7 @@ static void ops_free(struct txn *t)
 
 static void txn_free(struct txn *t)
 {
+    assert(t->bulk != NULL);
     ops_free(t);
     mem_free(t);
 }
@@ -112,6 +113,7 @@ static void judge(struct bulk *b, size_t changes,
 {
     enum err_code code = reply->err.code;
     bool lock = code == ERR_CONFLICT && reply->failed_op < b->n_locks;
+    assert(changes > 0);
     if (code == ERR_OK) {
         b->sum.applied += changes;
     } else if (passes(code) && !lock) {

@@ -38,12 +38,12 @@ static void forget(struct restore *r)
 {
     registry_forget(r->c.registry, r);
     restore_bulk_free(&r->bulk);
-    restore_standing_free(r);
+    restore_listed_free(r);
     MEM_FREE(r->next);
     r->again = 0;
     r->deferred = false;
     assert(r->bulk == NULL && r->n_locks <= r->c.n_locks);
-    assert(r->standing == NULL && r->next == NULL);
+    assert(r->listed == NULL && r->next == NULL);
 }
 
 void restore_free(struct restore **out)
@@ -104,6 +104,8 @@ static bool passes(enum err_code code)
 
 void restore_retry(struct restore *r, const struct err *err)
 {
+    assert(r->phase != PHASE_IDLE);
+    assert(err->code != ERR_OK);
     /* before there are locks nothing of ours hangs on the session */
     bool anew = err->code == ERR_SESSION_LOST && r->phase == PHASE_LOOK;
     assert(r->phase != PHASE_IDLE);
@@ -142,6 +144,7 @@ static void on_lost(void *arg)
 {
     struct restore *r = arg;
     struct err err;
+    assert(r->n_locks <= r->c.n_locks);
     (void)err_set(&err, ERR_SESSION_LOST,
                   "our session at the registry ended, and with it the locks");
     restore_fail(r, &err);
@@ -187,6 +190,7 @@ void restore_begin(struct restore *r, enum phase phase)
 
 void restore_look(struct restore *r, restore_known_f *known, void *arg)
 {
+    assert(r->known == NULL && r->done == NULL);
     assert(r->phase == PHASE_IDLE && known != NULL);
     r->known = known;
     r->arg = arg;
@@ -227,6 +231,8 @@ static void give_up(struct restore *r)
 void restore_tick(struct restore *r)
 {
     mono_ms now = r->c.clock->mono;
+    assert(r->phase == PHASE_LOCK || r->n_locks == 0 ||
+           r->n_locks == r->c.n_locks);
     if (r->phase == PHASE_IDLE)
         return;
     if (now - r->progress >= PATIENCE_MS)
@@ -243,6 +249,8 @@ static void on_written(void *arg, const struct err *err,
                        const struct bulk_sum *sum)
 {
     struct restore *r = arg;
+    assert(r->phase != PHASE_IDLE);
+    assert(r->walked != NULL);
     if (err->code != ERR_OK) {
         restore_retry(r, err);
         return;

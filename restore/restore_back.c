@@ -19,6 +19,7 @@ void restore_back_evidence(struct restore *r)
 {
     const struct backup *b = r->c.backup;
     const struct history_record *h = &b->facts.history;
+    assert(r->c.backup != NULL);
     keep_highest(&r->s.epoch_found, b->epoch);
     keep_highest(&r->s.fence_shown, b->fence);
     if (!b->facts.has_history)
@@ -46,9 +47,10 @@ static void put_other(struct restore *r, const struct backup_entry *e)
 {
     struct buf value;
     uint64_t version;
+    assert(r->bulk != NULL);
     buf_init(&value, REGISTRY_VALUE_MAX);
     buf_add(&value, e->value, e->value_len);
-    if (!restore_stands(r, e->key, &value, &version)) {
+    if (!restore_is_current(r, e->key, &value, &version)) {
         restore_bulk_put(r->bulk, e->key, &value, version);
         restore_bulk_add(r->bulk);
     }
@@ -58,6 +60,7 @@ static void put_other(struct restore *r, const struct backup_entry *e)
 static void put_entry(struct restore *r, const struct backup_entry *e)
 {
     struct work_item w;
+    assert(r->phase == PHASE_PASS);
     if (strcmp(e->key, EPOCH_FLOOR_KEY) == 0)
         return; /* ours is higher */
     r->result.keys++;
@@ -78,6 +81,7 @@ static void on_some(void *arg, const struct err *err,
                     const struct bulk_sum *sum)
 {
     struct restore *r = arg;
+    assert(r->phase == PHASE_PASS);
     r->again += sum->again;
     if (err->code != ERR_OK) {
         restore_retry(r, err);
@@ -88,13 +92,14 @@ static void on_some(void *arg, const struct err *err,
 }
 
 /* A key that others stand below cannot be deleted. */
-static void tell_parents(struct restore *r, const struct standing *s)
+static void tell_parents(struct restore *r, const struct listed *s)
 {
+    assert(s->key[0] == '/');
     for (size_t len = strlen(s->key); len > 1; len--) {
-        struct standing *parent;
+        struct listed *parent;
         if (s->key[len - 1] != '/')
             continue;
-        HASH_FIND(hh, r->standing, s->key, len - 1, parent);
+        HASH_FIND(hh, r->listed, s->key, len - 1, parent);
         if (parent == NULL)
             continue;
         parent->below = true;
@@ -106,12 +111,13 @@ static void tell_parents(struct restore *r, const struct standing *s)
  * in the next what stood above that. */
 static void remove_others(struct restore *r)
 {
-    struct standing *s, *next;
-    HASH_ITER(hh, r->standing, s, next)
+    struct listed *s, *next;
+    assert(r->at == r->c.backup->n);
+    HASH_ITER(hh, r->listed, s, next)
     {
         tell_parents(r, s);
     }
-    HASH_ITER(hh, r->standing, s, next)
+    HASH_ITER(hh, r->listed, s, next)
     {
         if (s->wanted || s->below_wanted)
             continue;
@@ -129,6 +135,8 @@ static void put_some(struct restore *r)
 {
     const struct backup *b = r->c.backup;
     size_t end = b->n - r->at > AT_A_TIME ? r->at + AT_A_TIME : b->n;
+    assert(r->at <= r->c.backup->n);
+    assert(r->bulk != NULL);
     if (r->at == b->n) {
         remove_others(r);
         return;
@@ -142,13 +150,14 @@ static void note_ours(struct restore *r, const struct registry_entry *e)
 {
     bool has =
         restore_backup_has(e->key) && strcmp(e->key, EPOCH_FLOOR_KEY) != 0;
+    assert(r->phase == PHASE_PASS);
     if (e->owner == 0 && (has || registry_key_below(e->key, MARKER_PREFIX)))
-        restore_standing_note(r, e);
+        restore_listed_note(r, e);
 }
 
 void restore_back_pass_begin(struct restore *r)
 {
-    assert(r->c.backup != NULL && r->standing == NULL);
+    assert(r->c.backup != NULL && r->listed == NULL);
     r->at = 0;
     restore_walk(r, "/pelorus", note_ours, put_some);
 }

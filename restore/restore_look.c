@@ -16,6 +16,7 @@
 static void know(struct restore *r, const struct registry_place *p)
 {
     struct restore_summary *s = &r->s;
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
     if (p->incarnation[0] == '\0')
         return;
     registry_history_after(&r->others, p->incarnation);
@@ -36,6 +37,7 @@ static void witness(struct restore *r, const struct json *o)
     struct restore_summary *s = &r->s;
     struct registry_place place;
     const char *text = json_str(o, "place");
+    assert(json_is(o, JSON_OBJECT));
     s->witnesses++;
     keep_highest(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
     keep_highest(&s->fence_shown, json_u64(o, "highest_fence", 0));
@@ -60,6 +62,7 @@ static void work_found(struct restore *r, const struct registry_entry *e)
 {
     struct restore_summary *s = &r->work;
     struct work_item w;
+    assert(!r->counted);
     if (work_item_read(&w, e->value, e->value_len, NULL) != 0) {
         s->unreadable++;
         return;
@@ -76,6 +79,7 @@ static void work_found(struct restore *r, const struct registry_entry *e)
 static void live_found(struct restore *r, const struct registry_entry *e)
 {
     struct restore_summary *s = &r->s;
+    assert(r->s.n_names <= RESTORE_NAMES);
     if (e->owner == 0 || e->owner == registry_session(r->c.registry))
         return;
     s->live++;
@@ -89,6 +93,7 @@ static void live_found(struct restore *r, const struct registry_entry *e)
 static int judge(struct restore *r, struct err *err)
 {
     struct restore_summary *s = &r->s;
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
     r->evidence = s->epoch_shown;
     keep_highest(&r->evidence, s->epoch_found);
     keep_highest(&r->evidence, r->c.epoch_floor);
@@ -190,6 +195,8 @@ static void on_floor(void *arg, const struct registry_reply *reply)
     const struct registry_entry *e = reply->entries;
     struct err err = reply->err;
 
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
+    assert(r->walk == 0);
     if (err.code == ERR_OK) {
         r->floor_version = e->version;
         if (work_epoch_floor_read(e->value, e->value_len, &r->floor_now,
@@ -219,6 +226,8 @@ static void on_history(void *arg, const struct registry_reply *reply)
     const struct registry_entry *e = reply->entries;
     struct err err = reply->err;
 
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
+    assert(r->history_version == 0);
     r->s.found = err.code == ERR_OK;
     if (r->s.found) {
         r->history_version = e->version;

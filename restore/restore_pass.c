@@ -49,6 +49,7 @@ static void mark(const struct restore *r, struct buf *out)
 {
     bool back = r->c.backup != NULL;
     struct history_record h = r->s.history;
+    assert(r->c.backup != NULL || !r->s.history.went_back.is);
     if (!r->s.found)
         registry_history_new_id(h.incarnation);
     h.went_back.is = true;
@@ -96,9 +97,10 @@ void restore_floor_begin(struct restore *r)
 
 static void coordinator_found(struct restore *r, const struct registry_entry *e)
 {
+    assert(r->phase == PHASE_QUIET);
     if (e->owner != 0 && e->owner != registry_session(r->c.registry) &&
-        r->stands[0] == '\0')
-        (void)snprintf(r->stands, sizeof(r->stands), "%s", e->key);
+        r->running[0] == '\0')
+        (void)snprintf(r->running, sizeof(r->running), "%s", e->key);
 }
 
 /* One that was killed stands until its session's timeout, which in a store that
@@ -113,7 +115,7 @@ static void coordinators_walked(struct restore *r)
 {
     struct err err;
     assert(r->phase == PHASE_QUIET);
-    if (r->stands[0] == '\0') {
+    if (r->running[0] == '\0') {
         restore_begin(r, r->c.backup == NULL && planted(PLANTED_OPENED_FIRST)
                              ? PHASE_OPEN
                              : PHASE_PASS);
@@ -125,7 +127,7 @@ static void coordinators_walked(struct restore *r)
                       : ERR_TIMEOUT,
                   "%s has not stopped, although the store says that it is not "
                   "to be believed: an older version? stop it",
-                  r->stands);
+                  r->running);
     if (err.code == ERR_TIMEOUT)
         restore_fail(r, &err);
     else
@@ -135,43 +137,44 @@ static void coordinators_walked(struct restore *r)
 void restore_quiet_begin(struct restore *r)
 {
     assert(r->phase == PHASE_QUIET);
-    r->stands[0] = '\0';
+    r->running[0] = '\0';
     restore_walk(r, "/pelorus/coordinators", coordinator_found,
                  coordinators_walked);
 }
 
-/* --- what stands, and what shall ----------------------------------------- */
+/* --- what current, and what shall ----------------------------------------- */
 
-void restore_standing_free(struct restore *r)
+void restore_listed_free(struct restore *r)
 {
-    struct standing *s, *next;
-    HASH_ITER(hh, r->standing, s, next)
+    struct listed *s, *next;
+    HASH_ITER(hh, r->listed, s, next)
     {
-        HASH_DEL(r->standing, s);
+        HASH_DEL(r->listed, s);
         mem_free(s);
     }
 }
 
-void restore_standing_note(struct restore *r, const struct registry_entry *e)
+void restore_listed_note(struct restore *r, const struct registry_entry *e)
 {
     size_t len = strlen(e->key);
-    struct standing *s;
+    struct listed *s;
     assert(r->phase == PHASE_PASS);
-    HASH_FIND(hh, r->standing, e->key, len, s);
+    HASH_FIND(hh, r->listed, e->key, len, s);
     if (s != NULL)
         return;
     s = mem_zalloc(sizeof(*s) + len + 1);
     memcpy(s->key, e->key, len + 1);
     s->version = e->version;
     s->hash = hash_bytes(e->value, e->value_len, 0);
-    HASH_ADD_KEYPTR(hh, r->standing, s->key, len, s);
+    HASH_ADD_KEYPTR(hh, r->listed, s->key, len, s);
 }
 
-bool restore_stands(struct restore *r, const char *key, const struct buf *value,
-                    uint64_t *version)
+bool restore_is_current(struct restore *r, const char *key,
+                        const struct buf *value, uint64_t *version)
 {
-    struct standing *s;
-    HASH_FIND(hh, r->standing, key, strlen(key), s);
+    struct listed *s;
+    assert(r->phase == PHASE_PASS);
+    HASH_FIND(hh, r->listed, key, strlen(key), s);
     *version = s == NULL ? 0 : s->version;
     if (s == NULL)
         return false;
@@ -179,27 +182,28 @@ bool restore_stands(struct restore *r, const char *key, const struct buf *value,
     return s->hash == hash_bytes(value->data, value->len, 0);
 }
 
-void restore_put_item(struct restore *r, const struct work_item *w, bool stands)
+void restore_put_item(struct restore *r, const struct work_item *w,
+                      bool current)
 {
     char key[REGISTRY_KEY_MAX + 1], marker_key[REGISTRY_KEY_MAX + 1];
     bool finished = work_state_final(w->state);
     uint64_t version = w->version, marker_version = 0;
     struct buf value, marker;
     struct marker m;
-    assert(r->bulk != NULL && (version != 0 || !stands));
+    assert(r->bulk != NULL && (version != 0 || !current));
     buf_init(&value, WORK_RECORD_MAX);
     buf_init(&marker, WORK_RECORD_MAX);
     work_item_write(&value, w);
     if (version == 0)
-        stands = restore_stands(r, work_key(w->id, key), &value, &version);
+        current = restore_is_current(r, work_key(w->id, key), &value, &version);
     if (!finished) {
         work_marker_of(&m, w);
         work_marker_write(&marker, &m);
         work_marker_key(m.kind, m.address, m.id, marker_key);
-        if (!restore_stands(r, marker_key, &marker, &marker_version))
-            stands = false;
+        if (!restore_is_current(r, marker_key, &marker, &marker_version))
+            current = false;
     }
-    if (!stands) {
+    if (!current) {
         restore_bulk_put(r->bulk, work_key(w->id, key), &value, version);
         if (!finished)
             restore_bulk_put(r->bulk, marker_key, &marker, marker_version);
@@ -214,6 +218,7 @@ void restore_put_item(struct restore *r, const struct work_item *w, bool stands)
 static void give_again(struct restore *r, struct work_item *w)
 {
     bool low = w->epoch <= r->floor;
+    assert(r->bulk != NULL && r->floor > 0);
     if (work_state_final(w->state))
         return;
     if (low)
@@ -226,8 +231,8 @@ static void give_again(struct restore *r, struct work_item *w)
 /* The markers of one that nobody can read stay: somebody may mend it. */
 static void spare(struct restore *r, const char *id)
 {
-    struct standing *s, *next;
-    HASH_ITER(hh, r->standing, s, next)
+    struct listed *s, *next;
+    HASH_ITER(hh, r->listed, s, next)
     {
         struct marker m;
         if (work_marker_key_parse(s->key, &m) == 0 && strcmp(m.id, id) == 0)
@@ -239,6 +244,8 @@ static void item_found(struct restore *r, const struct registry_entry *e)
 {
     struct work_item w;
     struct err err;
+    assert(r->phase == PHASE_PASS);
+    assert(r->passes > 0);
     err_clear(&err);
     if (work_item_read(&w, e->value, e->value_len, &err) != 0) {
         if (r->passes == 1)
@@ -255,9 +262,9 @@ static void item_found(struct restore *r, const struct registry_entry *e)
 /* A marker without an unfinished item of that owner binds nobody. */
 static void items_walked(struct restore *r)
 {
-    struct standing *s, *next;
+    struct listed *s, *next;
     assert(r->phase == PHASE_PASS && r->bulk != NULL);
-    HASH_ITER(hh, r->standing, s, next)
+    HASH_ITER(hh, r->listed, s, next)
     {
         struct marker m;
         if (s->wanted || work_marker_key_parse(s->key, &m) != 0)
@@ -270,6 +277,7 @@ static void items_walked(struct restore *r)
 
 static void markers_walked(struct restore *r)
 {
+    assert(r->phase == PHASE_PASS);
     restore_walk(r, WORK_PREFIX, item_found, items_walked);
 }
 
@@ -282,7 +290,7 @@ void restore_pass_begin(struct restore *r)
     if (r->c.backup != NULL)
         restore_back_pass_begin(r);
     else
-        restore_walk(r, MARKER_PREFIX, restore_standing_note, markers_walked);
+        restore_walk(r, MARKER_PREFIX, restore_listed_note, markers_walked);
 }
 
 void restore_pass_over(void *arg, const struct err *err,

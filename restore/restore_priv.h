@@ -32,7 +32,7 @@ enum phase {
 
 /* A key as listed, and what stands there: of the markers, or of all that a
  * backup may have. */
-struct standing {
+struct listed {
     UT_hash_handle hh;
     uint64_t version, hash;
     bool wanted; /* it shall stand, or nobody can read what it belongs to */
@@ -90,10 +90,10 @@ struct restore {
     struct bulk *bulk;
     unsigned passes;
     size_t again; /* changes of this pass: not done, or not known to be */
-    struct standing *standing;
+    struct listed *listed;
     size_t at; /* the backup's next entry */
     mono_ms quiet_from;
-    char stands[REGISTRY_KEY_MAX + 1]; /* a coordinator that has not stopped */
+    char running[REGISTRY_KEY_MAX + 1]; /* a coordinator that has not stopped */
     struct restore_result result;
 };
 
@@ -126,16 +126,16 @@ void restore_open_begin(struct restore *r);
 void restore_sweep_begin(struct restore *r);
 bulk_done_f restore_pass_over; /* a pass's last changes: another one, or open */
 /* What a pass has listed, each key once. */
-restore_entry_f restore_standing_note;
-void restore_standing_free(struct restore *r);
+restore_entry_f restore_listed_note;
+void restore_listed_free(struct restore *r);
 /* This shall stand: does it? `version`: of what stands at the key, 0 nothing.
  */
-bool restore_stands(struct restore *r, const char *key, const struct buf *value,
-                    uint64_t *version);
+bool restore_is_current(struct restore *r, const char *key,
+                        const struct buf *value, uint64_t *version);
 /* An item and its marker shall stand. `stands`: one that was read (it has a
  * version) does. */
 void restore_put_item(struct restore *r, const struct work_item *w,
-                      bool stands);
+                      bool current);
 
 /* restore_back.c */
 void restore_back_pass_begin(struct restore *r);

@@ -13,6 +13,7 @@
 
 static void reply_item(struct work_op *op)
 {
+    assert(op->found);
     work_op_reply(op, PROBLEM_NONE, &op->item);
 }
 
@@ -40,6 +41,8 @@ static void fence_read(struct work_op *op)
 {
     struct op_txn t;
 
+    assert(op->found);
+    assert(op->check_only);
     if (op->item.epoch != op->epoch || op->item.state != WORK_ASSIGNED) {
         work_op_refuse(op, PROBLEM_STALE_EPOCH);
         return;
@@ -77,6 +80,7 @@ static void done_marked(struct work_op *op)
     struct work_item *item = &op->next_item;
     struct op_txn t;
 
+    assert(!work_state_final(op->item.state));
     assert(op->found && op->item.epoch == op->epoch);
     if (work_op_between_writes(op))
         return;
@@ -96,6 +100,8 @@ static void done_marked(struct work_op *op)
 
 static void done_read(struct work_op *op)
 {
+    assert(op->found);
+    assert(op->verb->ends);
     if (op->item.epoch != op->epoch || op->item.state == WORK_DROPPED)
         work_op_refuse(op, PROBLEM_STALE_EPOCH);
     else if (op->item.state == WORK_DONE)

@@ -28,6 +28,8 @@ static bool same(const struct gate *a, const struct gate *b)
 static void words(struct gate *gate, const struct gate_order *order,
                   wall_ms now)
 {
+    assert(order->who != NULL);
+    assert(order->reason != NULL);
     (void)snprintf(gate->who, sizeof(gate->who), "%s", order->who);
     (void)snprintf(gate->reason, sizeof(gate->reason), "%s", order->reason);
     gate->ordered = now;
@@ -42,6 +44,7 @@ static void no_words(struct gate *gate)
 /* The state that is left when a drain or a restart lease ends. */
 static void resume(struct gate *gate)
 {
+    assert(gate->state != GATE_ABSENT);
     if (gate->state != GATE_FENCED) {
         gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
         gate->cordoned = false;
@@ -54,6 +57,7 @@ static void resume(struct gate *gate)
 static bool cordon(struct gate *gate, const struct gate_order *order,
                    wall_ms now)
 {
+    assert(order->what == GATE_ORDER_CORDON);
     switch (gate->state) {
     case GATE_OPEN:
     case GATE_CORDONED:
@@ -80,6 +84,8 @@ static bool limit(struct gate *gate, enum gate_state to,
 {
     bool kept = to == GATE_DRAINING && gate->drain_of.known;
 
+    assert(to == GATE_DRAINING || to == GATE_RESTARTING);
+    assert(order->for_ms > 0);
     if (gate->state == GATE_FENCED && !(order->undo && kept))
         return false;
     if (order->undo) {
@@ -106,6 +112,7 @@ static bool limit(struct gate *gate, enum gate_state to,
 static bool apply(struct gate *gate, const struct gate_order *order,
                   wall_ms now)
 {
+    assert(gate->state != GATE_ABSENT);
     if (order->what == GATE_ORDER_CORDON)
         return cordon(gate, order, now);
     return limit(
@@ -115,6 +122,7 @@ static bool apply(struct gate *gate, const struct gate_order *order,
 
 static void gate_won(struct work_op *op)
 {
+    assert(op->next_gate.state != GATE_ABSENT);
     op->gate = op->next_gate;
     work_op_reply(op, PROBLEM_NONE, NULL);
 }
@@ -124,6 +132,7 @@ static void refuse(struct work_op *op)
     bool fenced = op->gate.state == GATE_FENCED;
     bool left = op->gate.left && op->order.what == GATE_ORDER_RESTART;
 
+    assert(op->gate.state != GATE_ABSENT);
     (void)err_set(&op->trouble, ERR_CONFLICT, "%s %s %s%s: %s",
                   node_kind_name(op->order.kind), op->order_address,
                   left ? "has " : "is ",
@@ -147,6 +156,7 @@ static bool present(struct work_op *op)
     if (p == NULL)
         return false;
     op->next_gate = (struct gate){.state = GATE_OPEN, .process = *p};
+    assert(op->next_gate.state == GATE_OPEN);
     return true;
 }
 
@@ -154,6 +164,8 @@ static void gate_read_step(struct work_op *op)
 {
     struct op_txn t;
     bool absent = op->gate.state == GATE_ABSENT;
+    assert(op->type == OP_GATE);
+    assert(op->pending == 0);
     /* A drain or lease said again begins anew: its time counts from then. Our
      * own, from before an unknown outcome, is recognised instead. */
     bool renew = !op->order.undo && !op->attempt.doubt &&

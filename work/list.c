@@ -51,6 +51,7 @@ void work_list_free(struct list *l)
 
 void work_list_page(const struct list *l, struct work_page *page)
 {
+    assert(l->n <= l->what.limit);
     page->items = l->items;
     page->n = l->n;
     page->next = l->more ? l->cursor : NULL;
@@ -85,6 +86,7 @@ static bool next_id(const struct work_op *op, char out[WORK_ID_MAX + 1])
     const struct list *l = op->list;
     const char *after = l->cursor[0] == '\0' ? NULL : l->cursor;
 
+    assert(op->w->config.view != NULL);
     out[0] = '\0';
     for (int kind = NODE_MASTER; kind <= NODE_WORKER; kind++) {
         const struct marker *m;
@@ -107,6 +109,8 @@ static void window_landed(struct work_op *op)
     struct err err = op->trouble;
     char id[WORK_ID_MAX + 1];
 
+    assert(op->pending == 0);
+    assert(l->n_slots <= WINDOW);
     for (size_t i = 0; i < l->n_slots; i++) {
         if (l->slots[i].found && matches(l, &l->slots[i].item))
             keep(l, &l->slots[i].item);
@@ -195,6 +199,7 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
     struct work_glance glance;
     struct err err = {0};
 
+    assert(l->n <= l->what.limit);
     if (work_check_id(id, NULL) != 0 || strcmp(id, l->cursor) <= 0)
         return true;
     if (l->n == l->what.limit) {
@@ -244,6 +249,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
 
 static void scan(struct work_op *op, const char *from)
 {
+    assert(op->pending == 0);
+    assert(op->list->rounds < ROUNDS_MAX);
     op->pending++;
     registry_list(op->w->config.registry, WORK_PREFIX, from, SCAN_PAGE, on_page,
                   op);
@@ -257,6 +264,8 @@ static void list_run(struct work_op *op)
     char key[REGISTRY_KEY_MAX + 1];
     int state = l->what.state;
 
+    assert(op->type == OP_LIST);
+    assert(op->list->items != NULL);
     l->marked = l->what.owner != NULL
                     ? state < 0 || state == WORK_ASSIGNED
                     : state == WORK_WAITING || state == WORK_HELD;
@@ -270,6 +279,7 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
 {
     int rc = 0;
 
+    assert(l->items == NULL);
     if (what->limit < 1 || what->limit > LIMIT_MAX) {
         rc = (int)err_set(err, ERR_INVALID, "limit: 1 to %d, not %zu",
                           LIMIT_MAX, what->limit);

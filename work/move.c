@@ -12,6 +12,7 @@
 
 static void move_won(struct work_op *op)
 {
+    assert(op->next_item.epoch > op->item.epoch);
     work_op_used(op);
     work_op_reply(op, PROBLEM_NONE, &op->next_item);
 }
@@ -41,6 +42,7 @@ static void move(struct work_op *op)
 
 static void leave(struct work_op *op)
 {
+    assert(op->found);
     work_item_copy(&op->next_item, &op->item);
     work_item_leave(&op->next_item, op->w->config.clock->wall, false, NULL);
 }
@@ -56,6 +58,8 @@ static void move_to_target(struct work_op *op)
 
 static void move_to_wait(struct work_op *op)
 {
+    assert(op->target.code != PROBLEM_NONE);
+    assert(!op->target.counted);
     leave(op);
     work_item_unassign(&op->next_item, WORK_WAITING, "", op->floor);
     op->target.code = PROBLEM_NONE;
@@ -102,6 +106,7 @@ static bool handed_over(const struct work_item *item, uint64_t epoch)
 
 static void handover_read(struct work_op *op)
 {
+    assert(op->found);
     if (handed_over(&op->item, op->epoch)) {
         work_op_reply(op, PROBLEM_NONE, &op->item);
     } else if (op->item.epoch != op->epoch) {
@@ -127,6 +132,7 @@ void work_handover(struct work *w, const char *id, uint64_t epoch,
 
 static void release_read(struct work_op *op)
 {
+    assert(op->found);
     if (op->attempt.doubt && op->item.epoch == op->next_item.epoch &&
         op->item.state != WORK_HELD)
         work_op_reply(op, PROBLEM_NONE, &op->item); /* ours */

@@ -19,6 +19,8 @@
 
 static void item_read(struct work_op *op)
 {
+    assert(op->verb->of_item);
+    assert(op->pending == 0);
     if (work_op_evidence(op))
         return;
     if (op->found)
@@ -49,6 +51,7 @@ static int read_record(struct work_op *op, const struct registry_entry *e,
 {
     int rc = work_item_read(&op->item, e->value, e->value_len, err);
 
+    assert(!op->found);
     if (rc == 0 && strcmp(op->item.id, op->want.id) != 0) {
         rc = (int)err_set(err, ERR_INVALID, "%s: it says it is work %s", e->key,
                           op->item.id);
@@ -118,6 +121,7 @@ static void forget(struct work_op *op, enum op_read what, char *key)
     struct marker m;
     bool order = op->type == OP_GATE;
 
+    assert(what < OP_READS);
     switch (what) {
     case READ_RECORD:
         work_item_close(&op->item);
@@ -170,6 +174,7 @@ static char *add(struct op_txn *t, enum registry_op_type type, uint64_t version)
 {
     char *key = t->keys[t->n];
 
+    assert(version != 0 || type == REGISTRY_PUT);
     assert(t->n < WORK_TXN_OPS);
     buf_init(&t->values[t->n], WORK_RECORD_MAX);
     t->ops[t->n++] = registry_op_at(type, key, version);
@@ -185,12 +190,14 @@ static struct buf *value_of(struct op_txn *t)
 void work_txn_put_item(struct op_txn *t, const struct work_item *item,
                        uint64_t version)
 {
+    assert(item->epoch > 0);
     (void)work_key(item->id, add(t, REGISTRY_PUT, version));
     work_item_write(value_of(t), item);
 }
 
 void work_txn_check_item(struct op_txn *t, const struct work_item *item)
 {
+    assert(item->version != 0);
     (void)work_key(item->id, add(t, REGISTRY_CHECK, item->version));
 }
 
@@ -220,6 +227,7 @@ void work_txn_put_gate(struct op_txn *t, enum node_kind kind,
                        const char *address, const struct gate *gate,
                        uint64_t version)
 {
+    assert(gate->state != GATE_ABSENT);
     (void)gate_key(kind, address, add(t, REGISTRY_PUT, version),
                    REGISTRY_KEY_MAX + 1);
     gate_write(value_of(t), gate);
@@ -242,6 +250,7 @@ void work_txn_floor(struct op_txn *t, const struct work_op *op)
 {
     bool first = op->floor_version == 0;
 
+    assert(op->floor_version != 0 || op->floor == 0);
     memcpy(add(t, first ? REGISTRY_PUT : REGISTRY_CHECK, op->floor_version),
            EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
     if (first)
@@ -263,6 +272,8 @@ bool work_op_epoch_left(struct work_op *op, uint64_t epoch)
 {
     struct err err = {0};
 
+    assert(op->pending == 0);
+    assert(!op->finished);
     if (work_epoch_left(epoch, op->floor))
         return true;
     (void)err_set(&err, ERR_INVALID,
@@ -298,6 +309,7 @@ static void on_txn(void *arg, const struct registry_reply *reply)
 /* For whoever waits to see them. */
 static void note_keys(struct work_op *op, const struct op_txn *t)
 {
+    assert(t->n > 0 && t->n <= WORK_TXN_OPS);
     buf_reset(&op->wrote);
     for (size_t i = 0; i < t->n; i++)
         if (t->ops[i].type == REGISTRY_PUT || t->ops[i].type == REGISTRY_DELETE)

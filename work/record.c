@@ -27,6 +27,7 @@ const char *const work_policy_names[] = {
 
 int work_record_name(const char *const *names, size_t n, const char *name)
 {
+    assert(names != NULL && n > 0);
     for (size_t i = 0; i < n; i++)
         if (strcmp(names[i], name) == 0)
             return (int)i;

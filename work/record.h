@@ -207,15 +207,12 @@ struct failover_record {
     char address[NODE_ADDRESS_MAX + 1];
     struct process process; /* the one that lost its work */
     enum failover_phase phase;
-    char cause[32];    /* down, left, replaced, departed, restart, drain, order,
-                          forced, reconcile; held: mass, session, own-entry,
-                          paused */
+    char cause[32];    /* a word of FAILOVER_CAUSES (work/cause.h) */
     char then[32];     /* held: "order" or "forced" if a person ordered
                           it, so that it goes on as such; queued, too;
                           else "" */
-    char why[32];      /* aborted without INTENT: alive, withdrawn,
-                          plan_changed, done (its work was moved
-                          already), not_found, needless; else "" */
+    char why[32];      /* aborted without INTENT: one of FAILOVER_WHYS; else
+                          "" */
     char if_match[40]; /* queued: the plan that was approved, else "" */
     char who[64];      /* a person's, else "" */
     char reason[256];

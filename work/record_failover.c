@@ -4,7 +4,10 @@
  * Words for people (reasons, the hook's last lines) are cut when they do not
  * fit; identities, numbers and phases that make no sense are errors.
  */
+#include "work/cause.h"
 #include "work/record_priv.h"
+
+#include <string.h>
 
 static const char *const phase_names[] = {
     [FAILOVER_HELD] = "held",     [FAILOVER_QUEUED] = "queued",
@@ -17,6 +20,47 @@ const char *work_failover_phase_name(enum failover_phase p)
     assert((size_t)p < ARRAY_LEN(phase_names));
     return phase_names[p];
 }
+
+/* --- the words ----------------------------------------------------------- */
+
+static const struct {
+    const char *word;
+    bool loss;
+} causes[] = {
+#define CAUSE(name, word, death, person, loss) [name] = {word, loss},
+    FAILOVER_CAUSES(CAUSE)};
+
+static const char *const why_words[] = {
+#define WHY(name, word) [name] = (word),
+    FAILOVER_WHYS(WHY)};
+
+enum failover_cause work_cause_of(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_LEN(causes); i++)
+        if (strcmp(causes[i].word, word) == 0)
+            return (enum failover_cause)i;
+    return CAUSE_NONE;
+}
+
+bool work_cause_is_loss(enum failover_cause c)
+{
+    assert((size_t)c < ARRAY_LEN(causes));
+    return causes[c].loss;
+}
+
+void work_failover_set_why(struct failover_record *r, enum failover_why why)
+{
+    assert((size_t)why < ARRAY_LEN(why_words));
+    memcpy(r->why, why_words[why], strlen(why_words[why]) + 1);
+    assert(r->phase == FAILOVER_ABORTED || why == WHY_NONE);
+}
+
+bool work_failover_is_withdrawn(const struct failover_record *r)
+{
+    return strcmp(r->why, why_words[WHY_WITHDRAWN]) == 0;
+}
+
+/* --- the fields ---------------------------------------------------------- */
 
 /* Only who is held as one of many. */
 static bool mass_is_known(const void *record)

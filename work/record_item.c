@@ -41,6 +41,7 @@ void work_item_leave(struct work_item *w, wall_ms now, bool died,
         .process = w->process, .epoch = w->epoch, .until = now, .died = died};
     memcpy(first->address, w->owner, sizeof(first->address));
     memcpy(first->failover, n > 0 ? failover : "", n + 1);
+    assert(w->n_history > 0 && w->n_history <= WORK_HISTORY_MAX);
 }
 
 bool work_epoch_left(uint64_t epoch, uint64_t floor)
@@ -54,6 +55,7 @@ static void raise_epoch(struct work_item *w, uint64_t floor)
     w->epoch = (w->epoch > floor ? w->epoch : floor) + 1;
     if (w->n_history > 0 && w->history[0].next == 0)
         w->history[0].next = w->epoch;
+    assert(w->epoch > floor);
 }
 
 void work_item_give_again(struct work_item *w, uint64_t floor)
@@ -80,6 +82,7 @@ void work_item_assign(struct work_item *w, const char *address,
     w->attempts += w->attempts < UINT32_MAX;
     w->assigned_at = now;
     w->cause[0] = '\0';
+    assert(w->epoch > floor);
 }
 
 void work_item_unassign(struct work_item *w, enum work_state state,
@@ -95,6 +98,7 @@ void work_item_unassign(struct work_item *w, enum work_state state,
     raise_epoch(w, floor);
     w->assigned_at = 0;
     memcpy(w->cause, cause, n + 1);
+    assert(w->epoch > floor);
 }
 
 /* --- the fields ---------------------------------------------------------- */

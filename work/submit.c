@@ -25,6 +25,7 @@ static void make_id(struct work *w, char out[WORK_ID_MAX + 1])
         bits[1] >>= 5;
     }
     out[n] = '\0';
+    assert(n <= WORK_ID_MAX);
 }
 
 static bool same_body(const struct work_item *a, const struct work_item *b)
@@ -35,14 +36,16 @@ static bool same_body(const struct work_item *a, const struct work_item *b)
 }
 
 /* The item stands already: ours from before an unknown outcome, or older. */
-static void reply_standing(struct work_op *op)
+static void reply_existing(struct work_op *op)
 {
     bool ours = op->attempt.doubt && op->item.epoch == op->next_item.epoch &&
                 op->item.attempts == op->next_item.attempts;
 
+    assert(op->found);
     if (ours && strcmp(op->item.owner, op->target.address) == 0)
         work_op_used(op);
-    work_op_created(op, &op->item, ours);
+    op->created = ours;
+    work_op_reply(op, PROBLEM_NONE, &op->item);
 }
 
 static void reply_taken(struct work_op *op, enum problem code, const char *why)
@@ -55,8 +58,9 @@ static void reply_taken(struct work_op *op, enum problem code, const char *why)
 /* An item of this id stands. */
 static void reply_found(struct work_op *op)
 {
+    assert(op->found);
     if (same_body(&op->item, &op->want))
-        reply_standing(op);
+        reply_existing(op);
     else
         reply_taken(op, PROBLEM_ID_CONFLICT,
                     "exists with another kind, group, policy or payload");
@@ -64,8 +68,10 @@ static void reply_found(struct work_op *op)
 
 static void create_won(struct work_op *op)
 {
+    assert(op->next_item.state == WORK_ASSIGNED);
     work_op_used(op);
-    work_op_created(op, &op->next_item, true);
+    op->created = true;
+    work_op_reply(op, PROBLEM_NONE, &op->next_item);
 }
 
 static void create(struct work_op *op)
@@ -73,6 +79,7 @@ static void create(struct work_op *op)
     struct work_item *item = &op->next_item;
     struct op_txn t;
 
+    assert(!op->found);
     work_item_copy(item, &op->want);
     work_item_assign(item, op->target.address, &op->process, op->floor,
                      op->w->config.clock->wall);
@@ -89,6 +96,8 @@ static void create(struct work_op *op)
 
 static void submit_nobody(struct work_op *op)
 {
+    assert(op->target.code != PROBLEM_NONE);
+    assert(!op->target.counted);
     (void)err_set(&op->trouble, ERR_UNAVAILABLE,
                   "work %s: no %s of group %s takes it: %s", op->want.id,
                   node_kind_name(op->want.kind), op->want.group,
@@ -98,6 +107,7 @@ static void submit_nobody(struct work_op *op)
 
 static void submit_read(struct work_op *op)
 {
+    assert(op->pending == 0);
     if (op->found)
         reply_found(op);
     else if (work_op_epoch_left(op, 0))
@@ -108,6 +118,7 @@ static void submit_read(struct work_op *op)
 
 static void claim_not_up(struct work_op *op)
 {
+    assert(op->want.owner[0] != '\0');
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: %s %s is not up and open", op->want.id,
                   node_kind_name(op->want.kind), op->want.owner);
@@ -116,6 +127,7 @@ static void claim_not_up(struct work_op *op)
 
 static void claim_gate(struct work_op *op)
 {
+    assert(op->process.known);
     if (gate_takes(&op->gate, &op->process))
         create(op);
     else
@@ -132,6 +144,7 @@ static bool claim_is_late(const struct work_op *op)
                         ? node->ttl_ms
                         : registry_session_timeout(op->w->config.registry);
 
+    assert(op->want.owner[0] != '\0');
     return op->startup_time == 0 && op->age_ms >= lease;
 }
 
@@ -140,6 +153,8 @@ static void claim_read(struct work_op *op)
     const struct process *p =
         work_op_process(op, op->want.kind, op->want.owner);
 
+    assert(op->want.owner[0] != '\0');
+    assert(op->pending == 0);
     if (p == NULL ||
         (op->startup_time != 0 && op->startup_time != p->startup_time)) {
         claim_not_up(op);
@@ -178,6 +193,8 @@ static int take(struct work_op *op, const struct work_submit *what,
     struct work_item *want = &op->want;
     int rc = 0;
 
+    assert(op->pending == 0);
+    assert(op->want.payload == NULL);
     if (what->id == NULL) {
         make_id(op->w, want->id);
     } else {

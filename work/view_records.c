@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "work/cause.h"
 
 #include <string.h>
 #include <utlist.h>
@@ -40,6 +41,7 @@ static void finish(struct view *v, struct work_view_failover *f)
         f->owner = NULL;
         work_owner_changed(v, o);
     }
+    assert(f->full == NULL && f->owner == NULL);
 }
 
 static void failover_gone(struct view *v, const char *id)
@@ -79,14 +81,14 @@ static struct work_view_failover *failover_make(struct view *v,
  * away, drained or replaced was there; of the rest only an old gate told. */
 static wall_ms lost_at(const struct failover_record *r)
 {
-    bool lost = strcmp(r->cause, "down") == 0 || strcmp(r->cause, "order") == 0;
+    bool lost = work_cause_is_loss(work_cause_of(r->cause));
     bool took = (size_t)r->moved + r->held + r->dropped + r->waiting > 0;
     bool counts = took || r->last_heartbeat != 0 || r->hook_exit >= 0 ||
                   !failover_phase_final(r->phase);
     return lost && counts ? r->fenced_at : 0;
 }
 
-static void failover_stands(struct view *v, const struct failover_record *r)
+static void failover_put(struct view *v, const struct failover_record *r)
 {
     struct work_view_failover *f = failover_make(v, r);
 
@@ -115,6 +117,7 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     }
     LL_SORT(f->owner->unfinished, newest_first);
     work_owner_changed(v, f->owner);
+    assert(f->full != NULL && f->owner->unfinished != NULL);
 }
 
 void work_view_on_failover(void *arg, const struct registry_event *event)
@@ -140,7 +143,7 @@ void work_view_on_failover(void *arg, const struct registry_event *event)
                        err.code != ERR_OK ? err.msg : "its id is not its key"));
     } else {
         r->version = event->entry.version;
-        failover_stands(w->v, r);
+        failover_put(w->v, r);
     }
     mem_free(r);
 }
@@ -180,6 +183,7 @@ size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
         }
         found++;
     }
+    assert(found <= n);
     return found;
 }
 
@@ -257,6 +261,7 @@ size_t work_view_collectable(const struct view *v, int64_t keep_ms,
             memcpy(ids[found], f->id, strlen(f->id) + 1);
         found++;
     }
+    assert(found <= n);
     return found;
 }
 
@@ -274,7 +279,7 @@ void work_view_collected_item(struct view *v, const char *id)
 /* --- settings ------------------------------------------------------------ */
 
 /* A get under way; it outlives the view when that is freed first. */
-static void settings_are(struct view *v, const struct settings *s)
+static void settings_set(struct view *v, const struct settings *s)
 {
     bool changed = !v->settings_known || v->settings.version != s->version;
 
@@ -284,51 +289,45 @@ static void settings_are(struct view *v, const struct settings *s)
         v->config.settings_changed(v->config.arg, &v->settings);
 }
 
-/* One that cannot be read changes nothing. */
-static void settings_found(struct view *v, const struct registry_entry *e)
+/* What a get has answered in this session; NULL: there are none. One that
+ * cannot be read changes nothing. */
+static void settings_read(struct view *v, const struct registry_entry *e,
+                          uint64_t session)
 {
     struct settings s = {0};
     struct err err = {0};
 
-    if (v->settings_known && v->settings.version == e->version)
+    v->settings_session = session;
+    if (e != NULL && v->settings_known && v->settings.version == e->version)
         return;
-    if (work_settings_read(&s, e->value, e->value_len, &err) != 0) {
+    if (e != NULL &&
+        work_settings_read(&s, e->value, e->value_len, &err) != 0) {
         log_warn("!settings", LOG_S("why", err.msg));
         s = v->settings; /* what was known goes on */
     }
-    s.version = e->version;
-    settings_are(v, &s);
+    s.version = e == NULL ? 0 : e->version;
+    settings_set(v, &s);
 }
 
 void work_view_show_settings(struct view *v, const struct registry_entry *e)
 {
-    static const struct settings none;
-
     work_view_settings_forget(v); /* what is being asked for may be older */
-    v->settings_session = registry_session(v->config.registry);
     v->settings_asked = v->config.clock->mono;
-    if (e == NULL)
-        settings_are(v, &none);
-    else
-        settings_found(v, e);
+    settings_read(v, e, registry_session(v->config.registry));
 }
 
 static void on_settings(void *arg, const struct registry_reply *reply)
 {
     struct view *v = arg;
-    static const struct settings none;
+    uint64_t session =
+        v->asked_in != 0 ? v->asked_in : registry_session(v->config.registry);
 
     assert(v->asking);
     v->asking = false;
-    if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND) {
-        v->settings_session = v->asked_in != 0
-                                  ? v->asked_in
-                                  : registry_session(v->config.registry);
-    }
-    if (reply->err.code == ERR_NOT_FOUND)
-        settings_are(v, &none);
-    else if (reply->err.code == ERR_OK)
-        settings_found(v, &reply->entries[0]);
+    if (reply->err.code == ERR_OK)
+        settings_read(v, &reply->entries[0], session);
+    else if (reply->err.code == ERR_NOT_FOUND)
+        settings_read(v, NULL, session);
 }
 
 void work_view_ask_settings(struct view *v)

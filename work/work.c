@@ -32,6 +32,8 @@ struct work_op *work_op_new(struct work *w, const struct op_verb *verb)
 
 void work_op_start(struct work_op *op, enum problem refused)
 {
+    assert(op->pending == 0);
+    assert(!op->finished);
     if (refused == PROBLEM_NONE && op->w->n_ops > WORK_OPS_MAX) {
         refused = PROBLEM_BUSY;
         (void)err_set(&op->trouble, ERR_FULL,
@@ -76,6 +78,7 @@ static void op_free(struct work_op *op)
 
 bool work_op_landed(struct work_op *op)
 {
+    assert(op->w != NULL || op->finished);
     assert(op->pending > 0);
     op->pending--;
     if (!op->finished)
@@ -93,6 +96,7 @@ static void op_finish(struct work_op *op)
 {
     struct work *w = op->w;
 
+    assert(op->attempt.conflicts <= ATTEMPT_CONFLICTS_MAX);
     assert(!op->finished);
     assert(w != NULL && w->ops != NULL);
     work_op_unpick(op);
@@ -107,14 +111,16 @@ static void op_finish(struct work_op *op)
 /* --- replies ------------------------------------------------------------- */
 
 static void tell(struct work_op *op, enum problem code,
-                 const struct work_item *item, bool created)
+                 const struct work_item *item)
 {
     struct work_reply reply = {.code = code,
-                               .created = created,
+                               .created = op->created,
                                .item = item,
                                .id = op->want.id,
                                .wrote = buf_text(&op->wrote)};
 
+    assert(op->w->replying);
+    assert(op->type != OP_WORK || op->done != NULL);
     if (code != PROBLEM_NONE) {
         reply.err = op->trouble;
         if (reply.err.code == ERR_OK) {
@@ -139,27 +145,15 @@ static void tell(struct work_op *op, enum problem code,
     }
 }
 
-static void end(struct work_op *op, enum problem code,
-                const struct work_item *item, bool created)
-{
-    assert(!op->finished);
-    op->w->replying = true;
-    tell(op, code, item, created);
-    op->w->replying = false;
-    op_finish(op);
-}
-
-void work_op_created(struct work_op *op, const struct work_item *item,
-                     bool created)
-{
-    assert(item != NULL && op->type == OP_WORK);
-    end(op, PROBLEM_NONE, item, created);
-}
-
 void work_op_reply(struct work_op *op, enum problem code,
                    const struct work_item *item)
 {
-    end(op, code, item, false);
+    assert(!op->finished);
+    assert(!op->created || code == PROBLEM_NONE);
+    op->w->replying = true;
+    tell(op, code, item);
+    op->w->replying = false;
+    op_finish(op);
 }
 
 void work_op_refuse(struct work_op *op, enum problem code)
@@ -180,6 +174,7 @@ static void deadline_over(struct work_op *op)
 {
     bool unknown = op->attempt.doubt || op->writing;
 
+    assert(!op->finished);
     (void)err_set(&op->trouble, unknown ? ERR_UNKNOWN : ERR_UNAVAILABLE,
                   unknown ? "work %s: whether it was stored cannot be read "
                             "back; ask again for it"
@@ -211,11 +206,14 @@ static void go_on(struct work_op *op, enum attempt_next next, enum problem code)
 
 void work_op_reply_unless_doubt(struct work_op *op, enum problem code)
 {
+    assert(code != PROBLEM_NONE);
     go_on(op, attempt_failed(&op->attempt, op->w->config.clock->mono), code);
 }
 
 void work_op_unknown(struct work_op *op)
 {
+    assert(!op->check_only);
+    assert(op->pending == 0);
     go_on(op,
           attempt_write_failed(&op->attempt, ERR_UNKNOWN,
                                op->w->config.clock->mono),
@@ -241,6 +239,7 @@ void work_op_failed(struct work_op *op, const struct err *err)
 
 void work_op_again(struct work_op *op)
 {
+    assert(op->pending == 0);
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: changed by others %d times while it was written",
                   op->want.id, ATTEMPT_CONFLICTS_MAX);

@@ -73,6 +73,7 @@ struct work_op {
     bool writing;       /* one of them is a txn that changes something */
     bool finished;      /* replied; only waits for its calls */
     bool check_only;    /* its txn changes nothing; of this run */
+    bool created;       /* what it replies is new */
     struct err trouble; /* the first failed read */
     bool damaged;       /* what was read makes no sense: see trouble */
     struct work_item item;
@@ -135,8 +136,6 @@ bool work_op_landed(struct work_op *op);
 /* The end, whatever is in doubt: what is told was seen. */
 void work_op_reply(struct work_op *op, enum problem code,
                    const struct work_item *item);
-void work_op_created(struct work_op *op, const struct work_item *item,
-                     bool created);
 /* The item stands as it was read: it is said how, and at which epoch. */
 void work_op_refuse(struct work_op *op, enum problem code);
 /* The end, unless in doubt: then it looks again until the deadline. */

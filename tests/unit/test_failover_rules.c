@@ -353,13 +353,14 @@ static void an_inheritance_is_finished_before_its_heir_is_fenced(void **state)
 static void every_cause_is_read_back_from_its_word(void **state)
 {
     (void)state;
-#define READ_BACK(name, word, death, person)                                   \
-    assert_int_equal(failover_cause_of(word), name);                           \
+#define READ_BACK(name, word, death, person, loss)                             \
+    assert_int_equal(work_cause_of(word), name);                               \
+    assert_int_equal(work_cause_is_loss(name), loss);                          \
     assert_string_equal(failover_cause_name(name), word);                      \
     assert_int_equal(failover_cause_is_death(name), death);                    \
     assert_int_equal(failover_cause_is_a_persons(name), person);
     FAILOVER_CAUSES(READ_BACK)
-    assert_int_equal(failover_cause_of("unheard of"), CAUSE_NONE);
+    assert_int_equal(work_cause_of("unheard of"), CAUSE_NONE);
 }
 
 int main(void)
