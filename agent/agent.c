@@ -34,9 +34,15 @@
 #define EXEC_NOT_FOUND 127
 #define EXEC_DENIED    126
 
-static const char *node_name(const struct agent *a)
+#define LOG_NODE(a)                                                            \
+    LOG_S("kind", node_kind_name((a)->options->kind)),                         \
+        LOG_S("address", (a)->options->address)
+
+/* Is a command to run? One that is stopping is not. */
+static bool is_to_run(const struct agent *a)
 {
-    return node_kind_name(a->options->kind);
+    return a->command_state == COMMAND_STARTING ||
+           a->command_state == COMMAND_RUNNING;
 }
 
 /* --- identity and report ------------------------------------------------- */
@@ -58,6 +64,7 @@ bool agent_heartbeat(struct agent *a, const char *place, struct buf *out)
 {
     struct heartbeat hb;
 
+    assert(a->process.known);
     if (a->command_state == COMMAND_STOPPING || a->closing)
         return false;
     memset(&hb, 0, sizeof(hb));
@@ -80,8 +87,11 @@ bool agent_heartbeat(struct agent *a, const char *place, struct buf *out)
 
 static void report(struct agent *a)
 {
+    assert(a->link != NULL);
+    assert(!a->closing);
     a->next_report = a->clock->mono + a->conf.balancer.heartbeat_interval_ms;
-    a->ops->report(a->link);
+    a->link->wanted = true;
+    a->ops->tick(a->link);
 }
 
 static void sample(struct agent *a)
@@ -108,12 +118,10 @@ static void on_signal_closed(uv_handle_t *handle)
     (void)handle;
 }
 
-static void on_link_closed(void *arg)
+void agent_link_closed(struct agent *a)
 {
-    struct agent *a = arg;
-
-    log_info("-agent", LOG_S("kind", node_name(a)),
-             LOG_S("address", a->options->address));
+    assert(a->closing && a->leaving);
+    log_info("-agent", LOG_NODE(a));
     loop_timer_stop(&a->too_late);
     for (size_t i = 0; i < a->n_signals; i++)
         uv_close((uv_handle_t *)&a->signals[i], on_signal_closed);
@@ -124,19 +132,21 @@ static void on_link_closed(void *arg)
 /* The work has ended: only now may the others see us gone. */
 static void close_link(struct agent *a)
 {
+    assert(a->leaving);
+    assert(a->command_state < COMMAND_STARTING);
     if (a->closing)
         return;
     a->closing = true;
     loop_timer_stop(&a->tick);
-    a->ops->close(a->link, on_link_closed, a);
+    a->ops->close(a->link);
 }
 
 static void on_too_late(void *arg)
 {
     struct agent *a = arg;
 
-    log_warn("-agent", LOG_S("kind", node_name(a)),
-             LOG_S("address", a->options->address),
+    assert(a->leaving);
+    log_warn("-agent", LOG_NODE(a),
              LOG_S("reason", "no answer in time; the registration runs out by "
                              "itself"));
     log_flush(LAST_WORDS_MS);
@@ -148,14 +158,13 @@ static void leave(struct agent *a)
     a->leaving = true;
     if (a->too_late == NULL)
         a->too_late = loop_timer(a->loop, LEAVE_MAX_MS, 0, on_too_late, a);
-    if (a->command_state != COMMAND_RUNNING &&
-        a->command_state != COMMAND_STARTING &&
-        a->command_state != COMMAND_STOPPING)
+    if (a->command_state < COMMAND_STARTING)
         close_link(a);
 }
 
 void agent_fail(struct agent *a, const char *reason)
 {
+    assert(reason != NULL);
     if (a->leaving)
         return;
     a->exit_code = 1;
@@ -170,23 +179,28 @@ static void stop_command(struct agent *a, int number, int64_t ms)
 {
     mono_ms at = a->clock->mono + ms;
 
+    assert(a->command != NULL);
+    assert(ms >= 0);
     a->command_state = COMMAND_STOPPING;
     a->kill_at = at < a->hard ? at : a->hard;
-    agent_command_deadline(a->command, a->kill_at);
-    agent_command_signal(a->command, number);
+    agent_command_tell(a->command, GUARD_DEADLINE, a->kill_at);
+    agent_command_tell(a->command, GUARD_SIGNAL, number);
 }
 
 /* It is stopping, and what is in doubt may have come nearer. Told with every
  * tick: what does not reach a guard that is stopped must reach it later. */
 static void hurry(struct agent *a)
 {
+    assert(a->command_state == COMMAND_STOPPING);
     if (a->hard < a->kill_at)
         a->kill_at = a->hard;
-    agent_command_deadline(a->command, a->kill_at);
+    agent_command_tell(a->command, GUARD_DEADLINE, a->kill_at);
 }
 
 static void begin_anew(struct agent *a)
 {
+    assert(!a->leaving);
+    assert(a->command_state < COMMAND_STARTING);
     a->again = false;
     renew_process(a);
     report(a);
@@ -199,11 +213,9 @@ void agent_doubt(struct agent *a, int64_t ms, const char *reason)
         hurry(a);
         return;
     }
-    if (a->command_state != COMMAND_RUNNING &&
-        a->command_state != COMMAND_STARTING)
+    if (!is_to_run(a))
         return;
-    log_warn("!lease", LOG_S("kind", node_name(a)),
-             LOG_S("address", a->options->address), LOG_S("reason", reason),
+    log_warn("!lease", LOG_NODE(a), LOG_S("reason", reason),
              LOG_S("consequence", "the command is stopped"));
     a->again = true;
     stop_command(a, SIGTERM, ms);
@@ -213,13 +225,13 @@ void agent_fenced(struct agent *a)
 {
     char text[PROCESS_TEXT_SIZE];
 
+    assert(a->process.known);
     if (a->fenced)
         return;
     a->fenced = true;
-    log_warn("!fenced", LOG_S("kind", node_name(a)),
-             LOG_S("address", a->options->address),
+    log_warn("!fenced", LOG_NODE(a),
              LOG_S("process", process_text(&a->process, text)));
-    if (a->command_state != COMMAND_NONE && a->command_state != COMMAND_IDLE)
+    if (a->command_state >= COMMAND_STARTING)
         agent_doubt(a, 0, "our work was given to others");
     else if (!a->leaving)
         begin_anew(a);
@@ -229,6 +241,7 @@ void agent_lease(struct agent *a, mono_ms soft, mono_ms hard)
 {
     char text[PROCESS_TEXT_SIZE];
 
+    assert(a->process.known);
     if (a->command_state == COMMAND_STOPPING || a->leaving)
         return;
     assert(soft >= 0 && hard >= 0);
@@ -236,14 +249,13 @@ void agent_lease(struct agent *a, mono_ms soft, mono_ms hard)
     a->hard = hard;
     process_text(&a->process, text);
     if (!a->registered)
-        log_info("+registration", LOG_S("kind", node_name(a)),
-                 LOG_S("address", a->options->address), LOG_S("process", text));
+        log_info("+registration", LOG_NODE(a), LOG_S("process", text));
     a->registered = true;
     if (a->command_state == COMMAND_IDLE) {
         a->command_state = COMMAND_STARTING;
         agent_command_start(a->command, text, hard);
     } else if (a->command_state != COMMAND_NONE) {
-        agent_command_deadline(a->command, hard);
+        agent_command_tell(a->command, GUARD_DEADLINE, hard);
     }
 }
 
@@ -275,6 +287,7 @@ static void on_command(void *arg, const struct guard_message *m)
 {
     struct agent *a = arg;
 
+    assert(a->command != NULL);
     switch (m->type) {
     case GUARD_STARTED:
         log_info("+command", LOG_S("command", a->options->command[0]),
@@ -292,9 +305,7 @@ static void on_command(void *arg, const struct guard_message *m)
         a->exit_code = m->value == ENOENT ? EXEC_NOT_FOUND : EXEC_DENIED;
         leave(a);
         break;
-    case GUARD_START:
-    case GUARD_DEADLINE:
-    case GUARD_SIGNAL:
+    default: /* only to it */
         break;
     }
 }
@@ -305,9 +316,9 @@ static void on_tick(void *arg)
 {
     struct agent *a = arg;
     mono_ms now = a->clock->mono;
-    bool running = a->command_state == COMMAND_RUNNING ||
-                   a->command_state == COMMAND_STARTING;
+    bool running = is_to_run(a);
 
+    assert(!a->closing);
     /* Before the link may renew what has run out while we were away. */
     if (running && !a->leaving && now >= a->hard)
         agent_doubt(a, 0, "we were stopped for longer than the lease allows");
@@ -325,15 +336,13 @@ static void on_tick(void *arg)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct agent *a = handle->data;
-    bool running = a->command_state == COMMAND_RUNNING ||
-                   a->command_state == COMMAND_STARTING ||
-                   a->command_state == COMMAND_STOPPING;
+    bool running = a->command_state >= COMMAND_STARTING;
 
     if (number != SIGTERM && number != SIGINT && number != SIGQUIT) {
         if (number == SIGHUP)
             (void)conf_reload_file(&a->conf); /* read where it is used */
         if (running)
-            agent_command_signal(a->command, number);
+            agent_command_tell(a->command, GUARD_SIGNAL, number);
         return;
     }
     loop_enter(a->loop);
@@ -358,6 +367,7 @@ static void listen_to_signals(struct agent *a)
 {
     static const int numbers[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
                                   SIGUSR1, SIGUSR2, SIGWINCH};
+    assert(a->n_signals == 0);
     /* The last are for the command; without one they mean what they do. */
     size_t n = a->options->command != NULL ? ARRAY_LEN(numbers) : 4;
 
@@ -398,9 +408,10 @@ static int load_conf(struct agent *a, struct err *err)
 /* What the command finds in its environment, besides PELORUS_PROCESS. */
 static int start_guard(struct agent *a, struct err *err)
 {
+    assert(a->command_state == COMMAND_NONE);
     if (a->options->command == NULL)
         return 0;
-    (void)setenv("PELORUS_KIND", node_name(a), 1);
+    (void)setenv("PELORUS_KIND", node_kind_name(a->options->kind), 1);
     (void)setenv("PELORUS_ADDRESS", a->options->address, 1);
     a->command_state = COMMAND_IDLE;
     return agent_command_new(&a->command, a->options->command, err);
@@ -428,8 +439,7 @@ static int begin(struct agent *a, struct err *err)
         agent_command_attach(a->command, a->loop, on_command, a);
     listen_to_signals(a);
     a->tick = loop_timer(a->loop, AGENT_TICK_MS, AGENT_TICK_MS, on_tick, a);
-    log_info("+agent", LOG_S("kind", node_name(a)),
-             LOG_S("address", a->options->address), LOG_S("via", a->ops->name),
+    log_info("+agent", LOG_NODE(a), LOG_S("via", a->ops->name),
              LOG_I("pid", getpid()));
     report(a);
     return 0;

@@ -28,16 +28,19 @@ struct agent;
 /* A link begins its own struct with this one. */
 struct agent_link {
     struct agent *agent;
+    bool wanted; /* a report */
+    bool busy;   /* something is under way */
 };
 
 struct agent_link_ops {
     const char *name; /* for people: "registry" */
     int (*open)(struct agent *a, struct agent_link **out, struct err *err);
-    /* Send agent_heartbeat() soon; again when it could not be sent. */
-    void (*report)(struct agent_link *l);
+    /* Often, and when a report is `wanted`: send agent_heartbeat(), again when
+     * it could not be sent. */
     void (*tick)(struct agent_link *l);
-    /* Take the registration away, end, free; then closed(arg). */
-    void (*close)(struct agent_link *l, loop_f *closed, void *arg);
+    /* Once, when the agent is `closing`: take the registration away, end, free;
+     * then agent_link_closed(). */
+    void (*close)(struct agent_link *l);
 };
 extern const struct agent_link_ops agent_link_registry;
 extern const struct agent_link_ops agent_link_http;
@@ -51,6 +54,8 @@ void agent_lease(struct agent *a, mono_ms soft, mono_ms hard);
 void agent_doubt(struct agent *a, int64_t ms, const char *reason);
 /* Our process was fenced: another identity is needed. */
 void agent_fenced(struct agent *a);
+/* The last that it does. */
+void agent_link_closed(struct agent *a);
 /* There is no use in going on. */
 void agent_fail(struct agent *a, const char *reason);
 
@@ -74,13 +79,15 @@ void agent_command_attach(struct command *c, struct loop *loop,
                           command_event_f *fn, void *arg);
 void agent_command_start(struct command *c, const char *process,
                          mono_ms deadline);
-void agent_command_deadline(struct command *c, mono_ms deadline);
-void agent_command_signal(struct command *c, int number);
+/* GUARD_DEADLINE or GUARD_SIGNAL. */
+void agent_command_tell(struct command *c, enum guard_message_type type,
+                        int64_t value);
 /* Whatever runs is killed. The handle is freed on the loop. */
 void agent_command_free(struct command **c);
 
 /* --- the agent ----------------------------------------------------------- */
 
+/* In this order: from STARTING on something may run. */
 enum command_state {
     COMMAND_NONE, /* just a node */
     COMMAND_IDLE, /* to be started when the lease is held */

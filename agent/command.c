@@ -59,17 +59,17 @@ int agent_command_new(struct command **out, char *const *argv, struct err *err)
 
 static void say(struct command *c, struct guard_message *m)
 {
+    assert(c->line >= 0);
     (void)!send(c->line, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* The guard died: the kernel killed its child, and we kill the others. */
 static void guard_died(struct command *c)
 {
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_EXITED,
+                              .value = SIGKILL}; /* as a wait status */
 
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_EXITED;
-    m.value = SIGKILL; /* as a wait status */
+    assert(c->attached);
     uv_poll_stop(&c->poll);
     if (c->running > 0)
         (void)kill(-c->running, SIGKILL);
@@ -83,6 +83,8 @@ static void on_message(uv_poll_t *handle, int status, int events)
     struct guard_message m;
     ssize_t n;
 
+    assert(c->attached);
+    assert(c->fn != NULL);
     (void)status;
     (void)events;
     n = recv(c->line, &m, sizeof(m), MSG_DONTWAIT);
@@ -102,6 +104,7 @@ void agent_command_attach(struct command *c, struct loop *loop,
 {
     int rc = uv_poll_init(loop_uv(loop), &c->poll, c->line);
 
+    assert(fn != NULL);
     assert(rc == 0 && !c->attached);
     (void)rc;
     c->fn = fn;
@@ -115,32 +118,19 @@ void agent_command_attach(struct command *c, struct loop *loop,
 void agent_command_start(struct command *c, const char *process,
                          mono_ms deadline)
 {
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_START, .value = deadline};
 
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_START;
-    m.value = deadline;
+    assert(c->running == 0);
     process_guard_env(&m, "PELORUS_PROCESS", process);
     say(c, &m);
 }
 
-void agent_command_deadline(struct command *c, mono_ms deadline)
+void agent_command_tell(struct command *c, enum guard_message_type type,
+                        int64_t value)
 {
-    struct guard_message m;
+    struct guard_message m = {.type = type, .value = value};
 
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_DEADLINE;
-    m.value = deadline;
-    say(c, &m);
-}
-
-void agent_command_signal(struct command *c, int number)
-{
-    struct guard_message m;
-
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_SIGNAL;
-    m.value = number;
+    assert(type == GUARD_DEADLINE || type == GUARD_SIGNAL);
     say(c, &m);
 }
 

@@ -42,11 +42,9 @@ struct http_link {
     struct registry_place place; /* how far the registry was seen, as the API
                                     told; all zero: not told */
     size_t n_back; /* coordinators in this round that say it went back */
-    bool wanted, busy, accepted;
-    mono_ms next; /* the renewal is due */
-    long told;    /* the last refusal said, once each */
-    loop_f *closed;
-    void *closed_arg;
+    bool accepted;
+    mono_ms next;        /* the renewal is due */
+    long told;           /* the last refusal said, once each */
     atomic_bool give_up; /* any thread: the request under way is moot */
 
     /* The request; the worker's while busy. */
@@ -100,33 +98,27 @@ static void set_options(struct http_link *l, CURL *curl, const char *url)
 
 /* Of our node, at the coordinator whose turn it is; the loop changes that only
  * while no request is under way. */
-static void node_url(const struct http_link *l, struct buf *out)
-{
-    const struct agent_options *o = l->base.agent->options;
-
-    buf_printf(out, "%s/v1/nodes/%s/%s", conf_urls_current(&l->urls),
-               node_kind_name(o->kind), o->address);
-}
-
 static void run(void *arg)
 {
     struct http_link *l = arg;
+    const struct agent_options *o = l->base.agent->options;
     CURL *curl = curl_easy_init();
     struct buf url;
     CURLcode rc;
 
+    assert(l->base.busy);
     l->status = 0;
     if (curl == NULL) {
         snprintf(l->reason, sizeof(l->reason), "libcurl cannot start");
         return;
     }
     buf_init(&url, 4096);
-    node_url(l, &url);
+    buf_printf(&url, "%s/v1/nodes/%s/%s", conf_urls_current(&l->urls),
+               node_kind_name(o->kind), o->address);
     if (strcmp(l->method, "PUT") == 0) {
         char ttl[UNITS_DURATION_SIZE];
 
-        buf_printf(&url, "?ttl=%s",
-                   units_format_duration(l->base.agent->options->ttl_ms, ttl));
+        buf_printf(&url, "?ttl=%s", units_format_duration(o->ttl_ms, ttl));
     } else { /* DELETE: not the process that may have come after us */
         buf_printf(&url, "?startupTime=%lld",
                    (long long)l->sent_process.startup_time);
@@ -151,8 +143,8 @@ static void submit(struct http_link *l, const char *method, int64_t timeout_ms)
 {
     int rc;
 
-    assert(!l->busy);
-    l->busy = true;
+    assert(!l->base.busy);
+    l->base.busy = true;
     l->method = method;
     l->timeout_ms = (long)timeout_ms;
     l->sent_at = l->base.agent->clock->mono;
@@ -176,9 +168,11 @@ static void pump(struct http_link *l)
     char place[HISTORY_PLACE_SIZE];
     mono_ms now = l->base.agent->clock->mono;
 
-    if (l->busy || l->closed != NULL || (!l->wanted && now < l->next))
+    assert(l->urls.n > 0);
+    if (l->base.busy || l->base.agent->closing ||
+        (!l->base.wanted && now < l->next))
         return;
-    l->wanted = false;
+    l->base.wanted = false;
     buf_reset(&l->body);
     l->next = now + l->ttl_ms / 3;
     /* Each of them has its turn while the lease still holds. */
@@ -218,6 +212,7 @@ static void accepted(struct http_link *l, const struct json *answer)
     const char *text = json_str(answer, "ttl");
     int64_t ttl;
 
+    assert(l->status == 200 || l->status == 201);
     if (text != NULL && units_duration(text, &ttl, NULL) == 0 && ttl > 0)
         l->ttl_ms = ttl;
     take_instance(l, json_str(answer, "instance"));
@@ -238,6 +233,7 @@ static void accepted(struct http_link *l, const struct json *answer)
  * take it from him, and he would take it from us again. */
 static bool hopeless(const struct http_link *l, enum problem code)
 {
+    assert(l->status != 200 && l->status != 201);
     if (code == PROBLEM_ADDRESS_TAKEN)
         return l->accepted &&
                process_same(&l->sent_process, &l->base.agent->process);
@@ -250,6 +246,8 @@ static bool hopeless(const struct http_link *l, enum problem code)
  * or what it said any other would say. */
 static bool elsewhere(struct http_link *l)
 {
+    assert(l->first < l->urls.n);
+    assert(l->urls.at < l->urls.n);
     if (l->status != 0 && l->status < 500)
         return false;
     return conf_urls_next(&l->urls, l->first);
@@ -261,6 +259,8 @@ static void refused(struct http_link *l, const struct json *answer)
     enum problem code = problem_of_code(json_str(answer, "code"));
     char reason[ERR_MSG_MAX];
 
+    assert(!l->base.busy);
+    assert(l->n_back < l->urls.n);
     if (detail == NULL)
         detail = json_str(answer, "title");
     if (l->status == 0)
@@ -295,6 +295,8 @@ static void on_answer(struct http_link *l)
     enum problem code;
     const struct json *answer = NULL;
 
+    assert(!l->base.busy);
+    assert(!l->base.agent->closing);
     if (json_parse(buf_text(&l->answer), l->answer.len, &answer, NULL) != 0)
         answer = NULL;
     code = problem_of_code(json_str(answer, "code"));
@@ -311,21 +313,24 @@ static void on_answer(struct http_link *l)
 static void on_stopped(void *arg)
 {
     struct http_link *l = arg;
-    loop_f *closed = l->closed;
-    void *closed_arg = l->closed_arg;
+    struct agent *a = l->base.agent;
 
+    assert(l->base.agent->closing);
+    assert(!l->base.busy);
     curl_slist_free_all(l->headers);
     buf_close(&l->body);
     buf_close(&l->answer);
     conf_urls_close(&l->urls);
     mem_free(l);
     curl_global_cleanup();
-    closed(closed_arg);
+    agent_link_closed(a);
 }
 
 /* The last request: leave, and whatever the answer is, end. */
 static void take_leave(struct http_link *l)
 {
+    assert(l->base.agent->closing);
+    assert(!l->base.busy);
     if (l->accepted) {
         l->accepted = false;
         atomic_store(&l->give_up, false);
@@ -340,8 +345,9 @@ static void on_done(void *arg)
 {
     struct http_link *l = arg;
 
-    l->busy = false;
-    if (l->closed != NULL) {
+    assert(l->base.busy);
+    l->base.busy = false;
+    if (l->base.agent->closing) {
         take_leave(l);
         return;
     }
@@ -390,37 +396,27 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
     return 0;
 }
 
-static void link_report(struct agent_link *link)
-{
-    struct http_link *l = CONTAINER_OF(link, struct http_link, base);
-
-    l->wanted = true;
-    pump(l);
-}
-
 static void link_tick(struct agent_link *link)
 {
+    assert(!link->agent->closing);
     pump(CONTAINER_OF(link, struct http_link, base));
 }
 
-static void link_close(struct agent_link *link, loop_f *closed, void *arg)
+static void link_close(struct agent_link *link)
 {
     struct http_link *l = CONTAINER_OF(link, struct http_link, base);
 
-    assert(l->closed == NULL && closed != NULL);
-    l->closed = closed;
-    l->closed_arg = arg;
+    assert(link->agent->closing);
     atomic_store(&l->give_up, true);
     /* A PUT under way may yet be applied: leave after it. */
-    l->accepted = l->accepted || l->busy;
-    if (!l->busy)
+    l->accepted = l->accepted || l->base.busy;
+    if (!l->base.busy)
         take_leave(l);
 }
 
 const struct agent_link_ops agent_link_http = {
     .name = "api",
     .open = link_open,
-    .report = link_report,
     .tick = link_tick,
     .close = link_close,
 };

@@ -65,6 +65,7 @@ static const char *find_line(const char *text, const char *name)
 {
     size_t len = strlen(name);
 
+    assert(name[0] != '\0');
     while (text != NULL && *text != '\0') {
         if (strncmp(text, name, len) == 0)
             return text + len;
@@ -120,6 +121,14 @@ bool agent_load_parse_number(const char *text, uint64_t *out)
     return read_u64(&text, out);
 }
 
+static bool quota_cpus(uint64_t quota, uint64_t period, double *cpus)
+{
+    if (quota == 0 || period == 0)
+        return false;
+    *cpus = (double)quota / (double)period;
+    return true;
+}
+
 bool agent_load_parse_cpu_max(const char *text, double *cpus)
 {
     uint64_t quota, period;
@@ -128,11 +137,8 @@ bool agent_load_parse_cpu_max(const char *text, double *cpus)
         *cpus = 0;
         return true;
     }
-    if (!read_u64(&text, &quota) || !read_u64(&text, &period) || quota == 0 ||
-        period == 0)
-        return false;
-    *cpus = (double)quota / (double)period;
-    return true;
+    return read_u64(&text, &quota) && read_u64(&text, &period) &&
+           quota_cpus(quota, period, cpus);
 }
 
 /* Whether `name` is in "a,b,c". */
@@ -157,6 +163,7 @@ static bool in_list(const char *list, size_t len, const char *name)
 bool agent_load_parse_cgroup(const char *text, const char *controller,
                              char *out, size_t size)
 {
+    assert(size > 0);
     while (text != NULL && *text != '\0') {
         const char *end = strchr(text, '\n');
         const char *list = strchr(text, ':');
@@ -181,12 +188,15 @@ bool agent_load_parse_cgroup(const char *text, const char *controller,
 /* --- files --------------------------------------------------------------- */
 
 /* The file's text, cut at FILE_MAX: what we look for stands at its top. */
-static bool slurp(const char *path, char text[FILE_MAX])
+static bool slurp(const char *dir, const char *file, char text[FILE_MAX])
 {
+    char path[640];
     size_t len = 0;
     ssize_t n;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd;
 
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     while (len < FILE_MAX - 1 &&
@@ -194,6 +204,7 @@ static bool slurp(const char *path, char text[FILE_MAX])
         len += (size_t)n;
     close(fd);
     text[len] = '\0';
+    assert(len < FILE_MAX);
     return len > 0;
 }
 
@@ -202,15 +213,6 @@ struct place {
     char dir[512];
     size_t mount; /* length of the part that we do not leave */
 };
-
-static bool place_read(const struct place *p, const char *file,
-                       char text[FILE_MAX])
-{
-    char path[640];
-
-    snprintf(path, sizeof(path), "%s/%s", p->dir, file);
-    return slurp(path, text);
-}
 
 /* Where a controller has its files; false: nowhere. In a container our path
  * may be the host's and not exist here: then the mount itself is ours. */
@@ -231,6 +233,7 @@ static bool place_find(const struct load_sampler *s, const char *cgroup,
                  path);
     if (access(out->dir, R_OK) != 0)
         out->dir[out->mount] = '\0';
+    assert(out->mount < sizeof(out->dir));
     return true;
 }
 
@@ -239,6 +242,7 @@ static bool place_up(struct place *p)
 {
     char *slash = strrchr(p->dir, '/');
 
+    assert(p->mount < sizeof(p->dir));
     if (slash == NULL || strlen(p->dir) <= p->mount)
         return false;
     *slash = '\0';
@@ -249,7 +253,7 @@ static bool place_number(const struct place *p, const char *file, uint64_t *out)
 {
     char text[FILE_MAX];
 
-    return place_read(p, file, text) && agent_load_parse_number(text, out);
+    return slurp(p->dir, file, text) && agent_load_parse_number(text, out);
 }
 
 /* --- memory -------------------------------------------------------------- */
@@ -269,6 +273,7 @@ static void cgroup_memory(struct place p, const struct memory_files *files,
 {
     char text[FILE_MAX];
 
+    assert(host > 0);
     do {
         uint64_t limit, used, cache = 0;
         double share;
@@ -277,7 +282,7 @@ static void cgroup_memory(struct place p, const struct memory_files *files,
             limit >= V1_NO_LIMIT || limit > host ||
             !place_number(&p, files->used, &used))
             continue;
-        if (place_read(&p, "memory.stat", text))
+        if (slurp(p.dir, "memory.stat", text))
             (void)agent_load_parse_field(text, files->cache, &cache);
         share = used > cache ? (double)(used - cache) / (double)limit : 0;
         out->memory = fmax(out->memory, fmin(share, 1));
@@ -289,14 +294,13 @@ static void cgroup_memory(struct place p, const struct memory_files *files,
 static void sample_memory(const struct load_sampler *s, const char *cgroup,
                           struct load_reading *out)
 {
-    char path[512], text[FILE_MAX];
+    char text[FILE_MAX];
     uint64_t total, available;
     struct place p;
 
     out->memory = LOAD_UNKNOWN;
     out->memory_limit = LOAD_NO_LIMIT;
-    snprintf(path, sizeof(path), "%s/meminfo", s->proc);
-    if (!slurp(path, text) ||
+    if (!slurp(s->proc, "meminfo", text) ||
         !agent_load_parse_meminfo(text, &total, &available))
         return;
     out->memory = (double)(total - available) / (double)total;
@@ -305,29 +309,26 @@ static void sample_memory(const struct load_sampler *s, const char *cgroup,
         cgroup_memory(p, &memory_v1, total, out);
     else if (place_find(s, cgroup, "", "", &p))
         cgroup_memory(p, &memory_v2, total, out);
+    assert(out->memory_limit > 0);
 }
 
 /* --- processor ----------------------------------------------------------- */
 
 static bool cpu_limit_v1(const struct place *p, double *cpus)
 {
-    char text[FILE_MAX];
     uint64_t quota, period;
 
     /* "-1" is no limit and no number either. */
-    if (!place_read(p, "cpu.cfs_quota_us", text) ||
-        !agent_load_parse_number(text, &quota) || quota == 0 ||
-        !place_number(p, "cpu.cfs_period_us", &period) || period == 0)
-        return false;
-    *cpus = (double)quota / (double)period;
-    return true;
+    return place_number(p, "cpu.cfs_quota_us", &quota) &&
+           place_number(p, "cpu.cfs_period_us", &period) &&
+           quota_cpus(quota, period, cpus);
 }
 
 static bool cpu_limit_v2(const struct place *p, double *cpus)
 {
     char text[FILE_MAX];
 
-    return place_read(p, "cpu.max", text) &&
+    return slurp(p->dir, "cpu.max", text) &&
            agent_load_parse_cpu_max(text, cpus) && *cpus > 0;
 }
 
@@ -355,7 +356,7 @@ static bool cgroup_cpu(const struct load_sampler *s, const char *cgroup,
     if (!found)
         return false;
     if (!v1)
-        return place_read(&tightest, "cpu.stat", text) &&
+        return slurp(tightest.dir, "cpu.stat", text) &&
                agent_load_parse_field(text, "usage_usec", used_us);
     if (!place_find(s, cgroup, "cpuacct", "/cpuacct", &p) ||
         !place_number(&p, "cpuacct.usage", used_us))
@@ -367,7 +368,7 @@ static bool cgroup_cpu(const struct load_sampler *s, const char *cgroup,
 static void sample_cpu(struct load_sampler *s, const char *cgroup,
                        uint64_t now_ns, struct load_reading *out)
 {
-    char path[512], text[FILE_MAX];
+    char text[FILE_MAX];
     struct load_ticks ticks;
     uint64_t used_us = 0;
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -376,8 +377,7 @@ static void sample_cpu(struct load_sampler *s, const char *cgroup,
     out->cpu = LOAD_UNKNOWN;
     out->cpus = online > 0 ? (double)online : 1;
     limited = cgroup_cpu(s, cgroup, &out->cpus, &used_us);
-    snprintf(path, sizeof(path), "%s/stat", s->proc);
-    if (slurp(path, text) && agent_load_parse_stat(text, &ticks)) {
+    if (slurp(s->proc, "stat", text) && agent_load_parse_stat(text, &ticks)) {
         if (s->at_ns != 0 && ticks.total > s->ticks.total &&
             ticks.busy >= s->ticks.busy)
             out->cpu = fmin((double)(ticks.busy - s->ticks.busy) /
@@ -394,6 +394,7 @@ static void sample_cpu(struct load_sampler *s, const char *cgroup,
     }
     s->used_us = used_us;
     s->at_ns = now_ns;
+    assert(out->cpus > 0);
 }
 
 /* --- all of it ----------------------------------------------------------- */
@@ -422,18 +423,16 @@ void agent_load_init(struct load_sampler *s)
 void agent_load_sample(struct load_sampler *s, uint64_t now_ns,
                        struct load_reading *out)
 {
-    char path[512], text[FILE_MAX], cgroup[FILE_MAX];
+    char text[FILE_MAX], cgroup[FILE_MAX];
 
     assert(now_ns > 0);
     memset(out, 0, sizeof(*out));
-    snprintf(path, sizeof(path), "%s/self/cgroup", s->proc);
-    if (!slurp(path, cgroup))
+    if (!slurp(s->proc, "self/cgroup", cgroup))
         cgroup[0] = '\0';
     sample_memory(s, cgroup, out);
     sample_cpu(s, cgroup, now_ns, out);
     out->disk = sample_disk(s->disk);
-    snprintf(path, sizeof(path), "%s/loadavg", s->proc);
-    if (!slurp(path, text) ||
+    if (!slurp(s->proc, "loadavg", text) ||
         !agent_load_parse_loadavg(text, &out->load_average))
         out->load_average = LOAD_UNKNOWN;
 }
@@ -445,6 +444,7 @@ enum node_status agent_load_status(enum node_status now, unsigned *count,
     double slack = now == NODE_BUSY ? HYSTERESIS : 0;
     bool hot = r->cpu > cpu_max - slack || r->memory > memory_max - slack;
 
+    assert(*count < LOAD_STATUS_SAMPLES);
     if (hot == (now == NODE_BUSY)) {
         *count = 0;
         return now;

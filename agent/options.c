@@ -69,6 +69,7 @@ static int parse_groups(char *list, struct agent_options *out, struct err *err)
 {
     char name[NODE_GROUP_MAX + 1];
 
+    assert(out->n_groups <= HEARTBEAT_GROUPS_MAX);
     for (char *next; list != NULL; list = next) {
         next = strchr(list, ',');
         if (next != NULL)
@@ -91,6 +92,7 @@ static int parse_number(const char *name, const char *text, int64_t max,
 {
     int64_t value;
 
+    assert(max > 0 && max <= INT32_MAX);
     if (units_int(text, 0, max, &value, err) != 0)
         return (int)err_wrap(err, "--%s", name);
     *out = (int32_t)value;
@@ -166,6 +168,7 @@ static int check_urls(const char *text, struct err *err)
 
 static int check(const struct agent_options *o, bool has_kind, struct err *err)
 {
+    assert(o->n_groups <= HEARTBEAT_GROUPS_MAX);
     if (!has_kind)
         return (int)err_set(err, ERR_INVALID, "--kind is missing");
     if (o->address == NULL)

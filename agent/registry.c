@@ -15,7 +15,7 @@
 #include "base/json/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "cluster/gate.h"
+#include "cluster/gates.h"
 #include "cluster/heartbeat.h"
 #include "registry/history.h"
 #include "registry/registry.h"
@@ -34,16 +34,13 @@ struct registry_link {
     struct registry *registry;
     struct state_file *state;
     struct registry_listener *listener;
-    char key[REGISTRY_KEY_MAX + 1], gate_key[REGISTRY_KEY_MAX + 1];
-    bool wanted, busy;
+    char key[REGISTRY_KEY_MAX + 1];
     mono_ms retry_at;
     uint64_t session, put_session;       /* registered in; the put under way */
     struct process process, put_process; /* likewise: who */
     uint64_t leaving_version;            /* of our key */
     unsigned leave_tries;
     enum err_code told; /* the last refusal said, once each */
-    loop_f *closed;
-    void *closed_arg;
 };
 
 static bool connected(const struct registry_link *l)
@@ -57,6 +54,7 @@ static void renew(struct registry_link *l)
         l->base.agent->clock->mono + registry_session_timeout(l->registry) / 3;
     mono_ms until = registry_session_until(l->registry);
 
+    assert(l->registry != NULL);
     if (l->session == 0 || l->session != registry_session(l->registry) ||
         !connected(l) || !process_same(&l->process, &l->base.agent->process))
         return;
@@ -66,7 +64,9 @@ static void renew(struct registry_link *l)
 
 static void refused(struct registry_link *l, const struct err *err)
 {
-    l->wanted = true;
+    assert(err->code != ERR_OK);
+    assert(!l->base.busy);
+    l->base.wanted = true;
     l->retry_at = l->base.agent->clock->mono + RETRY_MS;
     if (l->told != err->code)
         log_warn("!registration", LOG_S("key", l->key),
@@ -81,6 +81,7 @@ static void refused(struct registry_link *l, const struct err *err)
 /* Nobody has fenced the process that is registered since: it holds a lease. */
 static void registered(struct registry_link *l)
 {
+    assert(l->put_process.known);
     l->told = ERR_OK;
     l->session = l->put_session;
     l->process = l->put_process;
@@ -92,25 +93,16 @@ static void leave(struct registry_link *l);
 static void on_gate(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
-    struct gate gate = {.state = GATE_ABSENT};
+    struct gate gate;
     struct err err;
 
-    l->busy = false;
-    if (l->closed != NULL) {
+    assert(l->base.busy);
+    l->base.busy = false;
+    if (l->base.agent->closing)
         leave(l);
-        return;
-    }
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        refused(l, &reply->err);
-        return;
-    }
-    if (reply->err.code == ERR_OK &&
-        gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
-                  &err) != 0) {
+    else if (gates_take(&gate, reply, &err) != 0)
         refused(l, &err);
-        return;
-    }
-    if (!gate_bars(&gate, &l->put_process))
+    else if (!gate_bars(&gate, &l->put_process))
         registered(l);
     else if (process_same(&l->put_process, &l->base.agent->process))
         agent_fenced(l->base.agent);
@@ -119,27 +111,33 @@ static void on_gate(void *arg, const struct registry_reply *reply)
 static void on_put(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
+    const struct agent_options *o = l->base.agent->options;
 
-    if (l->closed != NULL || reply->err.code != ERR_OK) {
-        l->busy = false;
-        if (l->closed != NULL)
-            leave(l);
-        else
-            refused(l, &reply->err);
-        return;
-    }
-    registry_get(l->registry, l->gate_key, on_gate, l);
+    assert(l->base.busy);
+    l->base.busy = !l->base.agent->closing && reply->err.code == ERR_OK;
+    if (l->base.busy)
+        gates_get(l->registry, o->kind, o->address, on_gate, l);
+    else if (l->base.agent->closing)
+        leave(l);
+    else
+        refused(l, &reply->err);
 }
 
-static void put(struct registry_link *l)
+/* Sends the report that is wanted. */
+static void pump(struct registry_link *l)
 {
     char place[HISTORY_PLACE_SIZE];
     struct buf text;
 
+    assert(l->registry != NULL);
+    if (!l->base.wanted || l->base.busy || !connected(l) ||
+        l->base.agent->clock->mono < l->retry_at)
+        return;
+    l->base.wanted = false;
     (void)registry_place_token(registry_place(l->registry), place);
     buf_init(&text, TEXT_MAX);
     if (agent_heartbeat(l->base.agent, place, &text)) {
-        l->busy = true;
+        l->base.busy = true;
         l->put_session = registry_session(l->registry);
         l->put_process = l->base.agent->process;
         registry_put(l->registry, l->key, text.data, text.len, REGISTRY_ANY, 0,
@@ -148,21 +146,13 @@ static void put(struct registry_link *l)
     buf_close(&text);
 }
 
-static void pump(struct registry_link *l)
-{
-    if (!l->wanted || l->busy || !connected(l) ||
-        l->base.agent->clock->mono < l->retry_at)
-        return;
-    l->wanted = false;
-    put(l);
-}
-
 /* For whoever accepts the registry: how far it was seen. */
 static void testify(struct registry_link *l)
 {
     char place[HISTORY_PLACE_SIZE];
     struct buf b;
 
+    assert(l->registry != NULL);
     buf_init(&b, TEXT_MAX);
     json_open(&b, NULL, '{');
     json_put_str(&b, "place",
@@ -177,13 +167,14 @@ static void on_state(void *arg, enum registry_state state)
     struct registry_link *l = arg;
     struct agent *a = l->base.agent;
 
+    assert(!l->base.agent->closing);
     LOG_AT(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
            LOG_S("backend", registry_backend_name(l->registry)),
            LOG_S("state", registry_state_name(state)));
     switch (state) {
     case REGISTRY_CONNECTED:
     case REGISTRY_RECONNECTED:
-        l->wanted = true;
+        l->base.wanted = true;
         l->retry_at = 0;
         pump(l);
         break;
@@ -239,46 +230,43 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
     l->base.agent = a;
     l->registry = registry;
     node_key_ours(a->options->kind, a->options->address, l->key);
-    gate_key(a->options->kind, a->options->address, l->gate_key,
-             sizeof(l->gate_key));
     l->listener = registry_listen(registry, on_state, l);
     *out = &l->base;
     return 0;
 }
 
-static void link_report(struct agent_link *link)
+static void keep_place(struct registry_link *l)
 {
-    struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
-
-    l->wanted = true;
-    pump(l);
+    registry_state_file_keep(l->state, registry_place(l->registry),
+                             registry_unmarked(l->registry));
 }
 
 static void link_tick(struct agent_link *link)
 {
     struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
 
+    assert(!link->agent->closing);
     registry_trouble_tick(l->registry);
     renew(l);
     pump(l);
-    registry_state_file_keep(l->state, registry_place(l->registry),
-                             registry_unmarked(l->registry));
+    keep_place(l);
 }
 
 static void on_state_closed(void *arg)
 {
     struct registry_link *l = arg;
-    loop_f *closed = l->closed;
-    void *closed_arg = l->closed_arg;
+    struct agent *a = l->base.agent;
 
+    assert(l->registry == NULL);
     mem_free(l);
-    closed(closed_arg);
+    agent_link_closed(a);
 }
 
 static void on_closed(void *arg)
 {
     struct registry_link *l = arg;
 
+    assert(l->registry == NULL);
     registry_state_file_close(&l->state, on_state_closed, l);
 }
 
@@ -287,8 +275,9 @@ static void on_closed(void *arg)
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)
 {
-    registry_state_file_keep(l->state, registry_place(l->registry),
-                             registry_unmarked(l->registry));
+    assert(l->base.agent->closing);
+    assert(!l->base.busy);
+    keep_place(l);
     registry_close(&l->registry, on_closed, l);
 }
 
@@ -298,6 +287,7 @@ static void on_left(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
 
+    assert(l->base.agent->closing);
     if (reply->err.code == ERR_CONFLICT && ++l->leave_tries < LEAVE_TRIES)
         leave_read(l);
     else
@@ -307,22 +297,17 @@ static void on_left(void *arg, const struct registry_reply *reply)
 /* In order: the gate says so in the txn that takes the key away. */
 static void leave_write(struct registry_link *l, const struct gate *gate)
 {
+    const struct agent_options *o = l->base.agent->options;
+    char key[REGISTRY_KEY_MAX + 1];
     struct registry_op ops[2];
     struct buf text;
 
+    assert(gate->left && l->leaving_version != 0);
     buf_init(&text, REGISTRY_VALUE_MAX);
     gate_write(&text, gate);
-    ops[0] = (struct registry_op){
-        .type = REGISTRY_PUT,
-        .key = l->gate_key,
-        .value = buf_text(&text),
-        .value_len = text.len,
-        .expect = gate->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
-        .version = gate->version};
-    ops[1] = (struct registry_op){.type = REGISTRY_DELETE,
-                                  .key = l->key,
-                                  .expect = REGISTRY_VERSION,
-                                  .version = l->leaving_version};
+    ops[0] = registry_op_put(gate_key(o->kind, o->address, key, sizeof(key)),
+                             &text, gate->version);
+    ops[1] = registry_op_at(REGISTRY_DELETE, l->key, l->leaving_version);
     registry_txn(l->registry, ops, 2, on_left, l);
     buf_close(&text);
 }
@@ -330,15 +315,11 @@ static void leave_write(struct registry_link *l, const struct gate *gate)
 static void on_leave_gate(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
-    struct gate gate = {.state = GATE_ABSENT};
-    bool known = reply->err.code == ERR_NOT_FOUND;
+    struct gate gate;
 
-    if (reply->err.code == ERR_OK) {
-        known = gate_read(&gate, reply->entries[0].value,
-                          reply->entries[0].value_len, NULL) == 0;
-        gate.version = reply->entries[0].version;
-    }
-    if (known && connected(l) && gate_leave(&gate, &l->process))
+    assert(l->leaving_version != 0);
+    if (gates_take(&gate, reply, NULL) == 0 && connected(l) &&
+        gate_leave(&gate, &l->process))
         leave_write(l, &gate);
     else
         leave_end(l);
@@ -348,6 +329,7 @@ static void on_leave_key(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
 
+    assert(l->base.agent->closing);
     if (reply->err.code != ERR_OK ||
         reply->entries[0].owner != registry_session(l->registry)) {
         leave_end(l); /* it is not ours */
@@ -355,17 +337,21 @@ static void on_leave_key(void *arg, const struct registry_reply *reply)
     }
     l->leaving_version = reply->entries[0].version;
     l->process.created = reply->entries[0].created;
-    registry_get(l->registry, l->gate_key, on_leave_gate, l);
+    gates_get(l->registry, l->base.agent->options->kind,
+              l->base.agent->options->address, on_leave_gate, l);
 }
 
 static void leave_read(struct registry_link *l)
 {
+    assert(l->leave_tries < LEAVE_TRIES);
     registry_get(l->registry, l->key, on_leave_key, l);
 }
 
 /* Whatever is registered by now, confirmed or not. */
 static void leave(struct registry_link *l)
 {
+    assert(l->base.agent->closing);
+    assert(!l->base.busy);
     l->process = l->put_process;
     if (l->put_session != 0 &&
         l->put_session == registry_session(l->registry) && connected(l))
@@ -374,23 +360,19 @@ static void leave(struct registry_link *l)
         leave_end(l);
 }
 
-static void link_close(struct agent_link *link, loop_f *closed, void *arg)
+static void link_close(struct agent_link *link)
 {
     struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
 
-    assert(l->closed == NULL && closed != NULL);
-    l->closed = closed;
-    l->closed_arg = arg;
+    assert(link->agent->closing);
     registry_unlisten(&l->listener);
-    if (l->busy)
-        return; /* what is under way comes first */
-    leave(l);
+    if (!l->base.busy) /* else what is under way comes first */
+        leave(l);
 }
 
 const struct agent_link_ops agent_link_registry = {
     .name = "registry",
     .open = link_open,
-    .report = link_report,
     .tick = link_tick,
     .close = link_close,
 };

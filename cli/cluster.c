@@ -5,7 +5,7 @@
 #include "cli/cli_priv.h"
 
 #include "base/json/json.h"
-#include "failover/names.h"
+#include "work/cause.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -201,7 +201,7 @@ static void say_engine(const struct cli *c, struct buf *line,
 {
     const char *brake = json_str(e, "brake");
     const char *trouble = json_str(e, "registry_trouble");
-    bool mass = brake != NULL && failover_cause_of(brake) == CAUSE_MASS;
+    bool mass = brake != NULL && work_cause_of(brake) == CAUSE_MASS;
 
     put_text(line, c, e, "{state}[, held: {brake}]");
     put_text(line, c, e,

@@ -14,10 +14,8 @@
 static bool is_in(const struct json *item, enum work_state wanted)
 {
     const char *name = json_str(item, "state");
-    enum work_state state;
 
-    return name != NULL && work_state_parse(name, &state) == 0 &&
-           state == wanted;
+    return name != NULL && strcmp(name, work_state_name(wanted)) == 0;
 }
 
 /* What gets an item going that is held; one that waits goes on by itself. */

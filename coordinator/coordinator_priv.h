@@ -19,6 +19,7 @@
 
 #include "base/rand.h"
 #include "conf/conf.h"
+#include "registry/attempt.h"
 #include "registry/history.h"
 
 #include <uthash.h>
@@ -108,9 +109,7 @@ struct request {
     struct request *next, *prev;
     void (*drop)(struct request *);  /* frees what is particular to it */
     void (*again)(struct request *); /* reads again what it stands on */
-    mono_ms unknown_since;           /* a write of unknown outcome; 0 none */
-    mono_ms again_at;                /* 0: a call is under way */
-    unsigned conflicts;
+    struct attempt attempt;
 };
 
 /* What was said last of a wait for a lock. */
@@ -346,11 +345,17 @@ void coordinator_request_end(struct request *r,
 void coordinator_request_fail(struct request *r, const struct err *err);
 /* The same when what stands in the registry cannot be read. */
 void coordinator_request_damaged(struct request *r, const struct err *err);
-/*
- * A read or write of this request failed. After a write of unknown outcome it
- * is read back, for at most 10 s, and a failing read settles nothing; after a
- * conflict it is read again a few times. Otherwise the request ends.
- */
+/* Begin (again): what stands at `key`, and done(r, reply). */
+void coordinator_request_read(struct request *r, const char *key,
+                              registry_reply_f *done);
+/* True: what was read is too old to be written upon, and it was begun again. */
+bool coordinator_request_is_overtaken(struct request *r);
+/* Write upon what was read; version 0: it was absent. done(r, reply). */
+void coordinator_request_put(struct request *r, const char *key,
+                             const struct buf *value, uint64_t version,
+                             registry_reply_f *done);
+/* A read or a write of this request failed: it goes on as attempt.h says, by
+ * again(), or ends. */
 void coordinator_request_read_failed(struct request *r, const struct err *err);
 void coordinator_request_write_failed(struct request *r, const struct err *err);
 void coordinator_requests_tick(struct coordinator *c);

@@ -150,9 +150,9 @@ void coordinator_lines_engine(const struct engine_event *ev)
     if (ev->word != NULL && ev->word[0] != '\0')
         f[n++] = LOG_S("word", ev->word);
     enum failover_cause held =
-        ev->type == ENGINE_HELD ? failover_cause_of(ev->word) : CAUSE_NONE;
-    if (failover_cause_facts(held)->lift != NULL)
-        f[n++] = LOG_S("lift", failover_cause_facts(held)->lift);
+        ev->type == ENGINE_HELD ? work_cause_of(ev->word) : CAUSE_NONE;
+    if (work_cause(held)->lift != NULL)
+        f[n++] = LOG_S("lift", work_cause(held)->lift);
     if (ev->n > 0)
         f[n++] = LOG_U("items", ev->n);
     if (ev->fence > 0)

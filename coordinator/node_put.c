@@ -115,15 +115,6 @@ static void put_written(void *arg, const struct registry_reply *reply)
         read_gate(n);
 }
 
-/* What is built on a read of another session, or an old one, is not sent. */
-static bool is_fresh(const struct coordinator_node_request *n)
-{
-    const struct coordinator *c = n->base.c;
-
-    return n->session == registry_session(c->registry) &&
-           c->clock->mono - n->read_at < registry_session_timeout(c->registry);
-}
-
 static void put_write(struct coordinator_node_request *n)
 {
     char gate[REGISTRY_KEY_MAX + 1];
@@ -131,33 +122,22 @@ static void put_write(struct coordinator_node_request *n)
     size_t n_ops = 0;
     bool has_life;
     struct buf text;
-    struct err err;
 
     failover_failpoint("node-before-write", 1);
-    if (!is_fresh(n)) {
-        err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
-        coordinator_request_write_failed(&n->base, &err);
+    if (coordinator_request_is_overtaken(&n->base))
         return;
-    }
     /* what stands now may be our own, written with an unknown outcome */
-    n->created = n->version == 0 || (n->created && n->base.unknown_since != 0);
+    n->created = n->version == 0 || (n->created && n->base.attempt.doubt);
     has_life = coordinator_node_life_put(&n->life, n->base.c, n->key, &life);
     memcpy(n->next.registration, n->life.name, sizeof(n->life.name));
     buf_init(&text, 2 * NODE_BODY_MAX);
     node_claim_write(&text, buf_text(&n->others), &n->next, n->ttl_ms);
     assert(!text.overflow);
     if (n->gate_version != 0 && !planted(PLANTED_LEASE_UNGATED))
-        ops[n_ops++] = (struct registry_op){
-            .type = REGISTRY_CHECK,
-            .key = gate_key(n->kind, n->address, gate, sizeof(gate)),
-            .version = n->gate_version};
-    ops[n_ops++] = (struct registry_op){
-        .type = REGISTRY_PUT,
-        .key = n->key,
-        .value = buf_text(&text),
-        .value_len = text.len,
-        .expect = n->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
-        .version = n->version};
+        ops[n_ops++] = registry_op_at(
+            REGISTRY_CHECK, gate_key(n->kind, n->address, gate, sizeof(gate)),
+            n->gate_version);
+    ops[n_ops++] = registry_op_put(n->key, &text, n->version);
     if (has_life)
         ops[n_ops++] = life;
     n->n_ops = n_ops;
@@ -171,10 +151,8 @@ static void put_write(struct coordinator_node_request *n)
 static void gate_unread(struct coordinator_node_request *n,
                         const struct err *err)
 {
-    mono_ms now = n->base.c->clock->mono;
-
-    if (n->written && n->base.unknown_since == 0)
-        n->base.unknown_since = now > 0 ? now : 1;
+    if (n->written)
+        attempt_doubt(&n->base.attempt, n->base.c->clock->mono);
     coordinator_request_read_failed(&n->base, err);
 }
 
@@ -313,7 +291,7 @@ static void put_begin(struct request *r)
         CONTAINER_OF(r, struct coordinator_node_request, base);
     struct coordinator_reply late = {.code = PROBLEM_TOO_LATE};
 
-    if (r->unknown_since == 0 && r->c->clock->mono >= n->too_late) {
+    if (!r->attempt.doubt && r->c->clock->mono >= n->too_late) {
         err_set(&late.err, ERR_TIMEOUT,
                 "it waited for longer than its ttl before it could be carried "
                 "out: the lease that it asks for is over. Send it again");
@@ -325,7 +303,7 @@ static void put_begin(struct request *r)
     case PLACE_KNOWN:
         break;
     case PLACE_IN_DOUBT:
-        r->again_at = r->c->clock->mono + DOUBT_MS;
+        r->attempt.wake = r->c->clock->mono + DOUBT_MS;
         return;
     case PLACE_IMPOSSIBLE:
         put_misplaced(n);
@@ -333,9 +311,7 @@ static void put_begin(struct request *r)
     }
     n->written = false;
     n->waits = false;
-    n->session = registry_session(r->c->registry);
-    n->read_at = r->c->clock->mono;
-    registry_get(r->c->registry, n->key, on_registration, n);
+    coordinator_request_read(r, n->key, on_registration);
 }
 
 /* --- beginning ----------------------------------------------------------- */

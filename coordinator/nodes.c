@@ -90,8 +90,7 @@ bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
     if (first == 0 || planted(PLANTED_ONE_LIFE))
         return false;
     if (life->name[0] != '\0') {
-        *op = (struct registry_op){
-            .type = REGISTRY_CHECK, .key = life_key(life), .version = first};
+        *op = registry_op_at(REGISTRY_CHECK, life_key(life), first);
         return true;
     }
     snprintf(life->name, sizeof(life->name), "%016" PRIx64, rand_u64(&c->rand));
@@ -110,10 +109,7 @@ bool coordinator_node_life_delete(struct node_life *life, struct coordinator *c,
 
     if (first == 0 || life->name[0] == '\0')
         return false;
-    *op = (struct registry_op){.type = REGISTRY_DELETE,
-                               .expect = REGISTRY_VERSION,
-                               .key = life_key(life),
-                               .version = first};
+    *op = registry_op_at(REGISTRY_DELETE, life_key(life), first);
     return true;
 }
 
@@ -168,15 +164,6 @@ static bool delete_concerns(struct coordinator_node_request *n,
     return !process_differs(p, &standing->process);
 }
 
-/* What is built on a read of another session, or an old one, is not sent. */
-static bool delete_is_fresh(const struct coordinator_node_request *n)
-{
-    const struct coordinator *c = n->base.c;
-
-    return n->session == registry_session(c->registry) &&
-           c->clock->mono - n->read_at < registry_session_timeout(c->registry);
-}
-
 /* The gate first: who sees the one of the two before the other shall not
  * suspect anybody. */
 static void delete_write(struct coordinator_node_request *n,
@@ -186,29 +173,18 @@ static void delete_write(struct coordinator_node_request *n,
     struct registry_op ops[3];
     size_t n_ops = 0;
     struct buf text;
-    struct err err;
 
     failover_failpoint("node-before-leave", 1);
-    if (!delete_is_fresh(n)) {
-        err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
-        coordinator_request_write_failed(&n->base, &err);
+    if (coordinator_request_is_overtaken(&n->base))
         return;
-    }
     buf_init(&text, REGISTRY_VALUE_MAX);
     if (gate != NULL) {
         gate_write(&text, gate);
-        ops[n_ops++] = (struct registry_op){
-            .type = REGISTRY_PUT,
-            .key = gate_key(n->kind, n->address, key, sizeof(key)),
-            .value = buf_text(&text),
-            .value_len = text.len,
-            .expect = gate->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
-            .version = gate->version};
+        ops[n_ops++] =
+            registry_op_put(gate_key(n->kind, n->address, key, sizeof(key)),
+                            &text, gate->version);
     }
-    ops[n_ops++] = (struct registry_op){.type = REGISTRY_DELETE,
-                                        .key = n->key,
-                                        .expect = REGISTRY_VERSION,
-                                        .version = n->version};
+    ops[n_ops++] = registry_op_at(REGISTRY_DELETE, n->key, n->version);
     n_ops += coordinator_node_life_delete(&n->life, n->base.c, &ops[n_ops]);
     n->n_ops = n_ops;
     registry_txn(n->base.c->registry, ops, n_ops, delete_done, n);
@@ -244,7 +220,7 @@ static void delete_read(void *arg, const struct registry_reply *reply)
     struct node_claim standing;
     struct err err = reply->err;
 
-    if (err.code == ERR_NOT_FOUND && n->base.unknown_since != 0) {
+    if (err.code == ERR_NOT_FOUND && n->base.attempt.doubt) {
         delete_end(n); /* our own delete */
         return;
     }
@@ -275,12 +251,9 @@ static void delete_read(void *arg, const struct registry_reply *reply)
 
 static void delete_begin(struct request *r)
 {
-    struct coordinator_node_request *n =
-        CONTAINER_OF(r, struct coordinator_node_request, base);
-
-    n->session = registry_session(r->c->registry);
-    n->read_at = r->c->clock->mono;
-    registry_get(r->c->registry, n->key, delete_read, n);
+    coordinator_request_read(
+        r, CONTAINER_OF(r, struct coordinator_node_request, base)->key,
+        delete_read);
 }
 
 static int delete_take(struct coordinator_node_request *n,
@@ -369,10 +342,8 @@ static void removal_done(void *arg, const struct registry_reply *reply)
 
 static void removal_write(struct removal *r)
 {
-    struct registry_op ops[2] = {{.type = REGISTRY_DELETE,
-                                  .expect = REGISTRY_VERSION,
-                                  .key = r->key,
-                                  .version = r->version}};
+    struct registry_op ops[2] = {
+        registry_op_at(REGISTRY_DELETE, r->key, r->version)};
 
     r->n_ops = 1;
     r->n_ops += coordinator_node_life_delete(&r->life, r->base.c, &ops[1]);

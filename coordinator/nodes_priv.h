@@ -70,8 +70,6 @@ struct coordinator_node_request {
     size_t n_ops;          /* of its txn */
     uint64_t gate_version; /* 0: none was seen */
     bool written, created, waits;
-    uint64_t session; /* of the reads */
-    mono_ms read_at;
 };
 
 /* node_body.c: is the body a heartbeat? ERR_INVALID with all members that are

@@ -72,7 +72,7 @@ static void settings_read_done(void *arg, const struct registry_reply *reply);
 
 static void settings_begin(struct request *r)
 {
-    registry_get(r->c->registry, SETTINGS_KEY, settings_read_done, r);
+    coordinator_request_read(r, SETTINGS_KEY, settings_read_done);
 }
 
 static void settings_written(void *arg, const struct registry_reply *reply)
@@ -92,9 +92,8 @@ static void settings_write_back(struct settings_request *s)
     settings_apply(s);
     buf_init(&b, 4096);
     work_settings_write(&b, &s->settings);
-    registry_put(s->base.c->registry, SETTINGS_KEY, b.data, b.len,
-                 s->settings.version != 0 ? REGISTRY_VERSION : REGISTRY_ABSENT,
-                 s->settings.version, false, settings_written, s);
+    coordinator_request_put(&s->base, SETTINGS_KEY, &b, s->settings.version,
+                            settings_written);
     buf_close(&b);
 }
 
@@ -204,7 +203,7 @@ static void group_written(void *arg, const struct registry_reply *reply)
 static bool group_settled(const struct group_request *g,
                           const struct registry_entry *e)
 {
-    if (g->base.unknown_since == 0)
+    if (!g->base.attempt.doubt)
         return false;
     if (e == NULL || g->text.len == 0)
         return e == NULL && g->text.len == 0;
@@ -215,7 +214,6 @@ static bool group_settled(const struct group_request *g,
 static void group_read(void *arg, const struct registry_reply *reply)
 {
     struct group_request *g = arg;
-    struct registry *r = g->base.c->registry;
     const struct registry_entry *e =
         reply->err.code == ERR_OK ? &reply->entries[0] : NULL;
 
@@ -225,21 +223,20 @@ static void group_read(void *arg, const struct registry_reply *reply)
         group_end(g);
     } else if (g->text.len > 0) {
         g->created = e == NULL;
-        registry_put(r, g->key, g->text.data, g->text.len,
-                     e == NULL ? REGISTRY_ABSENT : REGISTRY_VERSION,
-                     e == NULL ? 0 : e->version, false, group_written, g);
-    } else if (e != NULL) {
-        registry_delete(r, g->key, e->version, group_written, g);
-    } else {
+        coordinator_request_put(&g->base, g->key, &g->text,
+                                e == NULL ? 0 : e->version, group_written);
+    } else if (e == NULL) {
         coordinator_request_fail(&g->base, &reply->err);
+    } else if (!coordinator_request_is_overtaken(&g->base)) {
+        registry_delete(g->base.c->registry, g->key, e->version, group_written,
+                        g);
     }
 }
 
 static void group_begin(struct request *r)
 {
-    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
-
-    registry_get(r->c->registry, g->key, group_read, g);
+    coordinator_request_read(
+        r, CONTAINER_OF(r, struct group_request, base)->key, group_read);
 }
 
 /* NULL, and the request answered, if the name is none. */

@@ -2,20 +2,13 @@
  * requests.c - what clients asked of the registry and was not answered yet.
  *
  * A request is one struct in one list until it is answered, so that leaving
- * answers every one of them. All of them read what they stand on, write at the
- * version read, and begin again when that was overtaken. A write of unknown
- * outcome is settled by reading back; while that fails the answer is still
- * "unknown", never "not applied".
+ * answers every one of them. Each is an attempt (registry/attempt.h).
  */
 #include "coordinator/coordinator_priv.h"
 
 #include "base/mem.h"
 
 #include <utlist.h>
-
-#define CONFLICTS_MAX        8
-#define READ_BACK_MS         200
-#define READ_BACK_AT_MOST_MS 10000
 
 void coordinator_request_init(struct coordinator *c, struct request *r,
                               coordinator_reply_f *done, void *arg,
@@ -28,6 +21,7 @@ void coordinator_request_init(struct coordinator *c, struct request *r,
     r->arg = arg;
     r->drop = drop;
     r->again = again;
+    attempt_init(&r->attempt, c->clock->mono);
     DL_APPEND(c->requests, r);
 }
 
@@ -59,31 +53,64 @@ void coordinator_request_damaged(struct request *r, const struct err *err)
     request_end_with(r, PROBLEM_DAMAGED, err);
 }
 
+static void go_on(struct request *r, enum attempt_next next,
+                  const struct err *err)
+{
+    assert(r->again != NULL && err->code != ERR_OK);
+    switch (next) {
+    case ATTEMPT_NOW:
+        r->again(r);
+        break;
+    case ATTEMPT_LATER: /* coordinator_requests_tick() */
+        break;
+    case ATTEMPT_FAILED:
+        coordinator_request_fail(r, err);
+        break;
+    case ATTEMPT_UNKNOWN:
+        request_end_with(r, PROBLEM_OUTCOME_UNKNOWN, err);
+        break;
+    }
+}
+
 void coordinator_request_read_failed(struct request *r, const struct err *err)
 {
-    mono_ms now = r->c->clock->mono;
-
-    if (r->unknown_since == 0)
-        coordinator_request_fail(r, err);
-    else if (now - r->unknown_since < READ_BACK_AT_MOST_MS)
-        r->again_at = now + READ_BACK_MS;
-    else
-        request_end_with(r, PROBLEM_OUTCOME_UNKNOWN, err);
+    go_on(r, attempt_failed(&r->attempt, r->c->clock->mono), err);
 }
 
 void coordinator_request_write_failed(struct request *r, const struct err *err)
 {
-    mono_ms now = r->c->clock->mono;
+    go_on(r, attempt_write_failed(&r->attempt, err->code, r->c->clock->mono),
+          err);
+}
 
-    assert(r->again != NULL && err->code != ERR_OK);
-    if (err->code == ERR_UNKNOWN && r->unknown_since == 0)
-        r->unknown_since = now > 0 ? now : 1;
-    if (err->code == ERR_CONFLICT && ++r->conflicts < CONFLICTS_MAX)
-        r->again(r);
-    else if (err->code == ERR_CONFLICT)
-        coordinator_request_fail(r, err);
-    else
-        coordinator_request_read_failed(r, err);
+void coordinator_request_read(struct request *r, const char *key,
+                              registry_reply_f *done)
+{
+    assert(r->done != NULL);
+    attempt_begin(&r->attempt, r->c->registry, r->c->clock->mono);
+    registry_get(r->c->registry, key, done, r);
+}
+
+bool coordinator_request_is_overtaken(struct request *r)
+{
+    struct err err;
+
+    if (attempt_is_fresh(&r->attempt, r->c->registry, r->c->clock->mono))
+        return false;
+    err_set(&err, ERR_CONFLICT, "what stands was read too long ago");
+    coordinator_request_write_failed(r, &err);
+    return true;
+}
+
+void coordinator_request_put(struct request *r, const char *key,
+                             const struct buf *value, uint64_t version,
+                             registry_reply_f *done)
+{
+    struct registry_op op = registry_op_put(key, value, version);
+
+    assert(!value->overflow);
+    if (!coordinator_request_is_overtaken(r))
+        registry_txn(r->c->registry, &op, 1, done, r);
 }
 
 void coordinator_requests_tick(struct coordinator *c)
@@ -92,10 +119,8 @@ void coordinator_requests_tick(struct coordinator *c)
 
     DL_FOREACH_SAFE(c->requests, r, tmp)
     {
-        if (r->again_at != 0 && c->clock->mono >= r->again_at) {
-            r->again_at = 0;
+        if (attempt_is_due(&r->attempt, c->clock->mono))
             r->again(r);
-        }
     }
 }
 
@@ -107,7 +132,7 @@ void coordinator_requests_cancel(struct coordinator *c)
         struct request *r = c->requests;
 
         registry_forget(c->registry, r);
-        err_set(&err, r->unknown_since != 0 ? ERR_UNKNOWN : ERR_CANCELLED,
+        err_set(&err, r->attempt.doubt ? ERR_UNKNOWN : ERR_CANCELLED,
                 "the coordinator is leaving");
         coordinator_request_fail(r, &err);
     }

@@ -14,8 +14,8 @@
 
 #include "base/clock.h"
 #include "cluster/membership.h"
-#include "failover/names.h"
 #include "registry/trouble.h"
+#include "work/cause.h"
 
 /* The index under which something was first shown as it is: with all that is
  * said of it, and who is there alone (no load, no reports). */

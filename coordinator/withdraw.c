@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "work/cause.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,13 +61,10 @@ static void write_back(struct withdrawal *w)
     struct failover_record *r = &w->record;
     struct buf b;
 
-    r->phase = FAILOVER_ABORTED;
-    r->finished = w->base.c->clock->wall;
-    (void)snprintf(r->why, sizeof(r->why), "withdrawn");
+    work_failover_abort(r, WHY_WITHDRAWN, w->base.c->clock->wall);
     buf_init(&b, REGISTRY_VALUE_MAX);
     work_failover_write(&b, r);
-    registry_put(w->base.c->registry, w->key, buf_text(&b), b.len,
-                 REGISTRY_VERSION, r->version, false, on_written, w);
+    coordinator_request_put(&w->base, w->key, &b, r->version, on_written);
     buf_close(&b);
 }
 
@@ -87,7 +85,7 @@ static void on_read(void *arg, const struct registry_reply *reply)
         return;
     }
     r->version = reply->entries[0].version;
-    if (r->phase == FAILOVER_ABORTED && strcmp(r->why, "withdrawn") == 0)
+    if (work_failover_aborted(r, WHY_WITHDRAWN))
         withdrawn(w); /* again, or ours of unknown outcome */
     else if (failover_phase_final(r->phase))
         refuse(w, PROBLEM_FINISHED, "is over");
@@ -103,9 +101,8 @@ static void on_read(void *arg, const struct registry_reply *reply)
 
 static void withdrawal_begin(struct request *r)
 {
-    struct withdrawal *w = CONTAINER_OF(r, struct withdrawal, base);
-
-    registry_get(r->c->registry, w->key, on_read, w);
+    coordinator_request_read(r, CONTAINER_OF(r, struct withdrawal, base)->key,
+                             on_read);
 }
 
 void coordinator_failover_withdraw(struct coordinator *c, const char *id,

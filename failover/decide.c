@@ -224,9 +224,8 @@ static void orders(const struct failover_seen *seen,
                    const struct failover_task *task, bool *ordered,
                    bool *forced)
 {
-    enum failover_cause then = seen->record != NULL
-                                   ? failover_cause_of(seen->record->then)
-                                   : CAUSE_NONE;
+    enum failover_cause then =
+        seen->record != NULL ? work_cause_of(seen->record->then) : CAUSE_NONE;
     *forced = task->force || then == CAUSE_FORCED;
     *ordered = task->ordered || then == CAUSE_FORCED || then == CAUSE_ORDER;
 }

@@ -277,8 +277,8 @@ static void begin_intent(struct failover *f, enum failover_cause cause)
     assert(cause != CAUSE_NONE);
     if (f->has_record && f->record.phase == FAILOVER_HELD) {
         /* its own text is written over before this is told */
-        enum failover_cause held = failover_cause_of(f->record.cause);
-        tell(f, FAILOVER_NEWS_LIFTED, failover_cause_facts(held)->word);
+        enum failover_cause held = work_cause_of(f->record.cause);
+        tell(f, FAILOVER_NEWS_LIFTED, work_cause(held)->word);
     }
     failover_write_intent(f, cause);
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
@@ -291,7 +291,7 @@ static void read_hold(struct failover *f, enum failover_cause cause)
 {
     assert(f->state == FAILOVER_READING);
     assert(cause != CAUSE_NONE);
-    if (f->has_record && failover_cause_of(f->record.cause) == cause) {
+    if (f->has_record && work_cause_of(f->record.cause) == cause) {
         answer(f, FAILOVER_ACCEPTED); /* it stands already */
         settle(f, FAILOVER_WAS_HELD);
         return;
@@ -317,26 +317,23 @@ static void resume(struct failover *f, enum failover_verdict verdict)
         go_on(f);
 }
 
-static void drop(struct failover *f, const char *why)
+static void drop(struct failover *f, enum failover_why why)
 {
-    assert(!failover_phase_final(f->record.phase));
     assert(f->has_record);
-    f->record.phase = FAILOVER_ABORTED;
-    f->record.finished = f->ev->wall;
-    (void)snprintf(f->record.why, sizeof(f->record.why), "%s", why);
+    work_failover_abort(&f->record, why, f->ev->wall);
     failover_take_over(f);
     go_write(f, FAILOVER_DROPPING, false, true);
 }
 
 static void drop_held(struct failover *f)
 {
-    const char *why = "needless";
+    enum failover_why why = WHY_NEEDLESS;
     assert(f->has_record);
     if (f->record.phase == FAILOVER_QUEUED)
-        why = f->ev->seen->gate.state == GATE_FENCED   ? "done"
-              : f->ev->seen->n_registered > 0          ? "alive"
-              : f->ev->seen->gate.state == GATE_ABSENT ? "not_found"
-                                                       : "done";
+        why = f->ev->seen->gate.state == GATE_FENCED   ? WHY_DONE
+              : f->ev->seen->n_registered > 0          ? WHY_ALIVE
+              : f->ev->seen->gate.state == GATE_ABSENT ? WHY_NOT_FOUND
+                                                       : WHY_DONE;
     drop(f, why);
 }
 
@@ -413,7 +410,7 @@ static void failover_planning(struct failover *f)
 {
     assert(f->state == FAILOVER_PLANNING);
     if (!f->ev->same && !f->task.matched) { /* an order that waited */
-        drop(f, "plan_changed");
+        drop(f, WHY_PLAN_CHANGED);
         return;
     }
     if (!f->ev->same) {
@@ -430,7 +427,7 @@ static void failover_planning(struct failover *f)
 
 static bool by_a_person(const struct failover_record *r)
 {
-    return failover_cause_facts(failover_cause_of(r->cause))->person;
+    return work_cause(work_cause_of(r->cause))->person;
 }
 
 static void failover_verify(struct failover *f)

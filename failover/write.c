@@ -109,7 +109,7 @@ void failover_write_intent(struct failover *f, enum failover_cause cause)
     struct failover_record *r = &f->record;
     note_seen(f);
     r->phase = FAILOVER_INTENT;
-    COPY_TEXT(r->cause, failover_cause_facts(cause)->word);
+    COPY_TEXT(r->cause, work_cause(cause)->word);
     r->then[0] = '\0';
     r->if_match[0] = '\0';
     if (cause == CAUSE_DRAIN) {
@@ -136,7 +136,7 @@ void failover_write_take_back(struct failover *f)
     const struct process back = f->record.process;
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     gate_unretire(gate, &back); /* first: nobody falls out of a full past */
-    if (failover_cause_of(f->record.cause) != CAUSE_DEPARTED) {
+    if (work_cause_of(f->record.cause) != CAUSE_DEPARTED) {
         if (process_differs(&gate->process, &back))
             gate_retire(gate, &gate->process);
         reopen(gate, &back, f->over);
@@ -153,18 +153,17 @@ void failover_write_hold(struct failover *f, enum failover_cause cause)
     assert(f->locked);
     if (!f->has_record) {
         new_record(f);
-        COPY_TEXT(f->record.then,
-                  failover_cause_facts(f->task.force     ? CAUSE_FORCED
-                                       : f->task.ordered ? CAUSE_ORDER
-                                                         : CAUSE_NONE)
-                      ->word);
+        COPY_TEXT(f->record.then, work_cause(f->task.force     ? CAUSE_FORCED
+                                             : f->task.ordered ? CAUSE_ORDER
+                                                               : CAUSE_NONE)
+                                      ->word);
     }
     note_seen(f);
     f->record.phase = FAILOVER_HELD;
     bool mass = cause == CAUSE_MASS;
     f->record.missing = mass ? seen->missing : 0;
     f->record.known = mass ? seen->known : 0;
-    COPY_TEXT(f->record.cause, failover_cause_facts(cause)->word);
+    COPY_TEXT(f->record.cause, work_cause(cause)->word);
 }
 
 void failover_write_open(struct failover *f, const struct process *fresh)
@@ -212,7 +211,7 @@ void failover_write_reconcile(struct failover *f)
                      : f->gate.process;
     r->gate_version = f->gate.version;
     r->phase = FAILOVER_MOVING;
-    COPY_TEXT(r->cause, failover_cause_facts(CAUSE_RECONCILE)->word);
+    COPY_TEXT(r->cause, work_cause(CAUSE_RECONCILE)->word);
     COPY_TEXT(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;

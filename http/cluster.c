@@ -66,8 +66,7 @@ static void put_engines(struct buf *b, const struct snapshot *s)
             continue;
         json_open(b, node_kind_name((enum node_kind)kind), '{');
         json_put_str(b, "state", s->engine[kind]);
-        const struct failover_cause_facts *brake =
-            failover_cause_facts(s->brake[kind]);
+        const struct work_cause *brake = work_cause(s->brake[kind]);
         json_put_str(b, "brake",
                      s->brake[kind] != CAUSE_NONE ? brake->word : NULL);
         json_put_str(b, "lift", brake->lift);

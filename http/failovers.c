@@ -34,7 +34,7 @@ static void put_lift(struct buf *b, enum failover_phase phase,
     } else {
         json_put_str(b, "lift",
                      phase == FAILOVER_HELD
-                         ? failover_cause_facts(failover_cause_of(cause))->lift
+                         ? work_cause(work_cause_of(cause))->lift
                          : NULL);
     }
 }

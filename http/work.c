@@ -266,7 +266,7 @@ static void release_item(struct http_request *r)
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_POST);
-    work_release_at(work_of(r), r->param[0], r->epoch, item_done, r);
+    work_release(work_of(r), r->param[0], r->epoch, item_done, r);
 }
 
 void http_work_release(struct http_request *r)

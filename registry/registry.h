@@ -35,6 +35,7 @@
 #ifndef PELORUS_REGISTRY_REGISTRY_H
 #define PELORUS_REGISTRY_REGISTRY_H
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 
@@ -205,6 +206,32 @@ struct registry_op {
     uint64_t version; /* check, delete; put with REGISTRY_VERSION */
     const struct registry_lock *lock;
 };
+
+/* An operation on a key as it was read; version 0: it must be absent. Borrows
+ * the key, and the value of a put, until the call was made. */
+static inline struct registry_op
+registry_op_at(enum registry_op_type type, const char *key, uint64_t version)
+{
+    return (struct registry_op){.type = type,
+                                .expect = version == 0 ? REGISTRY_ABSENT
+                                                       : REGISTRY_VERSION,
+                                .key = key,
+                                .version = version};
+}
+static inline struct registry_op
+registry_op_put(const char *key, const struct buf *value, uint64_t version)
+{
+    struct registry_op op = registry_op_at(REGISTRY_PUT, key, version);
+
+    op.value = buf_text(value);
+    op.value_len = value->len;
+    return op;
+}
+static inline struct registry_op
+registry_op_lock(const struct registry_lock *lock)
+{
+    return (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = lock};
+}
 
 /* All or nothing. Operations, keys and values are copied before this returns.
  * At most one operation a key; one or more operations. An existing key keeps

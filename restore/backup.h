@@ -51,6 +51,11 @@ struct backup {
 int restore_backup_read(struct backup **out, const char *path,
                         struct err *err) MUST_CHECK;
 void restore_backup_free(struct backup **b);
+/* One more entry, at the end; copies. */
+void restore_backup_add(struct backup *b, const char *key, const char *value,
+                        size_t value_len);
+/* Without entries again. */
+void restore_backup_clear(struct backup *b);
 /* Is this key, below /pelorus, one that a backup has? */
 bool restore_backup_has(const char *key);
 

@@ -64,6 +64,7 @@ static int put_header(struct backup_file *f, const struct backup_facts *facts,
 {
     char place[HISTORY_PLACE_SIZE];
     struct buf history;
+    assert(f->keys == 0);
     buf_init(&history, REGISTRY_VALUE_MAX);
     if (facts->has_history)
         registry_history_write(&history, &facts->history);
@@ -117,6 +118,7 @@ static bool is_text(const char *value, size_t len)
 int restore_file_add(struct backup_file *f, const char *key, const char *value,
                      size_t value_len, struct err *err)
 {
+    assert(f->line.len == 0);
     json_open(&f->line, NULL, '{');
     json_put_str(&f->line, "key", key);
     if (is_text(value, value_len)) {
@@ -137,6 +139,7 @@ int restore_file_end(struct backup_file **file, struct err *err)
 {
     struct backup_file *f = *file;
     char sum[17];
+    assert(f->line.len == 0);
     (void)snprintf(sum, sizeof(sum), "%016" PRIx64, f->checksum);
     json_open(&f->line, NULL, '{');
     json_put_u64(&f->line, "keys", f->keys);
@@ -187,6 +190,13 @@ static int wrong(const struct reader *r, struct err *err, const char *what)
     return (int)err_set(err, ERR_INVALID, "%s:%zu: %s", r->path, r->line, what);
 }
 
+static void take_text(const struct json *o, const char *name, char *out,
+                      size_t size)
+{
+    const char *text = json_str(o, name);
+    (void)snprintf(out, size, "%s", text != NULL ? text : "");
+}
+
 static int read_header(struct reader *r, const struct json *o, struct err *err)
 {
     struct backup_facts *f = &r->b->facts;
@@ -194,17 +204,15 @@ static int read_header(struct reader *r, const struct json *o, struct err *err)
     const char *place = json_str(o, "place");
     int64_t format = json_int(o, "pelorus-backup", 0);
     int rc = 0;
+    assert(r->line == 1);
     if (format == 0)
         return wrong(r, err, "this is no backup of pelorus");
     if (format != FORMAT)
         return wrong(
             r, err, "a backup of a later version; use that one to put it back");
-    (void)snprintf(f->registry, sizeof(f->registry), "%s",
-                   json_str(o, "registry") ? json_str(o, "registry") : "");
-    (void)snprintf(f->namespace_, sizeof(f->namespace_), "%s",
-                   json_str(o, "namespace") ? json_str(o, "namespace") : "");
-    (void)snprintf(f->taken, sizeof(f->taken), "%s",
-                   json_str(o, "taken") ? json_str(o, "taken") : "");
+    take_text(o, "registry", f->registry, sizeof(f->registry));
+    take_text(o, "namespace", f->namespace_, sizeof(f->namespace_));
+    take_text(o, "taken", f->taken, sizeof(f->taken));
     if (place == NULL || registry_place_parse(place, &f->place, NULL) != 0)
         return wrong(r, err, "no `place` that can be read");
     if (json_is(history, JSON_OBJECT)) {
@@ -215,36 +223,33 @@ static int read_header(struct reader *r, const struct json *o, struct err *err)
     return rc == 0 ? 0 : wrong(r, err, "a `history` that cannot be read");
 }
 
-static int digit(char c)
+/* In place; false: it is none. */
+static bool from_hex(char *text, size_t *len)
 {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : -1;
-}
-
-static bool from_hex(const char *hex, struct backup_entry *e)
-{
-    size_t len = strlen(hex);
-    e->value = mem_zalloc(len / 2 + 1);
-    for (; e->value_len < len / 2; e->value_len++) {
-        int high = digit(hex[2 * e->value_len]);
-        int low = digit(hex[2 * e->value_len + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        e->value[e->value_len] = (char)(high << 4 | low);
+    size_t n = strlen(text) / 2;
+    if (strlen(text) != 2 * n ||
+        strspn(text, "0123456789abcdef") != strlen(text))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const char byte[3] = {text[2 * i], text[2 * i + 1], '\0'};
+        text[i] = (char)strtoul(byte, NULL, 16);
     }
-    return len % 2 == 0;
+    *len = n;
+    return true;
 }
 
-static struct backup_entry *add(struct backup *b)
+void restore_backup_add(struct backup *b, const char *key, const char *value,
+                        size_t value_len)
 {
     if (b->n == b->cap) {
         b->cap = b->cap == 0 ? 256 : b->cap * 2;
         b->entries = mem_regrow(b->entries, b->cap, sizeof(*b->entries));
     }
-    struct backup_entry *e = &b->entries[b->n++];
-    memset(e, 0, sizeof(*e));
-    return e;
+    assert(b->n < b->cap);
+    b->entries[b->n++] =
+        (struct backup_entry){.key = mem_strdup(key),
+                              .value = mem_dup(value, value_len),
+                              .value_len = value_len};
 }
 
 static int count(struct reader *r, const struct backup_entry *e,
@@ -254,6 +259,7 @@ static int count(struct reader *r, const struct backup_entry *e,
     struct failover_record record;
     struct work_item w;
     uint64_t floor;
+    assert(r->b->n > 0);
     if (strcmp(e->key, EPOCH_FLOOR_KEY) == 0) {
         if (work_epoch_floor_read(e->value, e->value_len, &floor, err) != 0)
             return wrong(r, err, "the floor of the epochs cannot be read");
@@ -269,7 +275,7 @@ static int count(struct reader *r, const struct backup_entry *e,
         }
         bool same = strcmp(w.id, e->key + sizeof(WORK_PREFIX)) == 0;
         keep_highest(&b->epoch, w.epoch);
-        b->unfinished += w.state != WORK_DONE && w.state != WORK_DROPPED;
+        b->unfinished += !work_state_final(w.state);
         work_item_close(&w);
         if (!same)
             return wrong(r, err, "the item's id is not the key's");
@@ -285,14 +291,12 @@ static int read_key(struct reader *r, const struct json *o, struct err *err)
         return wrong(r, err, "neither a key with its value nor the end");
     if (registry_check_key(key, err) != 0 || !restore_backup_has(key))
         return wrong(r, err, "a key that a backup does not have");
-    struct backup_entry *e = add(r->b);
-    e->key = mem_strdup(key);
-    if (value != NULL) {
-        e->value_len = strlen(value);
-        e->value = mem_strdup(value);
-    } else if (!from_hex(hex, e)) {
+    restore_backup_add(r->b, key, value != NULL ? value : hex,
+                       strlen(value != NULL ? value : hex) + 1);
+    struct backup_entry *e = &r->b->entries[r->b->n - 1];
+    e->value_len--; /* without its end */
+    if (value == NULL && !from_hex(e->value, &e->value_len))
         return wrong(r, err, "`hex` is no hexadecimal text");
-    }
     if (e->value_len == 0 || e->value_len > REGISTRY_VALUE_MAX)
         return wrong(r, err, "a value that no registry takes");
     return count(r, e, err);
@@ -301,6 +305,7 @@ static int read_key(struct reader *r, const struct json *o, struct err *err)
 static int read_end(struct reader *r, const struct json *o, struct err *err)
 {
     char sum[17];
+    assert(!r->ended);
     (void)snprintf(sum, sizeof(sum), "%016" PRIx64, r->checksum);
     r->ended = true;
     if (json_u64(o, "keys", UINT64_MAX) != r->b->n)
@@ -394,14 +399,20 @@ int restore_backup_read(struct backup **out, const char *path, struct err *err)
     return rc;
 }
 
+void restore_backup_clear(struct backup *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        mem_free(b->entries[i].key);
+        mem_free(b->entries[i].value);
+    }
+    MEM_FREE(b->entries);
+    b->n = b->cap = 0;
+}
+
 void restore_backup_free(struct backup **b)
 {
     if (*b == NULL)
         return;
-    for (size_t i = 0; i < (*b)->n; i++) {
-        mem_free((*b)->entries[i].key);
-        mem_free((*b)->entries[i].value);
-    }
-    mem_free((*b)->entries);
+    restore_backup_clear(*b);
     MEM_FREE(*b);
 }

@@ -16,16 +16,11 @@
 #define AGAIN_MS    200
 #define PATIENCE_MS 60000
 
-struct kept {
-    char *key, *value;
-    size_t value_len;
-};
-
 struct backup_take {
     struct registry *registry;
     const struct clock *clock;
     char *path;
-    struct backup_facts facts;
+    struct backup kept; /* all but the items */
     backup_taken_f *done;
     void *arg;
     mono_ms deadline, retry_at;
@@ -33,34 +28,33 @@ struct backup_take {
     struct err trouble;
     struct backup_file *file;
     size_t items;
-    /* all but the items: names below OURS, one after the other */
+    /* names below OURS, one after the other */
     bool second; /* time */
     char **names;
     size_t n_names, at;
     char prefix[REGISTRY_KEY_MAX + 1];
     char *next;
-    struct kept *kept;
-    size_t n_kept, cap;
-    bool damaged; /* a history that cannot be read */
     uint64_t digest, before;
 };
+
+static void drop_names(struct backup_take *t)
+{
+    for (size_t i = 0; i < t->n_names; i++)
+        mem_free(t->names[i]);
+    MEM_FREE(t->names);
+    t->n_names = t->at = 0;
+}
 
 static void clear(struct backup_take *t)
 {
     registry_forget(t->registry, t);
     restore_file_drop(&t->file);
-    for (size_t i = 0; i < t->n_names; i++)
-        mem_free(t->names[i]);
-    MEM_FREE(t->names);
-    for (size_t i = 0; i < t->n_kept; i++) {
-        mem_free(t->kept[i].key);
-        mem_free(t->kept[i].value);
-    }
-    MEM_FREE(t->kept);
+    drop_names(t);
+    restore_backup_clear(&t->kept);
     MEM_FREE(t->next);
-    assert(t->file == NULL && t->kept == NULL);
-    t->n_names = t->n_kept = t->cap = t->items = 0;
-    t->facts.has_history = t->second = false;
+    assert(t->file == NULL && t->kept.entries == NULL);
+    t->items = 0;
+    t->kept.facts.has_history = t->second = false;
 }
 
 void restore_take_free(struct backup_take **out)
@@ -75,8 +69,9 @@ void restore_take_free(struct backup_take **out)
 
 static void finish(struct backup_take *t, const struct err *err)
 {
-    size_t keys = t->n_kept + t->items, items = t->items;
+    size_t keys = t->kept.n + t->items, items = t->items;
     struct err why = *err;
+    assert(t->done != NULL);
     clear(t);
     t->deferred = false;
     t->deadline = INT64_MAX;
@@ -103,23 +98,11 @@ static void retry(struct backup_take *t, const struct err *err)
 static void next_name(struct backup_take *t);
 static void others_read(struct backup_take *t);
 
-static void keep(struct backup_take *t, const struct registry_entry *e)
-{
-    if (t->n_kept == t->cap) {
-        t->cap = t->cap == 0 ? 64 : t->cap * 2;
-        t->kept = mem_regrow(t->kept, t->cap, sizeof(*t->kept));
-    }
-    assert(t->n_kept < t->cap);
-    t->kept[t->n_kept++] =
-        (struct kept){.key = mem_strdup(e->key),
-                      .value = mem_dup(e->value, e->value_len),
-                      .value_len = e->value_len};
-}
-
 static int note(struct backup_take *t, const struct registry_entry *e,
                 struct err *err)
 {
     bool history = strcmp(e->key, HISTORY_KEY) == 0;
+    assert(t->n_names > 0);
     if (e->owner != 0 || (!history && !restore_backup_has(e->key)) ||
         registry_key_below(e->key, WORK_PREFIX))
         return 0;
@@ -129,11 +112,11 @@ static int note(struct backup_take *t, const struct registry_entry *e,
     if (t->second)
         return 0;
     if (!history) {
-        keep(t, e);
+        restore_backup_add(&t->kept, e->key, e->value, e->value_len);
         return 0;
     }
-    t->facts.has_history = true;
-    return registry_history_read(&t->facts.history, e->value, e->value_len,
+    t->kept.facts.has_history = true;
+    return registry_history_read(&t->kept.facts.history, e->value, e->value_len,
                                  err);
 }
 
@@ -160,6 +143,7 @@ static bool read_of(struct backup_take *t, const struct registry_reply *reply)
 static void on_below(void *arg, const struct registry_reply *reply)
 {
     struct backup_take *t = arg;
+    assert(t->prefix[0] != '\0');
     if (!read_of(t, reply))
         return;
     MEM_FREE(t->next);
@@ -174,6 +158,7 @@ static void on_below(void *arg, const struct registry_reply *reply)
 static void on_itself(void *arg, const struct registry_reply *reply)
 {
     struct backup_take *t = arg;
+    assert(t->next == NULL);
     if (read_of(t, reply))
         registry_list(t->registry, t->prefix, NULL, REGISTRY_PAGE_MAX, on_below,
                       t);
@@ -212,10 +197,7 @@ static void on_names(void *arg, const struct registry_reply *reply)
 static void read_others(struct backup_take *t)
 {
     assert(!t->deferred);
-    for (size_t i = 0; i < t->n_names; i++)
-        mem_free(t->names[i]);
-    MEM_FREE(t->names);
-    t->n_names = t->at = 0;
+    drop_names(t);
     t->digest = 0;
     registry_children(t->registry, OURS, on_names, t);
 }
@@ -252,14 +234,15 @@ static void on_items(void *arg, const struct registry_reply *reply)
 static int begin_file(struct backup_take *t, struct err *err)
 {
     assert(t->file == NULL);
-    t->facts.place = *registry_place(t->registry);
-    if (t->facts.has_history)
-        memcpy(t->facts.place.incarnation, t->facts.history.incarnation,
-               HISTORY_ID_SIZE);
-    int rc = restore_file_new(&t->file, t->path, &t->facts, err);
-    for (size_t i = 0; i < t->n_kept && rc == 0; i++)
-        rc = restore_file_add(t->file, t->kept[i].key, t->kept[i].value,
-                              t->kept[i].value_len, err);
+    t->kept.facts.place = *registry_place(t->registry);
+    if (t->kept.facts.has_history)
+        memcpy(t->kept.facts.place.incarnation,
+               t->kept.facts.history.incarnation, HISTORY_ID_SIZE);
+    int rc = restore_file_new(&t->file, t->path, &t->kept.facts, err);
+    for (size_t i = 0; i < t->kept.n && rc == 0; i++) {
+        const struct backup_entry *e = &t->kept.entries[i];
+        rc = restore_file_add(t->file, e->key, e->value, e->value_len, err);
+    }
     return rc;
 }
 
@@ -303,7 +286,7 @@ struct backup_take *restore_take_new(struct registry *r,
     t->registry = r;
     t->clock = clock;
     t->path = mem_strdup(path);
-    t->facts = *facts;
+    t->kept.facts = *facts;
     t->done = done;
     t->arg = arg;
     t->deadline = clock->mono + PATIENCE_MS;
@@ -313,6 +296,7 @@ struct backup_take *restore_take_new(struct registry *r,
 
 void restore_take_tick(struct backup_take *t)
 {
+    assert(t->done != NULL);
     if (!t->deferred || t->clock->mono < t->retry_at)
         return;
     if (t->clock->mono >= t->deadline) {

@@ -54,6 +54,7 @@ static void ops_free(struct txn *t)
 
 static void txn_free(struct txn *t)
 {
+    assert(t->bulk != NULL);
     ops_free(t);
     mem_free(t);
 }
@@ -112,6 +113,7 @@ static void judge(struct bulk *b, size_t changes,
 {
     enum err_code code = reply->err.code;
     bool lock = code == ERR_CONFLICT && reply->failed_op < b->n_locks;
+    assert(changes > 0);
     if (code == ERR_OK) {
         b->sum.applied += changes;
     } else if (passes(code) && !lock) {
@@ -180,8 +182,7 @@ static void begin(struct bulk *b)
     t->cap = b->ops_max < 256 ? b->ops_max : 256;
     t->ops = mem_array(t->cap, sizeof(*t->ops));
     for (; t->n < b->n_locks; t->n++)
-        t->ops[t->n] = (struct registry_op){.type = REGISTRY_CHECK_LOCK,
-                                            .lock = b->locks[t->n]};
+        t->ops[t->n] = registry_op_lock(b->locks[t->n]);
     t->bulk = b;
     b->filling = t;
 }
@@ -201,23 +202,19 @@ static struct registry_op *add_op(struct bulk *b, enum registry_op_type type,
 {
     assert(b->n_change < BULK_OPS);
     struct registry_op *op = &b->change[b->n_change++];
-    *op = (struct registry_op){.type = type,
-                               .expect = version == 0 ? REGISTRY_ABSENT
-                                                      : REGISTRY_VERSION,
-                               .version = version,
-                               .key = mem_strdup(key)};
+    *op = registry_op_at(type, mem_strdup(key), version);
     b->change_bytes += OP_OVERHEAD + strlen(key);
     return op;
 }
 
-void restore_bulk_put(struct bulk *b, const char *key, const char *value,
-                      size_t value_len, uint64_t version)
+void restore_bulk_put(struct bulk *b, const char *key, const struct buf *value,
+                      uint64_t version)
 {
-    assert(value != NULL || value_len == 0);
+    assert(value->len > 0 && !value->overflow);
     struct registry_op *op = add_op(b, REGISTRY_PUT, key, version);
-    op->value = mem_dup(value, value_len);
-    op->value_len = value_len;
-    b->change_bytes += value_len;
+    op->value = mem_dup(value->data, value->len);
+    op->value_len = value->len;
+    b->change_bytes += value->len;
 }
 
 void restore_bulk_delete(struct bulk *b, const char *key, uint64_t version)

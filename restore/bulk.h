@@ -35,8 +35,8 @@ void restore_bulk_free(struct bulk **b);
 
 /* One operation of the change that is being given. Key and value are copied.
  * `version` 0: it must be absent. */
-void restore_bulk_put(struct bulk *b, const char *key, const char *value,
-                      size_t value_len, uint64_t version);
+void restore_bulk_put(struct bulk *b, const char *key, const struct buf *value,
+                      uint64_t version);
 void restore_bulk_delete(struct bulk *b, const char *key, uint64_t version);
 /* The change is whole. */
 void restore_bulk_add(struct bulk *b);

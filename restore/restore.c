@@ -38,14 +38,12 @@ static void forget(struct restore *r)
 {
     registry_forget(r->c.registry, r);
     restore_bulk_free(&r->bulk);
-    restore_strays_free(r);
-    restore_standing_free(r);
+    restore_listed_free(r);
     MEM_FREE(r->next);
-    r->outstanding = 0;
     r->again = 0;
     r->deferred = false;
-    assert(r->bulk == NULL && r->strays == NULL);
-    assert(r->standing == NULL && r->next == NULL);
+    assert(r->bulk == NULL && r->n_locks <= r->c.n_locks);
+    assert(r->listed == NULL && r->next == NULL);
 }
 
 void restore_free(struct restore **out)
@@ -106,6 +104,8 @@ static bool passes(enum err_code code)
 
 void restore_retry(struct restore *r, const struct err *err)
 {
+    assert(r->phase != PHASE_IDLE);
+    assert(err->code != ERR_OK);
     /* before there are locks nothing of ours hangs on the session */
     bool anew = err->code == ERR_SESSION_LOST && r->phase == PHASE_LOOK;
     assert(r->phase != PHASE_IDLE);
@@ -144,6 +144,7 @@ static void on_lost(void *arg)
 {
     struct restore *r = arg;
     struct err err;
+    assert(r->n_locks <= r->c.n_locks);
     (void)err_set(&err, ERR_SESSION_LOST,
                   "our session at the registry ended, and with it the locks");
     restore_fail(r, &err);
@@ -164,49 +165,32 @@ static void next_lock(struct restore *r)
 
 /* --- phases -------------------------------------------------------------- */
 
+static restore_step_f *const begins[] = {
+    [PHASE_LOOK] = restore_look_begin,
+    [PHASE_LOCK] = next_lock,
+    [PHASE_LOOK_AGAIN] = restore_look_begin,
+    [PHASE_FLOOR] = restore_floor_begin,
+    [PHASE_QUIET] = restore_quiet_begin,
+    [PHASE_PASS] = restore_pass_begin,
+    [PHASE_OPEN] = restore_open_begin,
+    [PHASE_SWEEP] = restore_sweep_begin,
+};
+
 void restore_begin(struct restore *r, enum phase phase)
 {
+    assert(phase > PHASE_IDLE && phase <= PHASE_SWEEP);
     forget(r);
     if (r->phase != phase) {
         r->progress = r->c.clock->mono;
         err_clear(&r->trouble);
     }
     r->phase = phase;
-    switch (phase) {
-    case PHASE_LOOK:
-    case PHASE_LOOK_AGAIN:
-        restore_look_begin(r);
-        return;
-    case PHASE_LOCK:
-        next_lock(r);
-        return;
-    case PHASE_FLOOR:
-        restore_floor_begin(r);
-        return;
-    case PHASE_QUIET:
-        restore_quiet_begin(r);
-        return;
-    case PHASE_PASS:
-        r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
-        if (r->c.backup != NULL)
-            restore_back_pass_begin(r);
-        else
-            restore_pass_begin(r);
-        return;
-    case PHASE_OPEN:
-        restore_open_begin(r);
-        return;
-    case PHASE_SWEEP:
-        r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
-        restore_sweep_begin(r);
-        return;
-    case PHASE_IDLE:
-        return;
-    }
+    begins[phase](r);
 }
 
 void restore_look(struct restore *r, restore_known_f *known, void *arg)
 {
+    assert(r->known == NULL && r->done == NULL);
     assert(r->phase == PHASE_IDLE && known != NULL);
     r->known = known;
     r->arg = arg;
@@ -247,6 +231,8 @@ static void give_up(struct restore *r)
 void restore_tick(struct restore *r)
 {
     mono_ms now = r->c.clock->mono;
+    assert(r->phase == PHASE_LOCK || r->n_locks == 0 ||
+           r->n_locks == r->c.n_locks);
     if (r->phase == PHASE_IDLE)
         return;
     if (now - r->progress >= PATIENCE_MS)
@@ -263,6 +249,8 @@ static void on_written(void *arg, const struct err *err,
                        const struct bulk_sum *sum)
 {
     struct restore *r = arg;
+    assert(r->phase != PHASE_IDLE);
+    assert(r->walked != NULL);
     if (err->code != ERR_OK) {
         restore_retry(r, err);
         return;
@@ -288,7 +276,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
     r->progress = r->c.clock->mono;
     MEM_FREE(r->next);
     r->next = mem_strdup(reply->next);
-    r->page(r, reply);
+    for (size_t i = 0; i < reply->n_entries; i++)
+        r->entry(r, &reply->entries[i]);
     if (r->bulk != NULL) {
         restore_bulk_wait(r->bulk, on_written, r);
         return;
@@ -300,19 +289,19 @@ static void on_page(void *arg, const struct registry_reply *reply)
 static void ask(struct restore *r)
 {
     assert(r->prefix != NULL);
-    assert(r->page != NULL && r->walked != NULL);
+    assert(r->entry != NULL && r->walked != NULL);
     registry_list(r->c.registry, r->prefix, r->next, REGISTRY_PAGE_MAX, on_page,
                   r);
 }
 
-void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,
+void restore_walk(struct restore *r, const char *prefix, restore_entry_f *entry,
                   restore_step_f *walked)
 {
-    assert(page != NULL && walked != NULL);
+    assert(entry != NULL && walked != NULL);
     assert(r->phase != PHASE_IDLE);
     MEM_FREE(r->next);
     r->prefix = prefix;
-    r->page = page;
+    r->entry = entry;
     r->walked = walked;
     ask(r);
 }

@@ -16,6 +16,7 @@
 static void know(struct restore *r, const struct registry_place *p)
 {
     struct restore_summary *s = &r->s;
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
     if (p->incarnation[0] == '\0')
         return;
     registry_history_after(&r->others, p->incarnation);
@@ -36,6 +37,7 @@ static void witness(struct restore *r, const struct json *o)
     struct restore_summary *s = &r->s;
     struct registry_place place;
     const char *text = json_str(o, "place");
+    assert(json_is(o, JSON_OBJECT));
     s->witnesses++;
     keep_highest(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
     keep_highest(&s->fence_shown, json_u64(o, "highest_fence", 0));
@@ -45,53 +47,45 @@ static void witness(struct restore *r, const struct json *o)
         know(r, &place);
 }
 
-static void seen_page(struct restore *r, const struct registry_reply *page)
+static void seen_found(struct restore *r, const struct registry_entry *e)
 {
-    for (size_t i = 0; i < page->n_entries; i++) {
-        const struct json *o = NULL;
-        if (json_parse(page->entries[i].value, page->entries[i].value_len, &o,
-                       NULL) == 0 &&
-            json_is(o, JSON_OBJECT))
-            witness(r, o);
-        json_free(o);
-    }
+    const struct json *o = NULL;
+    if (json_parse(e->value, e->value_len, &o, NULL) == 0 &&
+        json_is(o, JSON_OBJECT))
+        witness(r, o);
+    json_free(o);
 }
 
 /* --- work ---------------------------------------------------------------- */
 
-static void work_page(struct restore *r, const struct registry_reply *page)
+static void work_found(struct restore *r, const struct registry_entry *e)
 {
     struct restore_summary *s = &r->work;
-    for (size_t i = 0; i < page->n_entries; i++) {
-        const struct registry_entry *e = &page->entries[i];
-        struct work_item w;
-        if (work_item_read(&w, e->value, e->value_len, NULL) != 0) {
-            s->unreadable++;
-            continue;
-        }
-        s->items++;
-        s->unfinished += w.state != WORK_DONE && w.state != WORK_DROPPED;
-        keep_highest(&s->epoch_found, w.epoch);
-        restore_stored_note(r, &w);
-        work_item_close(&w);
+    struct work_item w;
+    assert(!r->counted);
+    if (work_item_read(&w, e->value, e->value_len, NULL) != 0) {
+        s->unreadable++;
+        return;
     }
+    s->items++;
+    s->unfinished += !work_state_final(w.state);
+    keep_highest(&s->epoch_found, w.epoch);
+    restore_stored_note(r, &w);
+    work_item_close(&w);
 }
 
 /* --- who lives ----------------------------------------------------------- */
 
-static void live_page(struct restore *r, const struct registry_reply *page)
+static void live_found(struct restore *r, const struct registry_entry *e)
 {
     struct restore_summary *s = &r->s;
-    uint64_t ours = registry_session(r->c.registry);
-    for (size_t i = 0; i < page->n_entries; i++) {
-        const struct registry_entry *e = &page->entries[i];
-        if (e->owner == 0 || e->owner == ours)
-            continue;
-        s->live++;
-        if (s->n_names < RESTORE_NAMES)
-            (void)snprintf(s->names[s->n_names++], sizeof(s->names[0]), "%s",
-                           e->key);
-    }
+    assert(r->s.n_names <= RESTORE_NAMES);
+    if (e->owner == 0 || e->owner == registry_session(r->c.registry))
+        return;
+    s->live++;
+    if (s->n_names < RESTORE_NAMES)
+        (void)snprintf(s->names[s->n_names++], sizeof(s->names[0]), "%s",
+                       e->key);
 }
 
 /* --- the end ------------------------------------------------------------- */
@@ -99,6 +93,7 @@ static void live_page(struct restore *r, const struct registry_reply *page)
 static int judge(struct restore *r, struct err *err)
 {
     struct restore_summary *s = &r->s;
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
     r->evidence = s->epoch_shown;
     keep_highest(&r->evidence, s->epoch_found);
     keep_highest(&r->evidence, r->c.epoch_floor);
@@ -150,78 +145,49 @@ static void looked(struct restore *r)
     }
 }
 
-static void nodes_walked(struct restore *r)
-{
-    if (r->c.backup != NULL)
-        restore_back_evidence(r);
-    looked(r);
-}
-
-static void own_walked(struct restore *r)
-{
-    restore_walk(r, "/nodes", live_page, nodes_walked);
-}
-
-/* Agents, and then DolphinScheduler's. */
-static void coordinators_walked(struct restore *r)
-{
-    restore_walk(r, "/pelorus/nodes", live_page, own_walked);
-}
-
-static void live_look(struct restore *r)
+static void walked_all(struct restore *r)
 {
     struct restore_summary *s = &r->s;
+    assert(r->counted);
     keep_highest(&s->epoch_found, r->work.epoch_found);
     s->items = r->work.items;
     s->unfinished = r->work.unfinished;
     s->unreadable = r->work.unreadable;
     restore_shown_compare(r);
-    restore_walk(r, "/pelorus/coordinators", live_page, coordinators_walked);
+    if (r->c.backup != NULL)
+        restore_back_evidence(r);
+    looked(r);
 }
 
-static void work_walked(struct restore *r)
+/* The items only once: what they come to while a person thinks about it, the
+ * lift of the floor has room for. Who lives: coordinators, agents, and
+ * DolphinScheduler's nodes. */
+static void next_walk(struct restore *r)
 {
-    assert(!r->counted);
-    r->counted = true;
-    live_look(r);
-}
-
-/* Once. What the items come to while a person thinks about it, the lift of the
- * floor has room for. */
-static void seen_walked(struct restore *r)
-{
-    if (r->counted) {
-        live_look(r);
-    } else {
-        memset(&r->work, 0, sizeof(r->work));
-        restore_known_free(&r->stored);
-        restore_walk(r, WORK_PREFIX, work_page, work_walked);
+    static const struct {
+        const char *prefix;
+        restore_entry_f *found;
+    } walks[] = {{HISTORY_SEEN_PREFIX, seen_found},
+                 {WORK_PREFIX, work_found},
+                 {"/pelorus/coordinators", live_found},
+                 {"/pelorus/nodes", live_found},
+                 {"/nodes", live_found}};
+    assert(r->walk <= ARRAY_LEN(walks));
+    if (r->walk > 1)
+        r->counted = true;
+    if (r->walk == ARRAY_LEN(walks)) {
+        walked_all(r);
+        return;
     }
+    size_t i = r->walk++;
+    if (walks[i].found == work_found && r->counted) {
+        next_walk(r);
+        return;
+    }
+    restore_walk(r, walks[i].prefix, walks[i].found, next_walk);
 }
 
 /* --- the two keys -------------------------------------------------------- */
-
-/* What both keys have in common; false: it is not one that can be used. */
-static bool key_is_usable(struct restore *r, const struct err *err)
-{
-    assert(r->outstanding > 0 && r->outstanding <= 2);
-    if (err->code == ERR_OK || err->code == ERR_NOT_FOUND)
-        return true;
-    restore_retry(r, err);
-    return false;
-}
-
-static void key_was_read(struct restore *r)
-{
-    assert(r->outstanding > 0);
-    if (--r->outstanding > 0)
-        return;
-    r->progress = r->c.clock->mono;
-    r->others = r->s.history;
-    if (r->s.history.went_back.is)
-        know(r, &r->s.history.went_back.known);
-    restore_walk(r, HISTORY_SEEN_PREFIX, seen_page, seen_walked);
-}
 
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
@@ -229,11 +195,10 @@ static void on_floor(void *arg, const struct registry_reply *reply)
     const struct registry_entry *e = reply->entries;
     struct err err = reply->err;
 
-    if (!key_is_usable(r, &err))
-        return;
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
+    assert(r->walk == 0);
     if (err.code == ERR_OK) {
         r->floor_version = e->version;
-        r->floor_now = 0;
         if (work_epoch_floor_read(e->value, e->value_len, &r->floor_now,
                                   &err) != 0 &&
             r->c.epoch_floor == 0) {
@@ -244,8 +209,15 @@ static void on_floor(void *arg, const struct registry_reply *reply)
             return;
         }
         keep_highest(&r->s.epoch_found, r->floor_now);
+    } else if (err.code != ERR_NOT_FOUND) {
+        restore_retry(r, &err);
+        return;
     }
-    key_was_read(r);
+    r->progress = r->c.clock->mono;
+    r->others = r->s.history;
+    if (r->s.history.went_back.is)
+        know(r, &r->s.history.went_back.known);
+    next_walk(r);
 }
 
 static void on_history(void *arg, const struct registry_reply *reply)
@@ -254,18 +226,21 @@ static void on_history(void *arg, const struct registry_reply *reply)
     const struct registry_entry *e = reply->entries;
     struct err err = reply->err;
 
-    if (!key_is_usable(r, &err))
-        return;
-    if (err.code == ERR_OK) {
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
+    assert(r->history_version == 0);
+    r->s.found = err.code == ERR_OK;
+    if (r->s.found) {
         r->history_version = e->version;
-        r->s.found = true;
         if (registry_history_read(&r->s.history, e->value, e->value_len,
                                   &err) != 0) {
             restore_fail(r, &err);
             return;
         }
+    } else if (err.code != ERR_NOT_FOUND) {
+        restore_retry(r, &err);
+        return;
     }
-    key_was_read(r);
+    registry_get(r->c.registry, EPOCH_FLOOR_KEY, on_floor, r);
 }
 
 void restore_look_begin(struct restore *r)
@@ -274,9 +249,11 @@ void restore_look_begin(struct restore *r)
     memset(&r->s, 0, sizeof(r->s));
     restore_known_free(&r->shown);
     memset(&r->others, 0, sizeof(r->others));
-    r->history_version = 0;
-    r->floor_version = r->floor_now = 0;
-    r->outstanding = 2;
+    r->history_version = r->floor_version = r->floor_now = 0;
+    r->walk = 0;
+    if (!r->counted) {
+        memset(&r->work, 0, sizeof(r->work));
+        restore_known_free(&r->stored);
+    }
     registry_get(r->c.registry, HISTORY_KEY, on_history, r);
-    registry_get(r->c.registry, EPOCH_FLOOR_KEY, on_floor, r);
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
+#include "base/rand.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,21 +22,8 @@ static size_t add_locks(const struct restore *r, struct registry_op *ops)
 {
     assert(r->n_locks > 0 && r->n_locks == r->c.n_locks);
     for (size_t i = 0; i < r->n_locks; i++)
-        ops[i] = (struct registry_op){.type = REGISTRY_CHECK_LOCK,
-                                      .lock = r->locks[i]};
+        ops[i] = registry_op_lock(r->locks[i]);
     return r->n_locks;
-}
-
-static struct registry_op put(const char *key, uint64_t version,
-                              const struct buf *value)
-{
-    return (struct registry_op){.type = REGISTRY_PUT,
-                                .expect = version == 0 ? REGISTRY_ABSENT
-                                                       : REGISTRY_VERSION,
-                                .version = version,
-                                .key = key,
-                                .value = buf_text(value),
-                                .value_len = value->len};
 }
 
 /* --- the floor, and the mark --------------------------------------------- */
@@ -61,6 +49,7 @@ static void mark(const struct restore *r, struct buf *out)
 {
     bool back = r->c.backup != NULL;
     struct history_record h = r->s.history;
+    assert(r->c.backup != NULL || !r->s.history.went_back.is);
     if (!r->s.found)
         registry_history_new_id(h.incarnation);
     h.went_back.is = true;
@@ -80,12 +69,9 @@ static void mark(const struct restore *r, struct buf *out)
 static struct registry_op marked(const struct restore *r, struct buf *history)
 {
     if (r->c.backup == NULL && r->s.history.went_back.is)
-        return (struct registry_op){.type = REGISTRY_CHECK,
-                                    .expect = REGISTRY_VERSION,
-                                    .key = HISTORY_KEY,
-                                    .version = r->history_version};
+        return registry_op_at(REGISTRY_CHECK, HISTORY_KEY, r->history_version);
     mark(r, history);
-    return put(HISTORY_KEY, r->history_version, history);
+    return registry_op_put(HISTORY_KEY, history, r->history_version);
 }
 
 void restore_floor_begin(struct restore *r)
@@ -100,7 +86,7 @@ void restore_floor_begin(struct restore *r)
     buf_init(&floor, 64);
     buf_init(&history, REGISTRY_VALUE_MAX);
     work_epoch_floor_write(&floor, r->floor);
-    ops[n++] = put(EPOCH_FLOOR_KEY, r->floor_version, &floor);
+    ops[n++] = registry_op_put(EPOCH_FLOOR_KEY, &floor, r->floor_version);
     ops[n++] = marked(r, &history);
     registry_txn(r->c.registry, ops, n, on_floor, r);
     buf_close(&floor);
@@ -109,15 +95,12 @@ void restore_floor_begin(struct restore *r)
 
 /* --- until nobody acts on it --------------------------------------------- */
 
-static void coordinator_page(struct restore *r,
-                             const struct registry_reply *page)
+static void coordinator_found(struct restore *r, const struct registry_entry *e)
 {
-    uint64_t ours = registry_session(r->c.registry);
-    for (size_t i = 0; i < page->n_entries; i++) {
-        const struct registry_entry *e = &page->entries[i];
-        if (e->owner != 0 && e->owner != ours && r->stands[0] == '\0')
-            (void)snprintf(r->stands, sizeof(r->stands), "%s", e->key);
-    }
+    assert(r->phase == PHASE_QUIET);
+    if (e->owner != 0 && e->owner != registry_session(r->c.registry) &&
+        r->running[0] == '\0')
+        (void)snprintf(r->running, sizeof(r->running), "%s", e->key);
 }
 
 /* One that was killed stands until its session's timeout, which in a store that
@@ -132,7 +115,7 @@ static void coordinators_walked(struct restore *r)
 {
     struct err err;
     assert(r->phase == PHASE_QUIET);
-    if (r->stands[0] == '\0') {
+    if (r->running[0] == '\0') {
         restore_begin(r, r->c.backup == NULL && planted(PLANTED_OPENED_FIRST)
                              ? PHASE_OPEN
                              : PHASE_PASS);
@@ -144,7 +127,7 @@ static void coordinators_walked(struct restore *r)
                       : ERR_TIMEOUT,
                   "%s has not stopped, although the store says that it is not "
                   "to be believed: an older version? stop it",
-                  r->stands);
+                  r->running);
     if (err.code == ERR_TIMEOUT)
         restore_fail(r, &err);
     else
@@ -154,101 +137,102 @@ static void coordinators_walked(struct restore *r)
 void restore_quiet_begin(struct restore *r)
 {
     assert(r->phase == PHASE_QUIET);
-    r->stands[0] = '\0';
-    restore_walk(r, "/pelorus/coordinators", coordinator_page,
+    r->running[0] = '\0';
+    restore_walk(r, "/pelorus/coordinators", coordinator_found,
                  coordinators_walked);
 }
 
-/* --- markers ------------------------------------------------------------- */
+/* --- what current, and what shall ----------------------------------------- */
 
-void restore_strays_free(struct restore *r)
+void restore_listed_free(struct restore *r)
 {
-    struct stray *s, *next;
-    HASH_ITER(hh, r->strays, s, next)
+    struct listed *s, *next;
+    HASH_ITER(hh, r->listed, s, next)
     {
-        HASH_DEL(r->strays, s);
+        HASH_DEL(r->listed, s);
         mem_free(s);
     }
 }
 
-static void marker_page(struct restore *r, const struct registry_reply *page)
+void restore_listed_note(struct restore *r, const struct registry_entry *e)
 {
-    for (size_t i = 0; i < page->n_entries; i++) {
-        const struct registry_entry *e = &page->entries[i];
-        size_t len = strlen(e->key);
-        struct marker m;
-        struct stray *s;
-        HASH_FIND(hh, r->strays, e->key, len, s);
-        if (s != NULL)
-            continue;
-        s = mem_zalloc(sizeof(*s) + len + 1);
-        memcpy(s->key, e->key, len + 1);
-        s->version = e->version;
-        if (work_marker_read(&m, e, NULL) == 0) {
-            s->epoch = m.epoch;
-            s->process = m.process;
-            s->held = m.held;
-        }
-        HASH_ADD_KEYPTR(hh, r->strays, s->key, len, s);
-    }
+    size_t len = strlen(e->key);
+    struct listed *s;
+    assert(r->phase == PHASE_PASS);
+    HASH_FIND(hh, r->listed, e->key, len, s);
+    if (s != NULL)
+        return;
+    s = mem_zalloc(sizeof(*s) + len + 1);
+    memcpy(s->key, e->key, len + 1);
+    s->version = e->version;
+    s->hash = hash_bytes(e->value, e->value_len, 0);
+    HASH_ADD_KEYPTR(hh, r->listed, s->key, len, s);
 }
 
-static bool agrees(const struct stray *s, const struct marker *m)
+bool restore_is_current(struct restore *r, const char *key,
+                        const struct buf *value, uint64_t *version)
 {
-    return s->epoch == m->epoch && s->held == m->held &&
-           (!m->process.known || process_same(&s->process, &m->process));
+    struct listed *s;
+    assert(r->phase == PHASE_PASS);
+    HASH_FIND(hh, r->listed, key, strlen(key), s);
+    *version = s == NULL ? 0 : s->version;
+    if (s == NULL)
+        return false;
+    s->wanted = true;
+    return s->hash == hash_bytes(value->data, value->len, 0);
+}
+
+void restore_put_item(struct restore *r, const struct work_item *w,
+                      bool current)
+{
+    char key[REGISTRY_KEY_MAX + 1], marker_key[REGISTRY_KEY_MAX + 1];
+    bool finished = work_state_final(w->state);
+    uint64_t version = w->version, marker_version = 0;
+    struct buf value, marker;
+    struct marker m;
+    assert(r->bulk != NULL && (version != 0 || !current));
+    buf_init(&value, WORK_RECORD_MAX);
+    buf_init(&marker, WORK_RECORD_MAX);
+    work_item_write(&value, w);
+    if (version == 0)
+        current = restore_is_current(r, work_key(w->id, key), &value, &version);
+    if (!finished) {
+        work_marker_of(&m, w);
+        work_marker_write(&marker, &m);
+        work_marker_key(m.kind, m.address, m.id, marker_key);
+        if (!restore_is_current(r, marker_key, &marker, &marker_version))
+            current = false;
+    }
+    if (!current) {
+        restore_bulk_put(r->bulk, work_key(w->id, key), &value, version);
+        if (!finished)
+            restore_bulk_put(r->bulk, marker_key, &marker, marker_version);
+        restore_bulk_add(r->bulk);
+    }
+    buf_close(&value);
+    buf_close(&marker);
 }
 
 /* --- items --------------------------------------------------------------- */
 
-static void write_item(struct restore *r, const struct work_item *w,
-                       const struct stray *old)
+static void give_again(struct restore *r, struct work_item *w)
 {
-    char key[REGISTRY_KEY_MAX + 1];
-    struct marker m;
-    struct buf value;
-    assert(r->bulk != NULL);
-    work_marker_of(&m, w);
-    buf_init(&value, WORK_RECORD_MAX);
-    work_item_write(&value, w);
-    restore_bulk_put(r->bulk, work_key(w->id, key), buf_text(&value), value.len,
-                     w->version);
-    buf_reset(&value);
-    work_marker_write(&value, &m);
-    restore_bulk_put(r->bulk, work_marker_key(m.kind, m.address, m.id, key),
-                     buf_text(&value), value.len,
-                     old != NULL ? old->version : 0);
-    restore_bulk_add(r->bulk);
-    buf_close(&value);
-}
-
-static void look_at(struct restore *r, struct work_item *w)
-{
-    char key[REGISTRY_KEY_MAX + 1];
-    struct marker m;
-    struct stray *s;
-    if (w->state == WORK_DONE || w->state == WORK_DROPPED)
-        return;
-    work_marker_of(&m, w);
-    work_marker_key(m.kind, m.address, m.id, key);
-    HASH_FIND(hh, r->strays, key, strlen(key), s);
-    if (s != NULL)
-        s->wanted = true;
     bool low = w->epoch <= r->floor;
+    assert(r->bulk != NULL && r->floor > 0);
+    if (work_state_final(w->state))
+        return;
     if (low)
         work_item_give_again(w,
                              planted(PLANTED_ACCEPT_COUNTS_UP) ? 0 : r->floor);
     r->result.items += w->epoch == r->floor + 1;
-    if (!low && s != NULL && agrees(s, &m))
-        return;
-    write_item(r, w, s);
+    restore_put_item(r, w, !low);
 }
 
 /* The markers of one that nobody can read stay: somebody may mend it. */
 static void spare(struct restore *r, const char *id)
 {
-    struct stray *s, *next;
-    HASH_ITER(hh, r->strays, s, next)
+    struct listed *s, *next;
+    HASH_ITER(hh, r->listed, s, next)
     {
         struct marker m;
         if (work_marker_key_parse(s->key, &m) == 0 && strcmp(m.id, id) == 0)
@@ -256,32 +240,31 @@ static void spare(struct restore *r, const char *id)
     }
 }
 
-static void item_page(struct restore *r, const struct registry_reply *page)
+static void item_found(struct restore *r, const struct registry_entry *e)
 {
-    for (size_t i = 0; i < page->n_entries; i++) {
-        const struct registry_entry *e = &page->entries[i];
-        struct work_item w;
-        struct err err;
-        err_clear(&err);
-        if (work_item_read(&w, e->value, e->value_len, &err) != 0) {
-            if (r->passes == 1)
-                log_warn("!work-unreadable", LOG_S("key", e->key),
-                         LOG_S("why", err.msg));
-            spare(r, e->key + sizeof(WORK_PREFIX));
-            continue;
-        }
-        w.version = e->version;
-        look_at(r, &w);
-        work_item_close(&w);
+    struct work_item w;
+    struct err err;
+    assert(r->phase == PHASE_PASS);
+    assert(r->passes > 0);
+    err_clear(&err);
+    if (work_item_read(&w, e->value, e->value_len, &err) != 0) {
+        if (r->passes == 1)
+            log_warn("!work-unreadable", LOG_S("key", e->key),
+                     LOG_S("why", err.msg));
+        spare(r, e->key + sizeof(WORK_PREFIX));
+        return;
     }
+    w.version = e->version;
+    give_again(r, &w);
+    work_item_close(&w);
 }
 
 /* A marker without an unfinished item of that owner binds nobody. */
 static void items_walked(struct restore *r)
 {
-    struct stray *s, *next;
+    struct listed *s, *next;
     assert(r->phase == PHASE_PASS && r->bulk != NULL);
-    HASH_ITER(hh, r->strays, s, next)
+    HASH_ITER(hh, r->listed, s, next)
     {
         struct marker m;
         if (s->wanted || work_marker_key_parse(s->key, &m) != 0)
@@ -294,15 +277,20 @@ static void items_walked(struct restore *r)
 
 static void markers_walked(struct restore *r)
 {
-    restore_walk(r, WORK_PREFIX, item_page, items_walked);
+    assert(r->phase == PHASE_PASS);
+    restore_walk(r, WORK_PREFIX, item_found, items_walked);
 }
 
 void restore_pass_begin(struct restore *r)
 {
-    assert(r->phase == PHASE_PASS && r->bulk != NULL);
+    assert(r->phase == PHASE_PASS && r->bulk == NULL);
+    r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
     r->passes++;
-    r->result.items = 0; /* the last pass sees all of them */
-    restore_walk(r, MARKER_PREFIX, marker_page, markers_walked);
+    r->result.items = r->result.keys = 0; /* the last pass sees all of them */
+    if (r->c.backup != NULL)
+        restore_back_pass_begin(r);
+    else
+        restore_walk(r, MARKER_PREFIX, restore_listed_note, markers_walked);
 }
 
 void restore_pass_over(void *arg, const struct err *err,
@@ -376,7 +364,7 @@ static void open_now(struct restore *r, uint64_t version)
     assert(r->phase == PHASE_OPEN && r->made);
     buf_init(&value, REGISTRY_VALUE_MAX);
     registry_history_write(&value, &r->opened);
-    ops[n++] = put(HISTORY_KEY, version, &value);
+    ops[n++] = registry_op_put(HISTORY_KEY, &value, version);
     registry_txn(r->c.registry, ops, n, on_opened, r);
     buf_close(&value);
 }
@@ -427,20 +415,18 @@ void restore_open_begin(struct restore *r)
 
 /* --- what was testified -------------------------------------------------- */
 
-static void sweep_page(struct restore *r, const struct registry_reply *page)
+static void sweep(struct restore *r, const struct registry_entry *e)
 {
     assert(r->phase == PHASE_SWEEP && r->bulk != NULL);
-    for (size_t i = 0; i < page->n_entries; i++) {
-        restore_bulk_delete(r->bulk, page->entries[i].key,
-                            page->entries[i].version);
-        restore_bulk_add(r->bulk);
-    }
+    restore_bulk_delete(r->bulk, e->key, e->version);
+    restore_bulk_add(r->bulk);
 }
 
 /* One that was written at this very moment stays, and lifts the next floor by
  * what it says: no harm. */
 void restore_sweep_begin(struct restore *r)
 {
-    assert(r->phase == PHASE_SWEEP && r->bulk != NULL);
-    restore_walk(r, HISTORY_SEEN_PREFIX, sweep_page, restore_finish);
+    assert(r->phase == PHASE_SWEEP && r->bulk == NULL);
+    r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
+    restore_walk(r, HISTORY_SEEN_PREFIX, sweep, restore_finish);
 }

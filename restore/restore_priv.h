@@ -30,21 +30,12 @@ enum phase {
     PHASE_SWEEP,
 };
 
-/* A marker as listed; by its key. */
-struct stray {
-    UT_hash_handle hh;
-    uint64_t version, epoch;
-    struct process process;
-    bool held;
-    bool wanted; /* its record agrees, or cannot be read */
-    char key[];
-};
-
-/* A key as listed, and what stands there. */
-struct standing {
+/* A key as listed, and what stands there: of the markers, or of all that a
+ * backup may have. */
+struct listed {
     UT_hash_handle hh;
     uint64_t version, hash;
-    bool wanted;
+    bool wanted; /* it shall stand, or nobody can read what it belongs to */
     bool below, below_wanted; /* such keys stand below it */
     char key[];
 };
@@ -58,8 +49,7 @@ struct known {
     char id[];
 };
 
-typedef void restore_page_f(struct restore *r,
-                            const struct registry_reply *page);
+typedef void restore_entry_f(struct restore *r, const struct registry_entry *e);
 typedef void restore_step_f(struct restore *r);
 
 struct restore {
@@ -79,10 +69,10 @@ struct restore {
     /* the walk under way */
     const char *prefix;
     char *next;
-    restore_page_f *page;
+    restore_entry_f *entry;
     restore_step_f *walked;
-    /* reads */
-    size_t outstanding;
+    /* what is read */
+    size_t walk; /* restore_look.c: the next one */
     struct restore_summary s;
     struct restore_summary work; /* only what the items say, */
     bool counted;                /* once */
@@ -100,11 +90,10 @@ struct restore {
     struct bulk *bulk;
     unsigned passes;
     size_t again; /* changes of this pass: not done, or not known to be */
-    struct stray *strays;
-    struct standing *standing;
+    struct listed *listed;
     size_t at; /* the backup's next entry */
     mono_ms quiet_from;
-    char stands[REGISTRY_KEY_MAX + 1]; /* a coordinator that has not stopped */
+    char running[REGISTRY_KEY_MAX + 1]; /* a coordinator that has not stopped */
     struct restore_result result;
 };
 
@@ -113,9 +102,9 @@ void restore_begin(struct restore *r, enum phase phase);
 /* The phase cannot go on now, or (for good) ever. */
 void restore_fail(struct restore *r, const struct err *err);
 void restore_retry(struct restore *r, const struct err *err);
-/* All pages below `prefix`, each to `page`, then `walked`. With a bulk a page's
+/* All keys below `prefix`, each to `entry`, then `walked`. With a bulk a page's
  * changes are written before the next one is asked for. */
-void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,
+void restore_walk(struct restore *r, const char *prefix, restore_entry_f *entry,
                   restore_step_f *walked);
 void restore_finish(struct restore *r);
 
@@ -136,12 +125,21 @@ void restore_pass_begin(struct restore *r);
 void restore_open_begin(struct restore *r);
 void restore_sweep_begin(struct restore *r);
 bulk_done_f restore_pass_over; /* a pass's last changes: another one, or open */
-void restore_strays_free(struct restore *r);
+/* What a pass has listed, each key once. */
+restore_entry_f restore_listed_note;
+void restore_listed_free(struct restore *r);
+/* This shall stand: does it? `version`: of what stands at the key, 0 nothing.
+ */
+bool restore_is_current(struct restore *r, const char *key,
+                        const struct buf *value, uint64_t *version);
+/* An item and its marker shall stand. `stands`: one that was read (it has a
+ * version) does. */
+void restore_put_item(struct restore *r, const struct work_item *w,
+                      bool current);
 
 /* restore_back.c */
 void restore_back_pass_begin(struct restore *r);
 /* What the backup has: the highest epoch and fencing number, incarnations. */
 void restore_back_evidence(struct restore *r);
-void restore_standing_free(struct restore *r);
 
 #endif

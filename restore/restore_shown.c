@@ -32,6 +32,7 @@ static struct known *known_get(struct known **list, const char *id)
 {
     struct known *k;
     size_t len = strlen(id);
+    assert(id[0] != '\0');
     HASH_FIND(hh, *list, id, len, k);
     if (k == NULL) {
         k = mem_zalloc(sizeof(*k) + len + 1);
@@ -44,8 +45,9 @@ static struct known *known_get(struct known **list, const char *id)
 void restore_stored_note(struct restore *r, const struct work_item *w)
 {
     struct known *k = known_get(&r->stored, w->id);
+    assert(!r->counted);
     k->epoch = w->epoch;
-    k->finished = w->state == WORK_DONE || w->state == WORK_DROPPED;
+    k->finished = work_state_final(w->state);
 }
 
 /* A number of ours: from 2^53 on it is a string. */
@@ -98,6 +100,7 @@ static void sample(struct restore *r, uint64_t n, const char *what,
                    const struct known *k, uint64_t now)
 {
     struct restore_summary *s = &r->s;
+    assert(n > 0);
     if (n > RESTORE_SAMPLES / 3)
         return;
     char *out = s->samples[s->n_samples++];
@@ -117,6 +120,7 @@ void restore_shown_compare(struct restore *r)
 {
     uint64_t ahead = 0, back = 0, gone = 0;
     struct known *k, *next;
+    assert(r->s.n_samples == 0);
     HASH_ITER(hh, r->shown, k, next)
     {
         struct known *is;
@@ -134,4 +138,5 @@ void restore_shown_compare(struct restore *r)
     s->back = back;
     s->gone = gone;
     restore_known_free(&r->shown);
+    assert(r->s.n_samples <= RESTORE_SAMPLES);
 }

@@ -45,6 +45,7 @@ static bool credible(const struct work *w, uint64_t epoch)
  * future that was given up. */
 static struct work_shown *shown_in(struct work *w, mono_ms doubt)
 {
+    assert(w->shown_items == NULL || w->shown_items->n <= WORK_SHOWN_MAX);
     if (w->shown_items == NULL) {
         w->shown_items = mem_zalloc(sizeof(*w->shown_items));
     } else if (w->shown_items->doubt != doubt) {
@@ -59,6 +60,7 @@ static void note_item(struct work_shown *s, const struct work_op *op)
 {
     struct work_shown_item *it = s->items;
 
+    assert(s->n <= WORK_SHOWN_MAX);
     while (it < s->items + s->n && strcmp(it->id, op->want.id) != 0)
         it++;
     if (it == s->items + WORK_SHOWN_MAX) {
@@ -70,10 +72,10 @@ static void note_item(struct work_shown *s, const struct work_op *op)
         memset(it, 0, sizeof(*it));
         memcpy(it->id, op->want.id, sizeof(it->id));
     }
-    if (op->epoch > it->epoch || (op->epoch == it->epoch && op->ends)) {
+    if (op->epoch > it->epoch || (op->epoch == it->epoch && op->verb->ends)) {
         s->changes += op->epoch > it->epoch || !it->finished;
         it->epoch = op->epoch;
-        it->finished = op->ends;
+        it->finished = op->verb->ends;
     }
 }
 
@@ -82,6 +84,7 @@ static void note(struct work_op *op)
     struct work *w = op->w;
     const struct registry_back *back = registry_went_back(w->config.registry);
 
+    assert(op->epoch != 0);
     if (op->epoch > w->shown)
         w->shown = op->epoch;
     if (back != NULL)
@@ -107,6 +110,7 @@ uint64_t work_shown_changes(const struct work *w)
 static void put_rows(struct buf *out, const char *name,
                      const struct work_shown *s, bool finished)
 {
+    assert(s->n <= WORK_SHOWN_MAX);
     json_open(out, name, '[');
     for (size_t i = 0; i < s->n; i++) {
         if (s->items[i].finished == finished) {
@@ -138,6 +142,7 @@ static void proven(struct work_op *op)
 {
     struct registry *r = op->w->config.registry;
 
+    assert(op->epoch > highest(op));
     op->check_only = false;
     if (op->epoch > op->w->shown)
         op->w->shown = op->epoch; /* first: it is testified at once */
@@ -158,21 +163,14 @@ static void proven(struct work_op *op)
 
 static void not_there(struct work_op *op)
 {
+    assert(!op->found);
     op->check_only = false;
     work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
 }
 
-static void below_floor(struct work_op *op)
-{
-    (void)err_set(&op->trouble, ERR_CONFLICT,
-                  "work %s is %s at epoch %" PRIu64 ", not yours at %" PRIu64,
-                  op->item.id, work_state_name(op->item.state), op->item.epoch,
-                  op->epoch);
-    work_op_reply(op, PROBLEM_STALE_EPOCH, &op->item);
-}
-
 static void floor_again(struct work_op *op)
 {
+    assert(!op->found);
     if (op->epoch <= op->floor)
         not_there(op); /* it was collected */
     else
@@ -182,6 +180,7 @@ static void floor_again(struct work_op *op)
 /* The floor only after it: whoever removes an item raises the floor. */
 static void record_again(struct work_op *op)
 {
+    assert(op->epoch != 0);
     if (op->found)
         work_op_again(op);
     else
@@ -190,6 +189,8 @@ static void record_again(struct work_op *op)
 
 static void caught_up(struct work_op *op)
 {
+    assert(!op->found);
+    assert(op->check_only);
     work_op_gather(op, READ(READ_RECORD), record_again);
 }
 
@@ -197,9 +198,10 @@ static void floor_read(struct work_op *op)
 {
     struct op_txn t;
 
+    assert(op->epoch != 0);
     if (op->epoch <= highest(op)) {
         if (op->found)
-            below_floor(op);
+            work_op_refuse(op, PROBLEM_STALE_EPOCH);
         else
             not_there(op);
         return;
@@ -223,6 +225,8 @@ static void floor_read(struct work_op *op)
 
 bool work_op_evidence(struct work_op *op)
 {
+    assert(op->pending == 0);
+    assert(!op->finished);
     if (op->epoch == 0 || (op->found && op->epoch <= op->item.epoch))
         return false;
     work_op_gather(op, READ(READ_FLOOR), floor_read);

@@ -28,6 +28,8 @@ static bool same(const struct gate *a, const struct gate *b)
 static void words(struct gate *gate, const struct gate_order *order,
                   wall_ms now)
 {
+    assert(order->who != NULL);
+    assert(order->reason != NULL);
     (void)snprintf(gate->who, sizeof(gate->who), "%s", order->who);
     (void)snprintf(gate->reason, sizeof(gate->reason), "%s", order->reason);
     gate->ordered = now;
@@ -42,6 +44,7 @@ static void no_words(struct gate *gate)
 /* The state that is left when a drain or a restart lease ends. */
 static void resume(struct gate *gate)
 {
+    assert(gate->state != GATE_ABSENT);
     if (gate->state != GATE_FENCED) {
         gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
         gate->cordoned = false;
@@ -54,6 +57,7 @@ static void resume(struct gate *gate)
 static bool cordon(struct gate *gate, const struct gate_order *order,
                    wall_ms now)
 {
+    assert(order->what == GATE_ORDER_CORDON);
     switch (gate->state) {
     case GATE_OPEN:
     case GATE_CORDONED:
@@ -80,6 +84,8 @@ static bool limit(struct gate *gate, enum gate_state to,
 {
     bool kept = to == GATE_DRAINING && gate->drain_of.known;
 
+    assert(to == GATE_DRAINING || to == GATE_RESTARTING);
+    assert(order->for_ms > 0);
     if (gate->state == GATE_FENCED && !(order->undo && kept))
         return false;
     if (order->undo) {
@@ -106,19 +112,17 @@ static bool limit(struct gate *gate, enum gate_state to,
 static bool apply(struct gate *gate, const struct gate_order *order,
                   wall_ms now)
 {
-    switch (order->what) {
-    case GATE_ORDER_CORDON:
+    assert(gate->state != GATE_ABSENT);
+    if (order->what == GATE_ORDER_CORDON)
         return cordon(gate, order, now);
-    case GATE_ORDER_DRAIN:
-        return limit(gate, GATE_DRAINING, order, now);
-    case GATE_ORDER_RESTART:
-        return limit(gate, GATE_RESTARTING, order, now);
-    }
-    return false;
+    return limit(
+        gate, order->what == GATE_ORDER_DRAIN ? GATE_DRAINING : GATE_RESTARTING,
+        order, now);
 }
 
 static void gate_won(struct work_op *op)
 {
+    assert(op->next_gate.state != GATE_ABSENT);
     op->gate = op->next_gate;
     work_op_reply(op, PROBLEM_NONE, NULL);
 }
@@ -128,6 +132,7 @@ static void refuse(struct work_op *op)
     bool fenced = op->gate.state == GATE_FENCED;
     bool left = op->gate.left && op->order.what == GATE_ORDER_RESTART;
 
+    assert(op->gate.state != GATE_ABSENT);
     (void)err_set(&op->trouble, ERR_CONFLICT, "%s %s %s%s: %s",
                   node_kind_name(op->order.kind), op->order_address,
                   left ? "has " : "is ",
@@ -151,6 +156,7 @@ static bool present(struct work_op *op)
     if (p == NULL)
         return false;
     op->next_gate = (struct gate){.state = GATE_OPEN, .process = *p};
+    assert(op->next_gate.state == GATE_OPEN);
     return true;
 }
 
@@ -158,10 +164,12 @@ static void gate_read_step(struct work_op *op)
 {
     struct op_txn t;
     bool absent = op->gate.state == GATE_ABSENT;
+    assert(op->type == OP_GATE);
+    assert(op->pending == 0);
     /* A drain or lease said again begins anew: its time counts from then. Our
      * own, from before an unknown outcome, is recognised instead. */
-    bool renew =
-        !op->order.undo && !op->doubt && op->order.what != GATE_ORDER_CORDON;
+    bool renew = !op->order.undo && !op->attempt.doubt &&
+                 op->order.what != GATE_ORDER_CORDON;
 
     if (absent && op->order.undo) {
         work_op_reply(op, PROBLEM_NONE,
@@ -187,12 +195,6 @@ static void gate_read_step(struct work_op *op)
     work_txn_put_gate(&t, op->order.kind, op->order_address, &op->next_gate,
                       op->gate.version);
     work_op_send(op, &t, gate_won);
-}
-
-static void gate_run(struct work_op *op)
-{
-    work_op_begin(op);
-    work_op_gather(op, READ(READ_GATE), gate_read_step);
 }
 
 /* A copy whose strings are the operation's own. */
@@ -229,7 +231,9 @@ static int take(struct work_op *op, const struct gate_order *order,
 void work_gate_order(struct work *w, const struct gate_order *order,
                      gate_reply_f *done, void *arg)
 {
-    struct work_op *op = work_op_new(w, gate_run);
+    static const struct op_verb verb = {.reads = READ(READ_GATE),
+                                        .then = gate_read_step};
+    struct work_op *op = work_op_new(w, &verb);
     int rc;
 
     assert(done != NULL && order->address != NULL);

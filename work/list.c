@@ -35,7 +35,6 @@ struct list {
     bool more;   /* there is something behind the cursor */
     struct list_slot slots[WINDOW];
     size_t n_slots;
-    struct err trouble;
 };
 
 void work_list_free(struct list *l)
@@ -52,6 +51,7 @@ void work_list_free(struct list *l)
 
 void work_list_page(const struct list *l, struct work_page *page)
 {
+    assert(l->n <= l->what.limit);
     page->items = l->items;
     page->n = l->n;
     page->next = l->more ? l->cursor : NULL;
@@ -59,9 +59,7 @@ void work_list_page(const struct list *l, struct work_page *page)
 
 static bool matches(const struct list *l, const struct work_item *item)
 {
-    bool over = item->state == WORK_DONE || item->state == WORK_DROPPED;
-
-    return !(l->marked && over) &&
+    return !(l->marked && work_state_final(item->state)) &&
            (l->what.kind < 0 || (int)item->kind == l->what.kind) &&
            (l->what.state < 0 || (int)item->state == l->what.state) &&
            (l->what.owner == NULL || strcmp(item->owner, l->owner) == 0);
@@ -88,6 +86,7 @@ static bool next_id(const struct work_op *op, char out[WORK_ID_MAX + 1])
     const struct list *l = op->list;
     const char *after = l->cursor[0] == '\0' ? NULL : l->cursor;
 
+    assert(op->w->config.view != NULL);
     out[0] = '\0';
     for (int kind = NODE_MASTER; kind <= NODE_WORKER; kind++) {
         const struct marker *m;
@@ -107,9 +106,11 @@ static void window(struct work_op *op);
 static void window_landed(struct work_op *op)
 {
     struct list *l = op->list;
-    struct err err = l->trouble;
+    struct err err = op->trouble;
     char id[WORK_ID_MAX + 1];
 
+    assert(op->pending == 0);
+    assert(l->n_slots <= WINDOW);
     for (size_t i = 0; i < l->n_slots; i++) {
         if (l->slots[i].found && matches(l, &l->slots[i].item))
             keep(l, &l->slots[i].item);
@@ -145,7 +146,7 @@ static void on_item(void *arg, const struct registry_reply *reply)
                      LOG_S("why", err.msg));
         }
     } else if (reply->err.code != ERR_NOT_FOUND) {
-        op->list->trouble = reply->err;
+        op->trouble = reply->err;
     }
     if (op->pending == 0)
         window_landed(op);
@@ -159,7 +160,7 @@ static void on_nothing(void *arg, const struct registry_reply *reply)
     if (!work_op_landed(op))
         return;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
-        op->list->trouble = reply->err;
+        op->trouble = reply->err;
     window_landed(op);
 }
 
@@ -195,9 +196,10 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
 {
     const char *id = e->key + strlen(WORK_PREFIX "/");
     struct work_item item;
-    enum work_state state;
+    struct work_glance glance;
     struct err err = {0};
 
+    assert(l->n <= l->what.limit);
     if (work_check_id(id, NULL) != 0 || strcmp(id, l->cursor) <= 0)
         return true;
     if (l->n == l->what.limit) {
@@ -206,8 +208,8 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
     }
     (void)snprintf(l->cursor, sizeof(l->cursor), "%s", id);
     if (l->what.state >= 0 &&
-        work_state_peek(e->value, e->value_len, &state) == 0 &&
-        (int)state != l->what.state)
+        work_glance(&glance, e->value, e->value_len) == 0 &&
+        (int)glance.state != l->what.state)
         return true;
     if (work_item_read(&item, e->value, e->value_len, &err) != 0) {
         log_warn("!work-record", LOG_S("key", e->key), LOG_S("why", err.msg));
@@ -247,6 +249,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
 
 static void scan(struct work_op *op, const char *from)
 {
+    assert(op->pending == 0);
+    assert(op->list->rounds < ROUNDS_MAX);
     op->pending++;
     registry_list(op->w->config.registry, WORK_PREFIX, from, SCAN_PAGE, on_page,
                   op);
@@ -260,10 +264,11 @@ static void list_run(struct work_op *op)
     char key[REGISTRY_KEY_MAX + 1];
     int state = l->what.state;
 
+    assert(op->type == OP_LIST);
+    assert(op->list->items != NULL);
     l->marked = l->what.owner != NULL
                     ? state < 0 || state == WORK_ASSIGNED
                     : state == WORK_WAITING || state == WORK_HELD;
-    work_op_begin(op);
     if (l->marked && op->w->config.view != NULL)
         window(op);
     else
@@ -274,6 +279,7 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
 {
     int rc = 0;
 
+    assert(l->items == NULL);
     if (what->limit < 1 || what->limit > LIMIT_MAX) {
         rc = (int)err_set(err, ERR_INVALID, "limit: 1 to %d, not %zu",
                           LIMIT_MAX, what->limit);
@@ -300,7 +306,8 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
 void work_list(struct work *w, const struct work_list *what, work_page_f *done,
                void *arg)
 {
-    struct work_op *op = work_op_new(w, list_run);
+    static const struct op_verb verb = {.then = list_run};
+    struct work_op *op = work_op_new(w, &verb);
     int rc;
 
     assert(done != NULL);

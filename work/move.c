@@ -8,19 +8,11 @@
  */
 #include "work/work_priv.h"
 
-#include <inttypes.h>
 #include <string.h>
-
-static void refuse(struct work_op *op, enum problem code)
-{
-    assert(op->found);
-    (void)err_set(&op->trouble, ERR_CONFLICT, "work %s is %s at epoch %" PRIu64,
-                  op->item.id, work_state_name(op->item.state), op->item.epoch);
-    work_op_reply(op, code, &op->item);
-}
 
 static void move_won(struct work_op *op)
 {
+    assert(op->next_item.epoch > op->item.epoch);
     work_op_used(op);
     work_op_reply(op, PROBLEM_NONE, &op->next_item);
 }
@@ -48,22 +40,27 @@ static void move(struct work_op *op)
     work_op_send(op, &t, move_won);
 }
 
+static void leave(struct work_op *op)
+{
+    assert(op->found);
+    work_item_copy(&op->next_item, &op->item);
+    work_item_leave(&op->next_item, op->w->config.clock->wall, false, NULL);
+}
+
 static void move_to_target(struct work_op *op)
 {
-    wall_ms now = op->w->config.clock->wall;
-
     assert(op->target.address[0] != '\0');
-    work_item_copy(&op->next_item, &op->item);
-    work_item_leave(&op->next_item, now, false, NULL);
+    leave(op);
     work_item_assign(&op->next_item, op->target.address, &op->process,
-                     op->floor, now);
+                     op->floor, op->w->config.clock->wall);
     move(op);
 }
 
 static void move_to_wait(struct work_op *op)
 {
-    work_item_copy(&op->next_item, &op->item);
-    work_item_leave(&op->next_item, op->w->config.clock->wall, false, NULL);
+    assert(op->target.code != PROBLEM_NONE);
+    assert(!op->target.counted);
+    leave(op);
     work_item_unassign(&op->next_item, WORK_WAITING, "", op->floor);
     op->target.code = PROBLEM_NONE;
     move(op);
@@ -71,22 +68,20 @@ static void move_to_wait(struct work_op *op)
 
 static void marked(struct work_op *op)
 {
-    struct err err = {0};
+    struct err err;
 
     assert(op->found);
-    if (!work_op_epoch_left(op, op->item.epoch))
+    if (!work_op_epoch_left(op, op->item.epoch) || work_op_between_writes(op))
         return;
     if (op->marker_version != 0) {
         work_op_choose(op, move_to_target, move_to_wait);
-    } else if (++op->unmarked < 3) {
-        work_op_again(op); /* read between two writes */
-    } else {
-        (void)err_set(&err, ERR_INVALID,
-                      "work %s: its marker is missing below " MARKER_PREFIX,
-                      op->item.id);
-        op->damaged = true;
-        work_op_failed(op, &err);
+        return;
     }
+    (void)err_set(&err, ERR_INVALID,
+                  "work %s: its marker is missing below " MARKER_PREFIX,
+                  op->item.id);
+    op->damaged = true;
+    work_op_failed(op, &err);
 }
 
 static void go_on(struct work_op *op)
@@ -111,69 +106,49 @@ static bool handed_over(const struct work_item *item, uint64_t epoch)
 
 static void handover_read(struct work_op *op)
 {
-    if (work_op_evidence(op))
-        return;
-    if (!op->found) {
-        work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
-    } else if (handed_over(&op->item, op->epoch)) {
+    assert(op->found);
+    if (handed_over(&op->item, op->epoch)) {
         work_op_reply(op, PROBLEM_NONE, &op->item);
     } else if (op->item.epoch != op->epoch) {
-        refuse(op, PROBLEM_STALE_EPOCH);
+        work_op_refuse(op, PROBLEM_STALE_EPOCH);
     } else if (op->item.state != WORK_ASSIGNED) {
-        refuse(op, PROBLEM_NOT_ASSIGNED);
+        work_op_refuse(op, PROBLEM_NOT_ASSIGNED);
     } else {
         work_op_exclude(op, op->item.owner);
         go_on(op);
     }
 }
 
-static void handover_run(struct work_op *op)
-{
-    work_op_begin(op);
-    work_op_gather(op, READ(READ_RECORD), handover_read);
-}
-
 void work_handover(struct work *w, const char *id, uint64_t epoch,
                    work_reply_f *done, void *arg)
 {
-    work_op_ask(w, handover_run, id, epoch, done, arg);
+    static const struct op_verb verb = {
+        .reads = READ(READ_RECORD), .of_item = true, .then = handover_read};
+
+    work_op_ask(w, &verb, id, epoch, done, arg);
 }
 
 /* --- release ------------------------------------------------------------- */
 
 static void release_read(struct work_op *op)
 {
-    bool ours = op->doubt && op->found &&
-                op->item.epoch == op->next_item.epoch &&
-                op->item.state != WORK_HELD;
-
-    if (work_op_evidence(op))
-        return;
-    if (!op->found)
-        work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
-    else if (ours)
-        work_op_reply(op, PROBLEM_NONE, &op->item);
+    assert(op->found);
+    if (op->attempt.doubt && op->item.epoch == op->next_item.epoch &&
+        op->item.state != WORK_HELD)
+        work_op_reply(op, PROBLEM_NONE, &op->item); /* ours */
     else if (op->epoch != 0 && op->item.epoch != op->epoch)
-        refuse(op, PROBLEM_STALE_EPOCH);
+        work_op_refuse(op, PROBLEM_STALE_EPOCH);
     else if (op->item.state != WORK_HELD)
-        refuse(op, PROBLEM_NOT_HELD);
+        work_op_refuse(op, PROBLEM_NOT_HELD);
     else
         go_on(op);
 }
 
-static void release_run(struct work_op *op)
+void work_release(struct work *w, const char *id, uint64_t epoch,
+                  work_reply_f *done, void *arg)
 {
-    work_op_begin(op);
-    work_op_gather(op, READ(READ_RECORD), release_read);
-}
+    static const struct op_verb verb = {
+        .reads = READ(READ_RECORD), .of_item = true, .then = release_read};
 
-void work_release_at(struct work *w, const char *id, uint64_t epoch,
-                     work_reply_f *done, void *arg)
-{
-    work_op_ask(w, release_run, id, epoch, done, arg);
-}
-
-void work_release(struct work *w, const char *id, work_reply_f *done, void *arg)
-{
-    work_release_at(w, id, 0, done, arg);
+    work_op_ask(w, &verb, id, epoch, done, arg);
 }

@@ -13,18 +13,37 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define UNMARKED_MAX 3 /* reads of a record without its marker */
+
 /* --- reading ------------------------------------------------------------- */
 
-void work_op_begin(struct work_op *op)
+static void item_read(struct work_op *op)
 {
-    struct registry *r = op->w->config.registry;
+    assert(op->verb->of_item);
+    assert(op->pending == 0);
+    if (work_op_evidence(op))
+        return;
+    if (op->found)
+        op->verb->then(op);
+    else
+        work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
+}
+
+void work_op_run(struct work_op *op)
+{
+    const struct op_verb *verb = op->verb;
 
     assert(op->pending == 0 && !op->finished);
-    op->session = registry_session(r);
-    op->read_at = op->w->config.clock->mono;
+    assert(!verb->of_item || verb->reads == READ(READ_RECORD));
+    attempt_begin(&op->attempt, op->w->config.registry,
+                  op->w->config.clock->mono);
     op->damaged = false;
-    op->check_only = false;
+    op->check_only = verb->check_only;
     err_clear(&op->trouble);
+    if (verb->reads == 0)
+        verb->then(op);
+    else
+        work_op_gather(op, verb->reads, verb->of_item ? item_read : verb->then);
 }
 
 static int read_record(struct work_op *op, const struct registry_entry *e,
@@ -32,6 +51,7 @@ static int read_record(struct work_op *op, const struct registry_entry *e,
 {
     int rc = work_item_read(&op->item, e->value, e->value_len, err);
 
+    assert(!op->found);
     if (rc == 0 && strcmp(op->item.id, op->want.id) != 0) {
         rc = (int)err_set(err, ERR_INVALID, "%s: it says it is work %s", e->key,
                           op->item.id);
@@ -44,7 +64,7 @@ static int read_record(struct work_op *op, const struct registry_entry *e,
 static int read_entry(struct work_op *op, enum op_read what,
                       const struct registry_entry *e, struct err *err)
 {
-    int rc = 0;
+    int rc;
 
     switch (what) {
     case READ_RECORD:
@@ -58,14 +78,11 @@ static int read_entry(struct work_op *op, enum op_read what,
         if (rc != 0)
             (void)err_wrap(err, "%s", e->key);
         return rc;
-    case READ_FLOOR:
+    default:
+        assert(what == READ_FLOOR);
         op->floor_version = e->version;
         return work_epoch_floor_read(e->value, e->value_len, &op->floor, err);
-    case OP_READS:
-        break;
     }
-    assert(what != OP_READS);
-    return rc;
 }
 
 static void on_read(void *arg, const struct registry_reply *reply)
@@ -98,55 +115,34 @@ static void on_read(void *arg, const struct registry_reply *reply)
     op->step(op);
 }
 
-static void read_key(const struct work_op *op, enum op_read what, char *key)
+/* The key to read. What is not found there stays as it is forgotten here. */
+static void forget(struct work_op *op, enum op_read what, char *key)
 {
     struct marker m;
+    bool order = op->type == OP_GATE;
 
-    switch (what) {
-    case READ_RECORD:
-        (void)work_key(op->want.id, key);
-        break;
-    case READ_MARKER:
-        work_marker_of(&m, &op->item);
-        (void)work_marker_key(m.kind, m.address, m.id, key);
-        break;
-    case READ_GATE:
-        if (op->type == OP_GATE) {
-            (void)gate_key(op->order.kind, op->order_address, key,
-                           REGISTRY_KEY_MAX + 1);
-        } else {
-            (void)gate_key(op->want.kind, op->target.address, key,
-                           REGISTRY_KEY_MAX + 1);
-        }
-        break;
-    case READ_FLOOR:
-        memcpy(key, EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
-        break;
-    case OP_READS:
-        break;
-    }
-}
-
-/* What is not found stays as it is forgotten here. */
-static void forget(struct work_op *op, enum op_read what)
-{
+    assert(what < OP_READS);
     switch (what) {
     case READ_RECORD:
         work_item_close(&op->item);
         op->found = false;
+        (void)work_key(op->want.id, key);
         break;
     case READ_MARKER:
         op->marker_version = 0;
+        work_marker_of(&m, &op->item);
+        (void)work_marker_key(m.kind, m.address, m.id, key);
         break;
     case READ_GATE:
         op->gate = (struct gate){.state = GATE_ABSENT};
+        (void)gate_key(order ? op->order.kind : op->want.kind,
+                       order ? op->order_address : op->target.address, key,
+                       REGISTRY_KEY_MAX + 1);
         break;
-    case READ_FLOOR:
-        op->floor = 0;
-        op->floor_version = 0;
-        break;
-    case OP_READS:
-        break;
+    default:
+        assert(what == READ_FLOOR);
+        op->floor = op->floor_version = 0;
+        memcpy(key, EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
     }
 }
 
@@ -159,8 +155,7 @@ void work_op_gather(struct work_op *op, unsigned reads, op_step_f *step)
     op->step = step;
     for (unsigned i = 0; i < OP_READS; i++) {
         if ((reads & READ(i)) != 0) {
-            forget(op, (enum op_read)i);
-            read_key(op, (enum op_read)i, key);
+            forget(op, (enum op_read)i, key);
             op->pending++;
             registry_get(op->w->config.registry, key, on_read, &op->slots[i]);
         }
@@ -174,106 +169,111 @@ void work_txn_init(struct op_txn *t)
     t->n = 0;
 }
 
-static struct registry_op *add(struct op_txn *t, enum registry_op_type type,
-                               uint64_t version, char **key, struct buf **value)
+/* Where its key belongs; where its value does. */
+static char *add(struct op_txn *t, enum registry_op_type type, uint64_t version)
 {
-    struct registry_op *op = &t->ops[t->n];
+    char *key = t->keys[t->n];
 
+    assert(version != 0 || type == REGISTRY_PUT);
     assert(t->n < WORK_TXN_OPS);
-    *op = (struct registry_op){.type = type,
-                               .expect = version == 0 ? REGISTRY_ABSENT
-                                                      : REGISTRY_VERSION,
-                               .version = version};
-    *key = t->keys[t->n];
-    *value = &t->values[t->n];
-    op->key = *key;
-    buf_init(*value, WORK_RECORD_MAX);
-    t->n++;
-    return op;
+    buf_init(&t->values[t->n], WORK_RECORD_MAX);
+    t->ops[t->n++] = registry_op_at(type, key, version);
+    return key;
+}
+
+static struct buf *value_of(struct op_txn *t)
+{
+    assert(t->n > 0);
+    return &t->values[t->n - 1];
 }
 
 void work_txn_put_item(struct op_txn *t, const struct work_item *item,
                        uint64_t version)
 {
-    char *key;
-    struct buf *value;
+    assert(item->epoch > 0);
+    (void)work_key(item->id, add(t, REGISTRY_PUT, version));
+    work_item_write(value_of(t), item);
+}
 
-    (void)add(t, REGISTRY_PUT, version, &key, &value);
-    (void)work_key(item->id, key);
-    work_item_write(value, item);
+void work_txn_check_item(struct op_txn *t, const struct work_item *item)
+{
+    assert(item->version != 0);
+    (void)work_key(item->id, add(t, REGISTRY_CHECK, item->version));
 }
 
 void work_txn_put_marker(struct op_txn *t, const struct work_item *item,
                          uint64_t version)
 {
     struct marker m;
-    char *key;
-    struct buf *value;
 
-    (void)add(t, REGISTRY_PUT, version, &key, &value);
     work_marker_of(&m, item);
-    (void)work_marker_key(m.kind, m.address, m.id, key);
-    work_marker_write(value, &m);
+    (void)work_marker_key(m.kind, m.address, m.id,
+                          add(t, REGISTRY_PUT, version));
+    work_marker_write(value_of(t), &m);
 }
 
 void work_txn_delete_marker(struct op_txn *t, const struct work_item *item,
                             uint64_t version)
 {
     struct marker m;
-    char *key;
-    struct buf *value;
 
     assert(version != 0);
-    (void)add(t, REGISTRY_DELETE, version, &key, &value);
     work_marker_of(&m, item);
-    (void)work_marker_key(m.kind, m.address, m.id, key);
+    (void)work_marker_key(m.kind, m.address, m.id,
+                          add(t, REGISTRY_DELETE, version));
 }
 
 void work_txn_put_gate(struct op_txn *t, enum node_kind kind,
                        const char *address, const struct gate *gate,
                        uint64_t version)
 {
-    char *key;
-    struct buf *value;
-
-    (void)add(t, REGISTRY_PUT, version, &key, &value);
-    (void)gate_key(kind, address, key, REGISTRY_KEY_MAX + 1);
-    gate_write(value, gate);
+    assert(gate->state != GATE_ABSENT);
+    (void)gate_key(kind, address, add(t, REGISTRY_PUT, version),
+                   REGISTRY_KEY_MAX + 1);
+    gate_write(value_of(t), gate);
 }
 
-void work_txn_target_gate(struct op_txn *t, struct work_op *op)
+void work_txn_target_gate(struct op_txn *t, const struct work_op *op)
 {
     struct gate first = {.state = GATE_OPEN, .process = op->process};
-    char *key;
-    struct buf *value;
 
     assert(gate_takes(&op->gate, &op->process));
-    if (op->gate.state == GATE_ABSENT) {
+    if (op->gate.state == GATE_ABSENT)
         work_txn_put_gate(t, op->want.kind, op->target.address, &first, 0);
-        return;
-    }
-    (void)add(t, REGISTRY_CHECK, op->gate.version, &key, &value);
-    (void)gate_key(op->want.kind, op->target.address, key,
-                   REGISTRY_KEY_MAX + 1);
+    else
+        (void)gate_key(op->want.kind, op->target.address,
+                       add(t, REGISTRY_CHECK, op->gate.version),
+                       REGISTRY_KEY_MAX + 1);
 }
 
-void work_txn_floor(struct op_txn *t, struct work_op *op)
+void work_txn_floor(struct op_txn *t, const struct work_op *op)
 {
     bool first = op->floor_version == 0;
-    char *key;
-    struct buf *value;
 
-    (void)add(t, first ? REGISTRY_PUT : REGISTRY_CHECK, op->floor_version, &key,
-              &value);
-    memcpy(key, EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
+    assert(op->floor_version != 0 || op->floor == 0);
+    memcpy(add(t, first ? REGISTRY_PUT : REGISTRY_CHECK, op->floor_version),
+           EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
     if (first)
-        work_epoch_floor_write(value, 0);
+        work_epoch_floor_write(value_of(t), 0);
+}
+
+bool work_op_between_writes(struct work_op *op)
+{
+    bool again;
+
+    assert(op->found);
+    again = op->marker_version == 0 && ++op->unmarked < UNMARKED_MAX;
+    if (again)
+        work_op_again(op);
+    return again;
 }
 
 bool work_op_epoch_left(struct work_op *op, uint64_t epoch)
 {
     struct err err = {0};
 
+    assert(op->pending == 0);
+    assert(!op->finished);
     if (work_epoch_left(epoch, op->floor))
         return true;
     (void)err_set(&err, ERR_INVALID,
@@ -285,64 +285,31 @@ bool work_op_epoch_left(struct work_op *op, uint64_t epoch)
     return false;
 }
 
-void work_txn_check_item(struct op_txn *t, const struct work_item *item)
-{
-    char *key;
-    struct buf *value;
-
-    (void)add(t, REGISTRY_CHECK, item->version, &key, &value);
-    (void)work_key(item->id, key);
-}
-
 /* --- sending it ---------------------------------------------------------- */
 
 static void on_txn(void *arg, const struct registry_reply *reply)
 {
     struct work_op *op = arg;
-    struct err err;
+    enum err_code code = reply->err.code;
 
     if (!work_op_landed(op))
         return;
     assert(op->won != NULL && op->pending == 0);
     op->writing = false;
-    switch (reply->err.code) {
-    case ERR_OK:
+    if (code == ERR_OK)
         op->won(op);
-        break;
-    case ERR_CONFLICT:
+    else if (code == ERR_CONFLICT)
         work_op_again(op);
-        break;
-    case ERR_UNKNOWN:
-        if (op->check_only) {
-            work_op_failed(op, &reply->err);
-            break;
-        }
-        if (!op->doubt) {
-            op->doubt = true;
-            op->deadline = op->w->config.clock->mono + WORK_DEADLINE_MS;
-        }
-        work_op_later(op);
-        break;
-    default:
-        err = reply->err;
-        work_op_failed(op, &err);
-        break;
-    }
-}
-
-/* Whether what was read may still be written upon. */
-static bool fresh(const struct work_op *op)
-{
-    struct registry *r = op->w->config.registry;
-
-    return op->session != 0 && registry_session(r) == op->session &&
-           op->w->config.clock->mono - op->read_at <
-               registry_session_timeout(r);
+    else if (code == ERR_UNKNOWN && !op->check_only)
+        work_op_unknown(op);
+    else
+        work_op_failed(op, &reply->err);
 }
 
 /* For whoever waits to see them. */
 static void note_keys(struct work_op *op, const struct op_txn *t)
 {
+    assert(t->n > 0 && t->n <= WORK_TXN_OPS);
     buf_reset(&op->wrote);
     for (size_t i = 0; i < t->n; i++)
         if (t->ops[i].type == REGISTRY_PUT || t->ops[i].type == REGISTRY_DELETE)
@@ -351,36 +318,31 @@ static void note_keys(struct work_op *op, const struct op_txn *t)
 
 void work_op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
 {
-    bool old = !fresh(op);
-    bool whole = true;
+    struct registry *r = op->w->config.registry;
+    struct err err = {0};
 
     assert(op->pending == 0 && t->n > 0);
     assert(won != NULL && !op->finished);
     for (size_t i = 0; i < t->n; i++) {
         t->ops[i].value = buf_text(&t->values[i]);
         t->ops[i].value_len = t->values[i].len;
-        whole = whole && !t->values[i].overflow;
+        if (t->values[i].overflow)
+            (void)err_set(&err, ERR_TOO_LARGE,
+                          "work %s: the record is too large", op->want.id);
     }
-    if (!whole) {
-        struct err err = {0};
-
-        (void)err_set(&err, ERR_TOO_LARGE, "work %s: the record is too large",
-                      op->want.id);
-        work_op_failed(op, &err);
-    } else if (old && registry_session(op->w->config.registry) == 0) {
-        struct err err = {0};
-
+    if (err.code == ERR_OK && registry_session(r) == 0)
         (void)err_set(&err, ERR_UNAVAILABLE, "work %s: no registry session",
                       op->want.id);
+    if (err.code != ERR_OK) {
         work_op_failed(op, &err);
-    } else if (old) {
+    } else if (!attempt_is_fresh(&op->attempt, r, op->w->config.clock->mono)) {
         work_op_again(op);
     } else {
         note_keys(op, t);
         op->won = won;
         op->writing = !op->check_only;
         op->pending++;
-        registry_txn(op->w->config.registry, t->ops, t->n, on_txn, op);
+        registry_txn(r, t->ops, t->n, on_txn, op);
     }
     /* By now the operation may be gone; the txn was copied. */
     for (size_t i = 0; i < t->n; i++)

@@ -20,6 +20,7 @@ void work_op_unpick(struct work_op *op)
                              &op->target);
     }
     work_op_used(op);
+    assert(!op->target.counted);
 }
 
 void work_op_used(struct work_op *op)
@@ -30,6 +31,7 @@ void work_op_used(struct work_op *op)
 
 static bool excluded(const struct work_op *op, const char *address)
 {
+    assert(op->n_exclude <= WORK_EXCLUDE_MAX);
     for (size_t i = 0; i < op->n_exclude; i++)
         if (strcmp(op->exclude[i], address) == 0)
             return true;
@@ -38,6 +40,7 @@ static bool excluded(const struct work_op *op, const char *address)
 
 void work_op_exclude(struct work_op *op, const char *address)
 {
+    assert(address[0] != '\0');
     if (op->n_exclude < WORK_EXCLUDE_MAX && !excluded(op, address))
         op->exclude[op->n_exclude++] = mem_strdup(address);
 }
@@ -58,6 +61,7 @@ static void choose(struct work_op *op);
 
 static void nobody(struct work_op *op)
 {
+    assert(op->nobody != NULL);
     op->target.address[0] = '\0';
     assert(!op->target.counted);
     if (op->target.code == PROBLEM_NONE) {
@@ -69,6 +73,8 @@ static void nobody(struct work_op *op)
 
 static void on_gate(struct work_op *op)
 {
+    assert(op->pending == 0);
+    assert(op->process.known);
     if (gate_takes(&op->gate, &op->process)) {
         op->chosen(op);
         return;
@@ -84,6 +90,8 @@ static void choose(struct work_op *op)
 {
     const struct process *p;
 
+    assert(op->n_exclude <= WORK_EXCLUDE_MAX);
+    assert(op->pending == 0);
     for (;;) {
         work_op_unpick(op);
         op->target = (struct work_target){.code = PROBLEM_NONE};
@@ -111,6 +119,8 @@ static void choose(struct work_op *op)
 
 void work_op_choose(struct work_op *op, op_step_f *chosen, op_step_f *no)
 {
+    assert(chosen != NULL);
+    assert(no != NULL);
     op->chosen = chosen;
     op->nobody = no;
     choose(op);

@@ -27,6 +27,7 @@ const char *const work_policy_names[] = {
 
 int work_record_name(const char *const *names, size_t n, const char *name)
 {
+    assert(names != NULL && n > 0);
     for (size_t i = 0; i < n; i++)
         if (strcmp(names[i], name) == 0)
             return (int)i;
@@ -37,17 +38,6 @@ const char *work_state_name(enum work_state s)
 {
     assert((size_t)s < ARRAY_LEN(work_state_names));
     return work_state_names[s];
-}
-
-int work_state_parse(const char *name, enum work_state *out)
-{
-    int i =
-        work_record_name(work_state_names, ARRAY_LEN(work_state_names), name);
-
-    if (i < 0)
-        return (int)ERR_INVALID;
-    *out = (enum work_state)i;
-    return 0;
 }
 
 const char *work_policy_name(enum work_policy p)

@@ -87,12 +87,19 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
                    struct err *err) MUST_CHECK;
 /* The stored form, which is also the API's. Payload last, byte for byte. */
 void work_item_write(struct buf *out, const struct work_item *w);
-/* Only the state of a stored item, without reading the rest: for a watch that
- * sees every payload go by. */
-int work_state_peek(const char *value, size_t len,
-                    enum work_state *out) MUST_CHECK;
-int work_epoch_peek(const char *value, size_t len, uint64_t *out) MUST_CHECK;
-int work_finished_peek(const char *value, size_t len, wall_ms *out) MUST_CHECK;
+/* Only this of a stored item, without looking at the rest: for a watch that
+ * sees every payload go by. ERR_INVALID: it is damaged. */
+struct work_glance {
+    enum work_state state;
+    uint64_t epoch;
+    wall_ms finished_at; /* 0: it is not */
+};
+int work_glance(struct work_glance *out, const char *value,
+                size_t len) MUST_CHECK;
+static inline bool work_state_final(enum work_state s)
+{
+    return s == WORK_DONE || s == WORK_DROPPED;
+}
 
 /* The present owner goes into the history (nothing if there is none). */
 void work_item_leave(struct work_item *w, wall_ms now, bool died,
@@ -127,7 +134,6 @@ bool work_payload_same(const char *a, const char *b);
 
 int work_check_id(const char *id, struct err *err) MUST_CHECK;
 const char *work_state_name(enum work_state s);
-int work_state_parse(const char *name, enum work_state *out) MUST_CHECK;
 const char *work_policy_name(enum work_policy p);
 int work_policy_parse(const char *name, enum work_policy *out) MUST_CHECK;
 
@@ -206,15 +212,12 @@ struct failover_record {
     char address[NODE_ADDRESS_MAX + 1];
     struct process process; /* the one that lost its work */
     enum failover_phase phase;
-    char cause[32];    /* down, left, replaced, departed, restart, drain, order,
-                          forced, reconcile; held: mass, session, own-entry,
-                          paused */
+    char cause[32];    /* a word of FAILOVER_CAUSES (work/cause.h) */
     char then[32];     /* held: "order" or "forced" if a person ordered
                           it, so that it goes on as such; queued, too;
                           else "" */
-    char why[32];      /* aborted without INTENT: alive, withdrawn,
-                          plan_changed, done (its work was moved
-                          already), not_found, needless; else "" */
+    char why[32];      /* aborted without INTENT: one of FAILOVER_WHYS; else
+                          "" */
     char if_match[40]; /* queued: the plan that was approved, else "" */
     char who[64];      /* a person's, else "" */
     char reason[256];

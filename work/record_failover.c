@@ -4,7 +4,10 @@
  * Words for people (reasons, the hook's last lines) are cut when they do not
  * fit; identities, numbers and phases that make no sense are errors.
  */
+#include "work/cause.h"
 #include "work/record_priv.h"
+
+#include <string.h>
 
 static const char *const phase_names[] = {
     [FAILOVER_HELD] = "held",     [FAILOVER_QUEUED] = "queued",
@@ -17,6 +20,48 @@ const char *work_failover_phase_name(enum failover_phase p)
     assert((size_t)p < ARRAY_LEN(phase_names));
     return phase_names[p];
 }
+
+/* --- the words ----------------------------------------------------------- */
+
+static const struct work_cause causes[] = {
+#define CAUSE(name, ...) [name] = {__VA_ARGS__},
+    FAILOVER_CAUSES(CAUSE)};
+
+static const char *const why_words[] = {
+#define WHY(name, word) [name] = (word),
+    FAILOVER_WHYS(WHY)};
+
+const struct work_cause *work_cause(enum failover_cause c)
+{
+    assert((size_t)c < ARRAY_LEN(causes));
+    return &causes[c];
+}
+
+enum failover_cause work_cause_of(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_LEN(causes); i++)
+        if (strcmp(causes[i].word, word) == 0)
+            return (enum failover_cause)i;
+    return CAUSE_NONE;
+}
+
+void work_failover_abort(struct failover_record *r, enum failover_why why,
+                         wall_ms now)
+{
+    assert((size_t)why < ARRAY_LEN(why_words));
+    assert(!failover_phase_final(r->phase));
+    r->phase = FAILOVER_ABORTED;
+    r->finished = now;
+    memcpy(r->why, why_words[why], strlen(why_words[why]) + 1);
+}
+
+bool work_failover_aborted(const struct failover_record *r,
+                           enum failover_why why)
+{
+    return r->phase == FAILOVER_ABORTED && strcmp(r->why, why_words[why]) == 0;
+}
+
+/* --- the fields ---------------------------------------------------------- */
 
 /* Only who is held as one of many. */
 static bool mass_is_known(const void *record)

@@ -30,6 +30,7 @@ static int read_text(const struct field *f, const struct json *item, char *out,
     const char *text = json_string(item);
     size_t len = text == NULL ? 0 : strlen(text);
 
+    assert(size > 0);
     if (text == NULL)
         return (int)err_set(err, ERR_INVALID, "`%s` is not a string", f->key);
     if (len >= size && f->type == FIELD_WORDS) {
@@ -67,6 +68,7 @@ static int read_name(const struct field *f, const struct json *item,
     enum node_kind kind = NODE_MASTER;
     int rc = read_text(f, item, name, sizeof(name), err), i;
 
+    assert(f->type != FIELD_NAME || f->names != NULL);
     if (rc != 0)
         return rc;
     if (f->type == FIELD_NAME)
@@ -104,6 +106,7 @@ static int read_uint(const struct field *f, const struct json *item, void *out,
     bool good = json_is(item, JSON_STRING) &&
                 units_uint(item->string, max, &value, NULL) == 0;
 
+    assert(f->size == sizeof(uint32_t) || f->size == sizeof(uint64_t));
     if (exact(item, &whole) && whole >= 0) {
         value = (uint64_t)whole;
         good = value <= max;
@@ -138,6 +141,7 @@ static int read_exit(const struct field *f, const struct json *item, int *out,
     int64_t value = -1;
     int rc = read_int(f, item, &value, err);
 
+    assert(f->size == sizeof(int));
     if (rc == 0 && (value < -1 || value > INT32_MAX))
         rc = (int)err_set(err, ERR_INVALID, "`%s` is out of range", f->key);
     *out = (int)value;
@@ -150,6 +154,7 @@ static int read_hex(const struct field *f, const struct json *item,
     char text[17];
     int rc = read_text(f, item, text, sizeof(text), err);
 
+    assert(f->size == sizeof(uint64_t));
     if (rc != 0)
         return rc;
     if (text[0] == '\0' || strspn(text, "0123456789abcdef") != strlen(text)) {
@@ -163,6 +168,7 @@ static int read_hex(const struct field *f, const struct json *item,
 static int read_bool(const struct field *f, const struct json *item, bool *out,
                      struct err *err)
 {
+    assert(f->size == sizeof(bool));
     if (!json_is(item, JSON_BOOL)) {
         return (int)err_set(err, ERR_INVALID, "`%s` is not true or false",
                             f->key);
@@ -194,6 +200,7 @@ static void put_hex(struct buf *b, const char *key, uint64_t value)
 static int read_time(const struct field *f, const struct json *item,
                      wall_ms *out, struct err *err)
 {
+    assert(f->size == sizeof(wall_ms));
     if (!json_is(item, JSON_STRING) ||
         !clock_parse_rfc3339(item->string, out)) {
         return (int)err_set(err, ERR_INVALID,
@@ -227,6 +234,7 @@ static int read_process(const struct field *f, const struct json *item,
 {
     int rc;
 
+    assert(f->size == sizeof(struct process));
     if (!json_is(item, JSON_OBJECT) ||
         json_given(item, "startupTime") == NULL ||
         json_given(item, "processId") == NULL) {
@@ -257,6 +265,8 @@ static int read_list(const struct field *f, const struct json *list, char *out,
 {
     const struct json *it;
 
+    assert(f->of != NULL);
+    assert(*n <= f->max);
     if (!json_is(list, JSON_ARRAY))
         return (int)err_set(err, ERR_INVALID, "`%s` is not a list", f->key);
     json_each (it, list) {
@@ -279,6 +289,7 @@ static int read_list(const struct field *f, const struct json *list, char *out,
 static void put_list(struct buf *b, const struct field *f, const char *list,
                      size_t n)
 {
+    assert(f->of != NULL);
     assert(n <= f->max);
     json_open(b, f->key, '[');
     for (size_t i = 0; i < n; i++) {
@@ -339,6 +350,7 @@ static int read_field(const struct field *f, const struct json *item,
 static int read_object(const struct record *r, const struct json *o, void *out,
                        struct err *err)
 {
+    assert(r->n > 0);
     for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
         const struct json *item = json_given(o, f->key);
         int rc = 0;

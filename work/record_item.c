@@ -7,10 +7,7 @@
 #include "work/record_priv.h"
 
 #include "base/mem.h"
-#include "base/units.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 void work_item_close(struct work_item *w)
@@ -44,6 +41,7 @@ void work_item_leave(struct work_item *w, wall_ms now, bool died,
         .process = w->process, .epoch = w->epoch, .until = now, .died = died};
     memcpy(first->address, w->owner, sizeof(first->address));
     memcpy(first->failover, n > 0 ? failover : "", n + 1);
+    assert(w->n_history > 0 && w->n_history <= WORK_HISTORY_MAX);
 }
 
 bool work_epoch_left(uint64_t epoch, uint64_t floor)
@@ -57,13 +55,14 @@ static void raise_epoch(struct work_item *w, uint64_t floor)
     w->epoch = (w->epoch > floor ? w->epoch : floor) + 1;
     if (w->n_history > 0 && w->history[0].next == 0)
         w->history[0].next = w->epoch;
+    assert(w->epoch > floor);
 }
 
 void work_item_give_again(struct work_item *w, uint64_t floor)
 {
     struct work_past *last = &w->history[0];
 
-    assert(w->state != WORK_DONE && w->state != WORK_DROPPED);
+    assert(!work_state_final(w->state));
     if (w->n_history > 0 && last->next == w->epoch)
         last->next = 0; /* still what came right after */
     raise_epoch(w, floor);
@@ -83,6 +82,7 @@ void work_item_assign(struct work_item *w, const char *address,
     w->attempts += w->attempts < UINT32_MAX;
     w->assigned_at = now;
     w->cause[0] = '\0';
+    assert(w->epoch > floor);
 }
 
 void work_item_unassign(struct work_item *w, enum work_state state,
@@ -98,58 +98,7 @@ void work_item_unassign(struct work_item *w, enum work_state state,
     raise_epoch(w, floor);
     w->assigned_at = 0;
     memcpy(w->cause, cause, n + 1);
-}
-
-/* --- one field, without the rest ----------------------------------------- */
-
-/* The text of a field, in `out` of `size` bytes; false: none, or longer. */
-static bool peek(const char *value, size_t len, const char *key, char *out,
-                 size_t size)
-{
-    const struct json *o, *field;
-    const char *text;
-    bool fits = false;
-
-    if (json_parse(value, len, &o, NULL) != 0)
-        return false;
-    field = json_get(o, key);
-    text = json_string(field);
-    if (text != NULL)
-        fits = snprintf(out, size, "%s", text) < (int)size;
-    else if (json_is(field, JSON_NUMBER))
-        fits = snprintf(out, size, "%.*s", (int)field->len, field->text) <
-               (int)size;
-    json_free(o);
-    return fits;
-}
-
-int work_state_peek(const char *value, size_t len, enum work_state *out)
-{
-    char name[16];
-
-    return peek(value, len, "state", name, sizeof(name))
-               ? work_state_parse(name, out)
-               : (int)ERR_INVALID;
-}
-
-int work_epoch_peek(const char *value, size_t len, uint64_t *out)
-{
-    char digits[24]; /* large ones stand in quotes */
-
-    *out = 0;
-    return peek(value, len, "epoch", digits, sizeof(digits))
-               ? units_uint(digits, EPOCH_MAX, out, NULL)
-               : (int)ERR_INVALID;
-}
-
-int work_finished_peek(const char *value, size_t len, wall_ms *out)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    return peek(value, len, "finished_at", text, sizeof(text)) &&
-                   clock_parse_rfc3339(text, out)
-               ? 0
-               : (int)ERR_INVALID;
+    assert(w->epoch > floor);
 }
 
 /* --- the fields ---------------------------------------------------------- */
@@ -195,6 +144,21 @@ static const struct field item_fields[] = {
 };
 static const struct record item_record = RECORD_OF(item_fields);
 #undef RECORD
+
+#define RECORD work_glance
+static const struct field glance_fields[] = {
+    FIELD("state", NAME, state, .required = true, NAMES(work_state_names)),
+    FIELD("epoch", UINT, epoch, .required = true, .max = EPOCH_MAX),
+    FIELD("finished_at", TIME, finished_at),
+};
+static const struct record glance_record = RECORD_OF(glance_fields);
+#undef RECORD
+
+int work_glance(struct work_glance *out, const char *value, size_t len)
+{
+    *out = (struct work_glance){0};
+    return work_record_read(&glance_record, value, len, out, NULL);
+}
 
 /* What one field alone cannot tell. */
 static int check_item(struct work_item *w, struct err *err)

@@ -67,6 +67,7 @@ static size_t key_len(const struct json *member)
 
     while (end[-1] != '"')
         end--;
+    assert(end > member->from);
     return (size_t)(end - member->from);
 }
 

@@ -25,6 +25,7 @@ static void make_id(struct work *w, char out[WORK_ID_MAX + 1])
         bits[1] >>= 5;
     }
     out[n] = '\0';
+    assert(n <= WORK_ID_MAX);
 }
 
 static bool same_body(const struct work_item *a, const struct work_item *b)
@@ -35,32 +36,42 @@ static bool same_body(const struct work_item *a, const struct work_item *b)
 }
 
 /* The item stands already: ours from before an unknown outcome, or older. */
-static void reply_standing(struct work_op *op)
+static void reply_existing(struct work_op *op)
 {
-    bool ours = op->doubt && op->item.epoch == op->next_item.epoch &&
+    bool ours = op->attempt.doubt && op->item.epoch == op->next_item.epoch &&
                 op->item.attempts == op->next_item.attempts;
 
+    assert(op->found);
     if (ours && strcmp(op->item.owner, op->target.address) == 0)
         work_op_used(op);
-    work_op_created(op, &op->item, ours);
+    op->created = ours;
+    work_op_reply(op, PROBLEM_NONE, &op->item);
 }
 
 static void reply_taken(struct work_op *op, enum problem code, const char *why)
 {
+    assert(op->found);
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s %s", op->want.id, why);
     work_op_reply(op, code, &op->item);
 }
 
-static void reply_other_body(struct work_op *op)
+/* An item of this id stands. */
+static void reply_found(struct work_op *op)
 {
-    reply_taken(op, PROBLEM_ID_CONFLICT,
-                "exists with another kind, group, policy or payload");
+    assert(op->found);
+    if (same_body(&op->item, &op->want))
+        reply_existing(op);
+    else
+        reply_taken(op, PROBLEM_ID_CONFLICT,
+                    "exists with another kind, group, policy or payload");
 }
 
 static void create_won(struct work_op *op)
 {
+    assert(op->next_item.state == WORK_ASSIGNED);
     work_op_used(op);
-    work_op_created(op, &op->next_item, true);
+    op->created = true;
+    work_op_reply(op, PROBLEM_NONE, &op->next_item);
 }
 
 static void create(struct work_op *op)
@@ -68,6 +79,7 @@ static void create(struct work_op *op)
     struct work_item *item = &op->next_item;
     struct op_txn t;
 
+    assert(!op->found);
     work_item_copy(item, &op->want);
     work_item_assign(item, op->target.address, &op->process, op->floor,
                      op->w->config.clock->wall);
@@ -84,6 +96,8 @@ static void create(struct work_op *op)
 
 static void submit_nobody(struct work_op *op)
 {
+    assert(op->target.code != PROBLEM_NONE);
+    assert(!op->target.counted);
     (void)err_set(&op->trouble, ERR_UNAVAILABLE,
                   "work %s: no %s of group %s takes it: %s", op->want.id,
                   node_kind_name(op->want.kind), op->want.group,
@@ -93,24 +107,18 @@ static void submit_nobody(struct work_op *op)
 
 static void submit_read(struct work_op *op)
 {
-    if (op->found && same_body(&op->item, &op->want))
-        reply_standing(op);
-    else if (op->found)
-        reply_other_body(op);
+    assert(op->pending == 0);
+    if (op->found)
+        reply_found(op);
     else if (work_op_epoch_left(op, 0))
         work_op_choose(op, create, submit_nobody);
-}
-
-static void submit_run(struct work_op *op)
-{
-    work_op_begin(op);
-    work_op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), submit_read);
 }
 
 /* --- claim --------------------------------------------------------------- */
 
 static void claim_not_up(struct work_op *op)
 {
+    assert(op->want.owner[0] != '\0');
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: %s %s is not up and open", op->want.id,
                   node_kind_name(op->want.kind), op->want.owner);
@@ -119,6 +127,7 @@ static void claim_not_up(struct work_op *op)
 
 static void claim_gate(struct work_op *op)
 {
+    assert(op->process.known);
     if (gate_takes(&op->gate, &op->process))
         create(op);
     else
@@ -135,6 +144,7 @@ static bool claim_is_late(const struct work_op *op)
                         ? node->ttl_ms
                         : registry_session_timeout(op->w->config.registry);
 
+    assert(op->want.owner[0] != '\0');
     return op->startup_time == 0 && op->age_ms >= lease;
 }
 
@@ -143,6 +153,8 @@ static void claim_read(struct work_op *op)
     const struct process *p =
         work_op_process(op, op->want.kind, op->want.owner);
 
+    assert(op->want.owner[0] != '\0');
+    assert(op->pending == 0);
     if (p == NULL ||
         (op->startup_time != 0 && op->startup_time != p->startup_time)) {
         claim_not_up(op);
@@ -163,10 +175,8 @@ static void claim_read(struct work_op *op)
             strcmp(op->item.owner, op->want.owner) != 0 ||
             !process_same(&op->item.process, p))
             reply_taken(op, PROBLEM_OWNED_ELSEWHERE, "has another owner");
-        else if (same_body(&op->item, &op->want))
-            reply_standing(op);
         else
-            reply_other_body(op);
+            reply_found(op);
     } else if (work_op_epoch_left(op, 0)) {
         op->target = (struct work_target){.code = PROBLEM_NONE};
         memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
@@ -174,22 +184,7 @@ static void claim_read(struct work_op *op)
     }
 }
 
-static void claim_run(struct work_op *op)
-{
-    work_op_begin(op);
-    work_op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), claim_read);
-}
-
 /* --- beginning ----------------------------------------------------------- */
-
-static int take_owner(struct work_op *op, const char *owner, struct err *err)
-{
-    int rc = node_check_address(owner, err);
-
-    if (rc == 0)
-        (void)node_canonical(owner, op->want.owner);
-    return rc;
-}
 
 /* Copies what is asked for; what is wrong about it, or 0. */
 static int take(struct work_op *op, const struct work_submit *what,
@@ -198,6 +193,8 @@ static int take(struct work_op *op, const struct work_submit *what,
     struct work_item *want = &op->want;
     int rc = 0;
 
+    assert(op->pending == 0);
+    assert(op->want.payload == NULL);
     if (what->id == NULL) {
         make_id(op->w, want->id);
     } else {
@@ -221,14 +218,16 @@ static int take(struct work_op *op, const struct work_submit *what,
                                &want->payload, err);
     }
     if (rc == 0 && what->owner != NULL)
-        rc = take_owner(op, what->owner, err);
+        rc = node_check_address(what->owner, err);
+    if (rc == 0 && what->owner != NULL)
+        (void)node_canonical(what->owner, want->owner);
     return rc;
 }
 
-static void begin(struct work *w, op_step_f *run,
+static void begin(struct work *w, const struct op_verb *verb,
                   const struct work_submit *what, work_reply_f *done, void *arg)
 {
-    struct work_op *op = work_op_new(w, run);
+    struct work_op *op = work_op_new(w, verb);
     int rc;
 
     assert(done != NULL);
@@ -244,13 +243,19 @@ static void begin(struct work *w, op_step_f *run,
 void work_submit(struct work *w, const struct work_submit *what,
                  work_reply_f *done, void *arg)
 {
+    static const struct op_verb verb = {
+        .reads = READ(READ_RECORD) | READ(READ_FLOOR), .then = submit_read};
+
     assert(what->owner == NULL);
-    begin(w, submit_run, what, done, arg);
+    begin(w, &verb, what, done, arg);
 }
 
 void work_claim(struct work *w, const struct work_submit *what,
                 work_reply_f *done, void *arg)
 {
+    static const struct op_verb verb = {
+        .reads = READ(READ_RECORD) | READ(READ_FLOOR), .then = claim_read};
+
     assert(what->owner != NULL && what->id != NULL);
-    begin(w, claim_run, what, done, arg);
+    begin(w, &verb, what, done, arg);
 }

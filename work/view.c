@@ -59,6 +59,7 @@ void work_owner_changed(struct view *v, struct owner *o)
 {
     bool nobody = o == &v->nobody[o->pub.kind];
 
+    assert(o->pub.n_foreign <= o->marks.n);
     o->pub.n_markers = o->marks.n;
     o->pub.index = ++v->index;
     if (v->config.changed != NULL)
@@ -91,6 +92,7 @@ const struct work_view_owner *work_view_next(const struct view *v,
 
 void work_view_watch_synced(struct view_watch *w)
 {
+    assert(w >= w->v->watches && w < w->v->watches + WATCHES);
     w->synced = registry_session(w->v->config.registry);
 }
 
@@ -130,19 +132,19 @@ static void marker_gone(struct view *v, const struct marker *key)
     work_owner_changed(v, o);
 }
 
-static void marker_stands(struct view *v, const struct marker *marker)
+static void marker_put(struct view *v, const struct marker *marker)
 {
     struct owner *o = work_owner_make(v, marker->kind, marker->address);
     bool fresh;
     struct mark *m = work_marks_put(&o->marks, marker->id, &fresh);
 
+    assert(marker->epoch > 0);
     if (!fresh) {
         if (m->version == marker->version && m->epoch == marker->epoch)
             return;
         o->pub.n_foreign -= foreign(o, m);
     }
-    if (marker->epoch > v->epoch)
-        v->epoch = marker->epoch;
+    keep_highest(&v->epoch, marker->epoch);
     m->epoch = marker->epoch;
     m->version = marker->version;
     m->process = marker->process;
@@ -165,7 +167,7 @@ static void on_marker(void *arg, const struct registry_event *event)
         if (work_marker_key_parse(event->entry.key, &marker) == 0)
             marker_gone(w->v, &marker);
     } else if (work_marker_read(&marker, &event->entry, &err) == 0) {
-        marker_stands(w->v, &marker);
+        marker_put(w->v, &marker);
     } else {
         log_warn("!marker", LOG_S("why", err.msg));
     }
@@ -215,6 +217,8 @@ static void forget(struct view *v)
     }
     for (size_t i = 0; i < NODE_KINDS; i++)
         work_marks_close(&v->nobody[i].marks);
+    assert(v->owners == NULL);
+    assert(v->failovers == NULL && v->finished == NULL);
 }
 
 struct view *work_view_new(const struct view_config *config)

@@ -72,18 +72,15 @@ const struct failover_record *work_view_failover(const struct view *v,
 /* When this failover fenced a process that counts as lost; 0: it did not, or is
  * not known. */
 wall_ms work_view_lost_at(const struct view *v, const char *id);
-/* The oldest records beyond the newest `keep` that are final, one per call;
- * NULL when there are none: for the collector. Only id, kind, address, phase,
- * began and version are filled in; lent until the next call. */
-const struct failover_record *work_view_surplus(const struct view *v,
-                                                size_t keep);
-/* The same as a list, oldest first, at most `n`; returns how many. */
+/* The oldest records beyond the newest `keep` that are final: for the
+ * collector. Oldest first, at most `n`; returns how many. `list` NULL: they are
+ * only counted. */
 struct view_old {
     char id[FAILOVER_ID_MAX + 1];
     uint64_t version;
 };
-size_t work_view_surplus_list(const struct view *v, size_t keep,
-                              struct view_old *list, size_t n);
+size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
+                         size_t n);
 
 const struct settings *work_view_settings(const struct view *v);
 /* What a get of SETTINGS_KEY has just answered, in its completion; NULL: there
@@ -91,12 +88,10 @@ const struct settings *work_view_settings(const struct view *v);
 void work_view_show_settings(struct view *v, const struct registry_entry *e);
 
 /* Done and dropped items that have been so for `keep` by our own clock, as
- * seen: the collector's candidates. `n` at most; returns how many. */
+ * seen: the collector's candidates. `n` at most; returns how many. `ids` NULL:
+ * they are only counted. */
 size_t work_view_collectable(const struct view *v, int64_t keep_ms,
                              char (*ids)[WORK_ID_MAX + 1], size_t n);
-/* How many these are, counted up to `max`. */
-size_t work_view_collectable_count(const struct view *v, int64_t keep_ms,
-                                   size_t max);
 /* It was collected just now: not to be told of again before its REMOVE is. */
 void work_view_collected_item(struct view *v, const char *id);
 void work_view_collected_failover(struct view *v, const char *id);

@@ -19,6 +19,7 @@ static uint8_t draw_levels(const char *id)
     /* One in four goes up. */
     for (; levels < MARKS_LEVELS && (bits & 3) == 0; bits >>= 2)
         levels++;
+    assert(levels >= 1 && levels <= MARKS_LEVELS);
     return levels;
 }
 
@@ -92,6 +93,7 @@ struct mark *work_marks_put(struct marks *m, const char *id, bool *fresh)
         *links[i] = mark;
     }
     m->n++;
+    assert(mark->levels > 0);
     return mark;
 }
 

@@ -91,7 +91,6 @@ struct view {
     bool asking;       /* they are being read */
     uint64_t asked_in; /* this session; 0: before the first */
     struct marker lent;
-    struct failover_record lent_record;
 };
 
 struct owner *work_owner_find(const struct view *v, enum node_kind kind,

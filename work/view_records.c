@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "work/cause.h"
 
 #include <string.h>
 #include <utlist.h>
@@ -40,6 +41,7 @@ static void finish(struct view *v, struct work_view_failover *f)
         f->owner = NULL;
         work_owner_changed(v, o);
     }
+    assert(f->full == NULL && f->owner == NULL);
 }
 
 static void failover_gone(struct view *v, const char *id)
@@ -79,14 +81,14 @@ static struct work_view_failover *failover_make(struct view *v,
  * away, drained or replaced was there; of the rest only an old gate told. */
 static wall_ms lost_at(const struct failover_record *r)
 {
-    bool lost = strcmp(r->cause, "down") == 0 || strcmp(r->cause, "order") == 0;
+    bool lost = work_cause(work_cause_of(r->cause))->loss;
     bool took = (size_t)r->moved + r->held + r->dropped + r->waiting > 0;
     bool counts = took || r->last_heartbeat != 0 || r->hook_exit >= 0 ||
                   !failover_phase_final(r->phase);
     return lost && counts ? r->fenced_at : 0;
 }
 
-static void failover_stands(struct view *v, const struct failover_record *r)
+static void failover_put(struct view *v, const struct failover_record *r)
 {
     struct work_view_failover *f = failover_make(v, r);
 
@@ -99,8 +101,7 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     v->failovers_unsorted |= f->began != r->began;
     f->began = r->began;
     f->lost = lost_at(r);
-    if (r->fence > v->fence)
-        v->fence = r->fence;
+    keep_highest(&v->fence, r->fence);
     f->version = r->version;
     if (failover_phase_final(r->phase)) {
         finish(v, f);
@@ -116,6 +117,7 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     }
     LL_SORT(f->owner->unfinished, newest_first);
     work_owner_changed(v, f->owner);
+    assert(f->full != NULL && f->owner->unfinished != NULL);
 }
 
 void work_view_on_failover(void *arg, const struct registry_event *event)
@@ -141,7 +143,7 @@ void work_view_on_failover(void *arg, const struct registry_event *event)
                        err.code != ERR_OK ? err.msg : "its id is not its key"));
     } else {
         r->version = event->entry.version;
-        failover_stands(w->v, r);
+        failover_put(w->v, r);
     }
     mem_free(r);
 }
@@ -163,58 +165,26 @@ wall_ms work_view_lost_at(const struct view *v, const char *id)
     return f == NULL ? 0 : f->lost;
 }
 
-/* Up to `max` final ones beyond the newest `keep`, oldest first. */
-static size_t surplus(const struct view *v, size_t keep,
-                      struct work_view_failover **list, size_t max)
+size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
+                         size_t n)
 {
-    struct view *mine = (struct view *)v;
-    size_t n = HASH_COUNT(v->failovers), found = 0;
+    size_t all = HASH_COUNT(v->failovers), found = 0;
     struct work_view_failover *f;
 
-    if (n <= keep)
-        return 0;
-    if (mine->failovers_unsorted) {
-        HASH_SORT(mine->failovers, by_age);
-        mine->failovers_unsorted = false;
+    if (v->failovers_unsorted && all > keep)
+        HASH_SORT(v->failovers, by_age);
+    v->failovers_unsorted = v->failovers_unsorted && all <= keep;
+    for (f = v->failovers; all > keep && found < n; all--, f = f->hh.next) {
+        if (!failover_phase_final(f->phase))
+            continue;
+        if (list != NULL) {
+            memcpy(list[found].id, f->id, sizeof(f->id));
+            list[found].version = f->version;
+        }
+        found++;
     }
-    f = v->failovers;
-    for (n -= keep; n > 0 && found < max; n--, f = f->hh.next)
-        if (failover_phase_final(f->phase))
-            list[found++] = f;
+    assert(found <= n);
     return found;
-}
-
-const struct failover_record *work_view_surplus(const struct view *v,
-                                                size_t keep)
-{
-    struct failover_record *lent = &((struct view *)v)->lent_record;
-    struct work_view_failover *f;
-
-    if (surplus(v, keep, &f, 1) == 0)
-        return NULL;
-    *lent = (struct failover_record){.kind = f->kind,
-                                     .phase = f->phase,
-                                     .began = f->began,
-                                     .version = f->version,
-                                     .hook_exit = -1};
-    memcpy(lent->id, f->id, sizeof(lent->id));
-    memcpy(lent->address, f->address, sizeof(lent->address));
-    return lent;
-}
-
-size_t work_view_surplus_list(const struct view *v, size_t keep,
-                              struct view_old *list, size_t n)
-{
-    struct work_view_failover **found =
-        mem_array(n + 1, sizeof(struct work_view_failover *));
-    size_t count = surplus(v, keep, found, n);
-
-    for (size_t i = 0; i < count; i++) {
-        memcpy(list[i].id, found[i]->id, sizeof(list[i].id));
-        list[i].version = found[i]->version;
-    }
-    mem_free(found);
-    return count;
 }
 
 void work_view_collected_failover(struct view *v, const char *id)
@@ -232,25 +202,23 @@ static int finished_first(const struct view_finished *a,
 
 /* What happens now ended now, by our own clock. What is listed ended when its
  * record says: else each restart would keep it for the whole time again. */
-static mono_ms finished_since(const struct view_watch *w,
-                              const struct registry_entry *e)
+static mono_ms finished_since(const struct view_watch *w, wall_ms at)
 {
     const struct clock *clock = w->v->config.clock;
-    wall_ms at;
 
-    if (w->synced == registry_session(w->v->config.registry) ||
-        work_finished_peek(e->value, e->value_len, &at) != 0 ||
-        at > clock->wall)
-        return clock->mono;
-    return clock->mono - (clock->wall - at);
+    return w->synced == registry_session(w->v->config.registry) || at == 0 ||
+                   at > clock->wall
+               ? clock->mono
+               : clock->mono - (clock->wall - at);
 }
 
 void work_view_on_work(void *arg, const struct registry_event *event)
 {
     struct view_watch *w = arg;
     struct view *v = w->v;
+    const struct registry_entry *e = &event->entry;
     struct view_finished *f;
-    enum work_state state;
+    struct work_glance item;
     const char *id;
     bool final;
 
@@ -259,25 +227,21 @@ void work_view_on_work(void *arg, const struct registry_event *event)
         work_view_watch_synced(w);
         return;
     }
-    id = event->entry.key + strlen(WORK_PREFIX "/");
+    id = e->key + strlen(WORK_PREFIX "/");
     HASH_FIND_STR(v->finished, id, f);
     /* A damaged record is not ours to collect. */
     final = event->type != REGISTRY_REMOVE &&
-            work_state_peek(event->entry.value, event->entry.value_len,
-                            &state) == 0 &&
-            (state == WORK_DONE || state == WORK_DROPPED);
+            work_glance(&item, e->value, e->value_len) == 0 &&
+            work_state_final(item.state);
     if (f != NULL && !final) {
-        HASH_DEL(v->finished, f);
-        mem_free(f);
+        work_view_collected_item(v, id);
     } else if (f == NULL && final && work_check_id(id, NULL) == 0) {
         size_t len = strlen(id) + 1;
 
         f = mem_zalloc(sizeof(*f) + len);
-        f->seen = finished_since(w, &event->entry);
-        if (work_epoch_peek(event->entry.value, event->entry.value_len,
-                            &f->epoch) == 0 &&
-            f->epoch > v->epoch)
-            v->epoch = f->epoch;
+        f->seen = finished_since(w, item.finished_at);
+        f->epoch = item.epoch;
+        keep_highest(&v->epoch, f->epoch);
         memcpy(f->id, id, len);
         HASH_ADD_STR(v->finished, id, f);
     }
@@ -293,22 +257,12 @@ size_t work_view_collectable(const struct view *v, int64_t keep_ms,
          f = f->hh.next) {
         if (v->config.clock->mono - f->seen < keep_ms)
             break;
-        memcpy(ids[found++], f->id, strlen(f->id) + 1);
+        if (ids != NULL)
+            memcpy(ids[found], f->id, strlen(f->id) + 1);
+        found++;
     }
+    assert(found <= n);
     return found;
-}
-
-size_t work_view_collectable_count(const struct view *v, int64_t keep_ms,
-                                   size_t max)
-{
-    const struct view_finished *f = v->finished;
-    size_t n = 0;
-
-    while (f != NULL && n < max && v->config.clock->mono - f->seen >= keep_ms) {
-        f = f->hh.next;
-        n++;
-    }
-    return n;
 }
 
 void work_view_collected_item(struct view *v, const char *id)
@@ -325,7 +279,7 @@ void work_view_collected_item(struct view *v, const char *id)
 /* --- settings ------------------------------------------------------------ */
 
 /* A get under way; it outlives the view when that is freed first. */
-static void settings_are(struct view *v, const struct settings *s)
+static void settings_set(struct view *v, const struct settings *s)
 {
     bool changed = !v->settings_known || v->settings.version != s->version;
 
@@ -335,51 +289,45 @@ static void settings_are(struct view *v, const struct settings *s)
         v->config.settings_changed(v->config.arg, &v->settings);
 }
 
-/* One that cannot be read changes nothing. */
-static void settings_found(struct view *v, const struct registry_entry *e)
+/* What a get has answered in this session; NULL: there are none. One that
+ * cannot be read changes nothing. */
+static void settings_read(struct view *v, const struct registry_entry *e,
+                          uint64_t session)
 {
     struct settings s = {0};
     struct err err = {0};
 
-    if (v->settings_known && v->settings.version == e->version)
+    v->settings_session = session;
+    if (e != NULL && v->settings_known && v->settings.version == e->version)
         return;
-    if (work_settings_read(&s, e->value, e->value_len, &err) != 0) {
+    if (e != NULL &&
+        work_settings_read(&s, e->value, e->value_len, &err) != 0) {
         log_warn("!settings", LOG_S("why", err.msg));
         s = v->settings; /* what was known goes on */
     }
-    s.version = e->version;
-    settings_are(v, &s);
+    s.version = e == NULL ? 0 : e->version;
+    settings_set(v, &s);
 }
 
 void work_view_show_settings(struct view *v, const struct registry_entry *e)
 {
-    static const struct settings none;
-
     work_view_settings_forget(v); /* what is being asked for may be older */
-    v->settings_session = registry_session(v->config.registry);
     v->settings_asked = v->config.clock->mono;
-    if (e == NULL)
-        settings_are(v, &none);
-    else
-        settings_found(v, e);
+    settings_read(v, e, registry_session(v->config.registry));
 }
 
 static void on_settings(void *arg, const struct registry_reply *reply)
 {
     struct view *v = arg;
-    static const struct settings none;
+    uint64_t session =
+        v->asked_in != 0 ? v->asked_in : registry_session(v->config.registry);
 
     assert(v->asking);
     v->asking = false;
-    if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND) {
-        v->settings_session = v->asked_in != 0
-                                  ? v->asked_in
-                                  : registry_session(v->config.registry);
-    }
-    if (reply->err.code == ERR_NOT_FOUND)
-        settings_are(v, &none);
-    else if (reply->err.code == ERR_OK)
-        settings_found(v, &reply->entries[0]);
+    if (reply->err.code == ERR_OK)
+        settings_read(v, &reply->entries[0], session);
+    else if (reply->err.code == ERR_NOT_FOUND)
+        settings_read(v, NULL, session);
 }
 
 void work_view_ask_settings(struct view *v)

@@ -2,31 +2,27 @@
  * work.c - the life of an operation: begun, waiting, replied, freed.
  *
  * A registry call cannot be taken back, so an operation that has replied stays
- * as an orphan until its calls have completed; only then is it freed.
+ * until its calls have completed; only then is it freed.
  */
 #include "work/work_priv.h"
 
 #include "base/mem.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <utlist.h>
 
-#define BACKOFF_FIRST_MS 50
-#define BACKOFF_MAX_MS   1000
-
 /* --- life ---------------------------------------------------------------- */
 
-struct work_op *work_op_new(struct work *w, op_step_f *run)
+struct work_op *work_op_new(struct work *w, const struct op_verb *verb)
 {
     struct work_op *op = mem_zalloc(sizeof(*op));
 
-    assert(run != NULL);
+    assert(verb->then != NULL);
     op->w = w;
-    op->run = run;
-    op->wake = -1;
-    op->backoff_ms = BACKOFF_FIRST_MS;
+    op->verb = verb;
+    attempt_init(&op->attempt, w->config.clock->mono);
     buf_init(&op->wrote, WORK_TXN_OPS * (REGISTRY_KEY_MAX + 1));
-    op->deadline = w->config.clock->mono + WORK_DEADLINE_MS;
     for (unsigned i = 0; i < OP_READS; i++)
         op->slots[i] = (struct op_slot){.op = op, .what = (enum op_read)i};
     DL_APPEND(w->ops, op);
@@ -36,22 +32,22 @@ struct work_op *work_op_new(struct work *w, op_step_f *run)
 
 void work_op_start(struct work_op *op, enum problem refused)
 {
+    assert(op->pending == 0);
+    assert(!op->finished);
     if (refused == PROBLEM_NONE && op->w->n_ops > WORK_OPS_MAX) {
         refused = PROBLEM_BUSY;
         (void)err_set(&op->trouble, ERR_FULL,
                       "%d operations are under way; try again", WORK_OPS_MAX);
     }
-    if (refused != PROBLEM_NONE) {
-        op->refused = refused;
-        return;
-    }
-    op->run(op);
+    op->refused = refused;
+    if (refused == PROBLEM_NONE)
+        work_op_run(op);
 }
 
-void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
-                 work_reply_f *done, void *arg)
+void work_op_ask(struct work *w, const struct op_verb *verb, const char *id,
+                 uint64_t epoch, work_reply_f *done, void *arg)
 {
-    struct work_op *op = work_op_new(w, run);
+    struct work_op *op = work_op_new(w, verb);
     int rc = work_check_id(id, &op->trouble);
 
     assert(done != NULL);
@@ -82,13 +78,14 @@ static void op_free(struct work_op *op)
 
 bool work_op_landed(struct work_op *op)
 {
+    assert(op->w != NULL || op->finished);
     assert(op->pending > 0);
     op->pending--;
     if (!op->finished)
         return true;
     if (op->pending == 0) {
         if (op->w != NULL)
-            DL_DELETE(op->w->orphans, op);
+            DL_DELETE(op->w->replied, op);
         op_free(op);
     }
     return false;
@@ -99,13 +96,14 @@ static void op_finish(struct work_op *op)
 {
     struct work *w = op->w;
 
+    assert(op->attempt.conflicts <= ATTEMPT_CONFLICTS_MAX);
     assert(!op->finished);
     assert(w != NULL && w->ops != NULL);
     work_op_unpick(op);
     op->finished = true;
     DL_DELETE(w->ops, op);
     if (op->pending > 0)
-        DL_APPEND(w->orphans, op);
+        DL_APPEND(w->replied, op);
     else
         op_free(op);
 }
@@ -113,14 +111,16 @@ static void op_finish(struct work_op *op)
 /* --- replies ------------------------------------------------------------- */
 
 static void tell(struct work_op *op, enum problem code,
-                 const struct work_item *item, bool created)
+                 const struct work_item *item)
 {
     struct work_reply reply = {.code = code,
-                               .created = created,
+                               .created = op->created,
                                .item = item,
                                .id = op->want.id,
                                .wrote = buf_text(&op->wrote)};
 
+    assert(op->w->replying);
+    assert(op->type != OP_WORK || op->done != NULL);
     if (code != PROBLEM_NONE) {
         reply.err = op->trouble;
         if (reply.err.code == ERR_OK) {
@@ -145,42 +145,79 @@ static void tell(struct work_op *op, enum problem code,
     }
 }
 
-void work_op_created(struct work_op *op, const struct work_item *item,
-                     bool created)
-{
-    assert(!op->finished);
-    assert(item != NULL && op->type == OP_WORK);
-    op->w->replying = true;
-    tell(op, PROBLEM_NONE, item, created);
-    op->w->replying = false;
-    op_finish(op);
-}
-
 void work_op_reply(struct work_op *op, enum problem code,
                    const struct work_item *item)
 {
     assert(!op->finished);
+    assert(!op->created || code == PROBLEM_NONE);
     op->w->replying = true;
-    tell(op, code, item, false);
+    tell(op, code, item);
     op->w->replying = false;
     op_finish(op);
 }
 
-void work_op_later(struct work_op *op)
+void work_op_refuse(struct work_op *op, enum problem code)
+{
+    const struct work_item *item = &op->item;
+
+    assert(op->found && code != PROBLEM_NONE);
+    (void)err_set(
+        &op->trouble, ERR_CONFLICT, "work %s is %s%s%s at epoch %" PRIu64,
+        item->id, work_state_name(item->state),
+        item->owner[0] == '\0' ? "" : " by ", item->owner, item->epoch);
+    if (op->epoch != 0 && op->epoch != item->epoch)
+        err_add(&op->trouble, ", not yours at %" PRIu64, op->epoch);
+    work_op_reply(op, code, item);
+}
+
+static void deadline_over(struct work_op *op)
+{
+    bool unknown = op->attempt.doubt || op->writing;
+
+    assert(!op->finished);
+    (void)err_set(&op->trouble, unknown ? ERR_UNKNOWN : ERR_UNAVAILABLE,
+                  unknown ? "work %s: whether it was stored cannot be read "
+                            "back; ask again for it"
+                          : "work %s: no answer from the registry",
+                  op->want.id);
+    work_op_reply(
+        op, unknown ? PROBLEM_OUTCOME_UNKNOWN : PROBLEM_TROUBLE_UNREACHABLE,
+        NULL);
+}
+
+/* `code`: what to reply if it failed. */
+static void go_on(struct work_op *op, enum attempt_next next, enum problem code)
 {
     assert(!op->finished);
-    assert(op->backoff_ms > 0 && op->backoff_ms <= BACKOFF_MAX_MS);
-    op->wake = op->w->config.clock->mono + op->backoff_ms;
-    op->backoff_ms = op->backoff_ms * 2 < BACKOFF_MAX_MS ? op->backoff_ms * 2
-                                                         : BACKOFF_MAX_MS;
+    switch (next) {
+    case ATTEMPT_NOW:
+        work_op_run(op);
+        break;
+    case ATTEMPT_LATER: /* work_tick() */
+        break;
+    case ATTEMPT_FAILED:
+        work_op_reply(op, code, NULL);
+        break;
+    case ATTEMPT_UNKNOWN:
+        deadline_over(op);
+        break;
+    }
 }
 
 void work_op_reply_unless_doubt(struct work_op *op, enum problem code)
 {
-    if (op->doubt)
-        work_op_later(op);
-    else
-        work_op_reply(op, code, NULL);
+    assert(code != PROBLEM_NONE);
+    go_on(op, attempt_failed(&op->attempt, op->w->config.clock->mono), code);
+}
+
+void work_op_unknown(struct work_op *op)
+{
+    assert(!op->check_only);
+    assert(op->pending == 0);
+    go_on(op,
+          attempt_write_failed(&op->attempt, ERR_UNKNOWN,
+                               op->w->config.clock->mono),
+          PROBLEM_OUTCOME_UNKNOWN);
 }
 
 void work_op_failed(struct work_op *op, const struct err *err)
@@ -202,33 +239,17 @@ void work_op_failed(struct work_op *op, const struct err *err)
 
 void work_op_again(struct work_op *op)
 {
-    assert(!op->finished);
-    op->tries++;
-    if (op->tries < WORK_TRIES) {
-        op->run(op);
-        return;
-    }
+    assert(op->pending == 0);
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: changed by others %d times while it was written",
-                  op->want.id, WORK_TRIES);
-    work_op_reply_unless_doubt(op, PROBLEM_BUSY);
+                  op->want.id, ATTEMPT_CONFLICTS_MAX);
+    go_on(op,
+          attempt_write_failed(&op->attempt, ERR_CONFLICT,
+                               op->w->config.clock->mono),
+          PROBLEM_BUSY);
 }
 
 /* --- time ---------------------------------------------------------------- */
-
-static void deadline_over(struct work_op *op)
-{
-    bool unknown = op->doubt || op->writing;
-
-    (void)err_set(&op->trouble, unknown ? ERR_UNKNOWN : ERR_UNAVAILABLE,
-                  unknown ? "work %s: whether it was stored cannot be read "
-                            "back; ask again for it"
-                          : "work %s: no answer from the registry",
-                  op->want.id);
-    work_op_reply(
-        op, unknown ? PROBLEM_OUTCOME_UNKNOWN : PROBLEM_TROUBLE_UNREACHABLE,
-        NULL);
-}
 
 void work_tick(struct work *w)
 {
@@ -241,14 +262,12 @@ void work_tick(struct work *w)
     /* A reply may begin operations (at the tail) but ends only its own. */
     for (op = w->ops; op != NULL; op = next) {
         next = op->next;
-        if (op->refused != PROBLEM_NONE) {
+        if (op->refused != PROBLEM_NONE)
             work_op_reply(op, op->refused, NULL);
-        } else if (now >= op->deadline) {
+        else if (now >= op->attempt.deadline)
             deadline_over(op);
-        } else if (op->wake >= 0 && now >= op->wake) {
-            op->wake = -1;
-            op->run(op);
-        }
+        else if (attempt_is_due(&op->attempt, now))
+            work_op_run(op);
     }
 }
 
@@ -274,11 +293,11 @@ void work_free(struct work **w)
         (void)err_set(&op->trouble, ERR_CANCELLED,
                       "work %s: the coordinator is stopping", op->want.id);
         work_op_reply(op,
-                      op->doubt || op->writing ? PROBLEM_OUTCOME_UNKNOWN
-                                               : PROBLEM_CANCELLED,
+                      op->attempt.doubt || op->writing ? PROBLEM_OUTCOME_UNKNOWN
+                                                       : PROBLEM_CANCELLED,
                       NULL);
     }
-    DL_FOREACH_SAFE((*w)->orphans, op, next)
+    DL_FOREACH_SAFE((*w)->replied, op, next)
     {
         op->w = NULL;
     }
@@ -292,7 +311,7 @@ void work_abandon(struct work **w)
 
     if (*w == NULL)
         return;
-    DL_CONCAT((*w)->ops, (*w)->orphans);
+    DL_CONCAT((*w)->ops, (*w)->replied);
     while ((op = (*w)->ops) != NULL) {
         DL_DELETE((*w)->ops, op);
         work_op_used(op);

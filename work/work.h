@@ -118,11 +118,9 @@ void work_done(struct work *w, const char *id, uint64_t epoch,
                work_reply_f *done, void *arg);
 void work_handover(struct work *w, const char *id, uint64_t epoch,
                    work_reply_f *done, void *arg);
-/* Held work goes on; at exactly this epoch, or at any. */
-void work_release_at(struct work *w, const char *id, uint64_t epoch,
-                     work_reply_f *done, void *arg);
-void work_release(struct work *w, const char *id, work_reply_f *done,
-                  void *arg);
+/* Held work goes on; at exactly this epoch, or (0) at any. */
+void work_release(struct work *w, const char *id, uint64_t epoch,
+                  work_reply_f *done, void *arg);
 void work_get(struct work *w, const char *id, work_reply_f *done, void *arg);
 /* Linearizable: no problem when the item is assigned at exactly this epoch. */
 void work_fence_check(struct work *w, const char *id, uint64_t epoch,

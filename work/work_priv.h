@@ -1,10 +1,9 @@
 /*
  * work_priv.h - one operation under way, and the steps all of them share.
  *
- *     run -> gather (reads) -> step -> ... -> send (a txn) -> won
+ *     run -> gather (reads) -> then -> ... -> send (a txn) -> won
  *      ^                                       |
- *      +-- conflict, at most WORK_TRIES times -+
- *      +-- unknown outcome: later, until the deadline
+ *      +-- again, now or later (registry/attempt.h)
  *
  * Every operation is written so that running it again from fresh reads is
  * right whatever became of its earlier txns: each txn is bound to versions (or
@@ -16,10 +15,9 @@
 #define PELORUS_WORK_WORK_PRIV_H
 
 #include "base/rand.h"
+#include "registry/attempt.h"
 #include "work/work.h"
 
-#define WORK_TRIES       8
-#define WORK_DEADLINE_MS 10000
 #define WORK_EXCLUDE_MAX 32
 #define WORK_TXN_OPS     4
 
@@ -28,24 +26,29 @@ typedef void op_step_f(struct work_op *op);
 
 enum op_read { READ_RECORD, READ_MARKER, READ_GATE, READ_FLOOR, OP_READS };
 
+#define READ(what) (1u << (what))
+
+/* What is asked for. */
+struct op_verb {
+    unsigned reads;  /* READ(), at the beginning of each run; 0: none */
+    op_step_f *then; /* with these */
+    bool of_item;    /* of one that stands: else it is not found, and an epoch
+                        above what stands is evidence (evidence.c) */
+    bool check_only; /* its txn changes nothing */
+    bool ends;       /* it says that the item is finished */
+};
+
 struct op_slot { /* one read under way */
     struct work_op *op;
     enum op_read what;
 };
 
-struct list; /* evidence.c: does the request show an epoch above what
-              * READ_RECORD found? Then true, and the operation goes on to its
-              * end by itself. */
-bool work_op_evidence(struct work_op *op);
-/* The store is not believed: what the request shows is to be remembered. */
-void work_op_shown(struct work_op *op);
-
-/* list.c */
+struct list; /* list.c */
 
 struct work_op {
     struct work *w; /* NULL: work_free() was called */
     struct work_op *prev, *next;
-    op_step_f *run;    /* from fresh reads; begins with work_op_begin() */
+    const struct op_verb *verb;
     op_step_f *step;   /* after the reads */
     op_step_f *won;    /* after the txn */
     op_step_f *chosen; /* a target was found, its gate takes work */
@@ -70,11 +73,9 @@ struct work_op {
     bool writing;       /* one of them is a txn that changes something */
     bool finished;      /* replied; only waits for its calls */
     bool check_only;    /* its txn changes nothing; of this run */
-    bool ends;          /* it says that the item is finished */
+    bool created;       /* what it replies is new */
     struct err trouble; /* the first failed read */
     bool damaged;       /* what was read makes no sense: see trouble */
-    uint64_t session;
-    mono_ms read_at;
     struct work_item item;
     bool found;
     uint64_t marker_version; /* 0: there is none */
@@ -91,11 +92,7 @@ struct work_op {
     struct gate next_gate;
     struct buf wrote; /* see struct work_reply */
     /* progress */
-    unsigned tries;
-    bool doubt;
-    mono_ms deadline;
-    mono_ms wake; /* run again then; -1: not waiting */
-    int64_t backoff_ms;
+    struct attempt attempt;
     enum problem refused; /* NONE, or reply with this at the next tick */
 };
 
@@ -116,46 +113,48 @@ struct work_shown {
 struct work {
     struct work_config config;
     struct rand rand;
-    struct work_op *ops;     /* under way */
-    struct work_op *orphans; /* replied, with calls that still complete */
-    size_t n_ops;            /* both */
-    uint64_t shown;          /* the highest epoch, see work_shown() */
+    struct work_op *ops;            /* under way */
+    struct work_op *replied;        /* with calls that still complete */
+    size_t n_ops;                   /* both */
+    uint64_t shown;                 /* the highest epoch, see work_shown() */
     struct work_shown *shown_items; /* NULL: nothing ever was */
     bool replying;
 };
 
 /* --- an operation's life ------------------------------------------------- */
 
-struct work_op *work_op_new(struct work *w, op_step_f *run);
+struct work_op *work_op_new(struct work *w, const struct op_verb *verb);
 /* First run, or (not NONE) a refusal told by the next tick; takes the
  * message from op->trouble. */
 void work_op_start(struct work_op *op, enum problem refused);
 /* The same for a request about one item: its id is checked and taken. */
-void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
-                 work_reply_f *done, void *arg);
+void work_op_ask(struct work *w, const struct op_verb *verb, const char *id,
+                 uint64_t epoch, work_reply_f *done, void *arg);
 /* A call of it completed: false when nobody waits any more (op may be gone). */
 bool work_op_landed(struct work_op *op);
 
 /* The end, whatever is in doubt: what is told was seen. */
 void work_op_reply(struct work_op *op, enum problem code,
                    const struct work_item *item);
-void work_op_created(struct work_op *op, const struct work_item *item,
-                     bool created);
+/* The item stands as it was read: it is said how, and at which epoch. */
+void work_op_refuse(struct work_op *op, enum problem code);
 /* The end, unless in doubt: then it looks again until the deadline. */
 void work_op_reply_unless_doubt(struct work_op *op, enum problem code);
+/* Its txn has an unknown outcome. */
+void work_op_unknown(struct work_op *op);
 /* As work_op_reply_unless_doubt(), by what a registry call said. */
 void work_op_failed(struct work_op *op, const struct err *err);
-/* From fresh reads, after a while that grows. */
-void work_op_later(struct work_op *op);
-/* From fresh reads, now; counts as one of WORK_TRIES. */
+/* From fresh reads, now; counts as a conflict. */
 void work_op_again(struct work_op *op);
 
 /* --- steps --------------------------------------------------------------- */
 
-/* First thing in each run: forgets what was read. */
-void work_op_begin(struct work_op *op);
+/* A run, from its beginning: what was read before is forgotten. */
+void work_op_run(struct work_op *op);
 void work_op_gather(struct work_op *op, unsigned reads, op_step_f *step);
-#define READ(what) (1u << (what))
+/* The record stands and its marker does not: read between two writes, or it is
+ * damaged. True: it is read again, which is done twice. */
+bool work_op_between_writes(struct work_op *op);
 
 struct op_txn {
     struct registry_op ops[WORK_TXN_OPS];
@@ -175,8 +174,8 @@ void work_txn_put_gate(struct op_txn *t, enum node_kind kind,
                        const char *address, const struct gate *gate,
                        uint64_t version);
 /* The target's gate takes this process: checked, or written the first time. */
-void work_txn_target_gate(struct op_txn *t, struct work_op *op);
-void work_txn_floor(struct op_txn *t, struct work_op *op);
+void work_txn_target_gate(struct op_txn *t, const struct work_op *op);
+void work_txn_floor(struct op_txn *t, const struct work_op *op);
 /* Is there one above this and the floor that was read? Else it has failed. */
 bool work_op_epoch_left(struct work_op *op, uint64_t epoch);
 void work_txn_check_item(struct op_txn *t, const struct work_item *item);
@@ -192,6 +191,12 @@ void work_op_used(struct work_op *op);
 /* The process that is registered, UP and known; NULL: none. */
 const struct process *work_op_process(const struct work_op *op,
                                       enum node_kind kind, const char *address);
+
+/* evidence.c: does the request show an epoch above what READ_RECORD found?
+ * Then true, and the operation goes on to its end by itself. */
+bool work_op_evidence(struct work_op *op);
+/* The store is not believed: what the request shows is to be remembered. */
+void work_op_shown(struct work_op *op);
 
 /* list.c */
 void work_list_free(struct list *l);

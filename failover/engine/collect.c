@@ -62,20 +62,21 @@ void engine_collect_stop(struct collect *c)
 
 bool engine_collect_wanted(const struct collect *c)
 {
-    const struct view *v = c->config.view;
+    struct view *v = c->config.view;
     int64_t keep = c->config.keep_ms;
-    return work_view_collectable_count(v, keep + keep / 10, 1) > 0 ||
-           work_view_collectable_count(v, keep, COLLECT_MANY_ITEMS) ==
+    return work_view_collectable(v, keep + keep / 10, NULL, 1) > 0 ||
+           work_view_collectable(v, keep, NULL, COLLECT_MANY_ITEMS) ==
                COLLECT_MANY_ITEMS ||
-           work_view_surplus(v, COLLECT_FAILOVERS_KEPT +
-                                    COLLECT_MANY_FAILOVERS - 1) != NULL;
+           work_view_surplus(
+               v, COLLECT_FAILOVERS_KEPT + COLLECT_MANY_FAILOVERS - 1, NULL,
+               1) > 0;
 }
 
 bool engine_collect_due(const struct collect *c)
 {
-    const struct view *v = c->config.view;
-    return work_view_collectable_count(v, c->config.keep_ms, 1) > 0 ||
-           work_view_surplus(v, COLLECT_FAILOVERS_KEPT) != NULL;
+    struct view *v = c->config.view;
+    return work_view_collectable(v, c->config.keep_ms, NULL, 1) > 0 ||
+           work_view_surplus(v, COLLECT_FAILOVERS_KEPT, NULL, 1) > 0;
 }
 
 static void ended(struct collect *c)
@@ -126,7 +127,7 @@ static void collect_records(struct collect *c)
     assert(c->outstanding == 0);
     c->n_records = 0;
     if (c->err.code == ERR_OK && !too_old(c))
-        c->n_records = work_view_surplus_list(
+        c->n_records = work_view_surplus(
             c->config.view, COLLECT_FAILOVERS_KEPT, c->records,
             max < FAILOVER_MAX ? max : FAILOVER_MAX);
     if (c->n_records == 0) {

@@ -241,7 +241,7 @@ static void set_failover(struct engine *e)
     pass->cause = CAUSE_NONE;
     if (r != NULL) {
         memcpy(pass->failover, r->id, sizeof(pass->failover));
-        pass->cause = failover_cause_of(r->cause);
+        pass->cause = work_cause_of(r->cause);
     }
 }
 

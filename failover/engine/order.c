@@ -170,8 +170,7 @@ static void make_record(struct order *o)
     const struct failover_seen *seen = &o->reader.seen;
     const struct failover_task *t = &o->task;
     struct failover_record *r = &o->record;
-    const char *word =
-        failover_cause_facts(t->force ? CAUSE_FORCED : CAUSE_ORDER)->word;
+    const char *word = work_cause(t->force ? CAUSE_FORCED : CAUSE_ORDER)->word;
     assert(o->task.ordered);
     *r = (struct failover_record){.kind = o->e->c.kind,
                                   .phase = FAILOVER_QUEUED,

@@ -105,7 +105,7 @@ void engine_pass_rules(const struct move_pass *pass, struct plan_rules *rules)
     *rules = (struct plan_rules){
         .gate = &pass->gate,
         .failover = pass->failover,
-        .died = failover_cause_facts(pass->cause)->death,
+        .died = work_cause(pass->cause)->death,
         .poison_limit = conf->poison_limit,
         .poison_window_ms = conf->poison_window_ms,
         .floor = planted(PLANTED_FLOOR_FORGOTTEN) ? 0 : pass->floor,

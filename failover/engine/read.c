@@ -335,7 +335,7 @@ static void on_record(void *arg, const struct registry_reply *reply)
             return;
         }
         if (planted(PLANTED_ORDER_UNCHECKED) &&
-            strcmp(record.why, "withdrawn") == 0)
+            work_failover_aborted(&record, WHY_WITHDRAWN))
             record.phase = FAILOVER_QUEUED;
         if (is_ours(r, &record) &&
             (r->seen.record == NULL ||

@@ -97,7 +97,7 @@ static size_t mass_recorded(struct engine *e)
         const struct failover_record *r =
             work_view_failover(e->c.view, o->kind, o->address);
         if (r == NULL || r->phase != FAILOVER_HELD ||
-            failover_cause_of(r->cause) != CAUSE_MASS)
+            work_cause_of(r->cause) != CAUSE_MASS)
             continue;
         size_t n = r->missing > 0 ? r->missing : e->c.conf->brake_min;
         most = n > most ? n : most;
@@ -162,7 +162,7 @@ static bool wants_hold(struct engine *e, const char *address,
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     assert(cause != CAUSE_NONE);
     if (seen->record != NULL)
-        return failover_cause_of(seen->record->cause) != cause;
+        return work_cause_of(seen->record->cause) != cause;
     return cause != CAUSE_SESSION || (n != NULL && n->state == NODE_DOWN);
 }
 

@@ -150,8 +150,8 @@ static void release(struct world *w, struct coord *k, int i, uint64_t epoch)
 
     snprintf(id, sizeof(id), "w-%d", i);
     check_asks_release(&w->check, i, epoch);
-    work_release_at(coordinator_work(k->c), id, epoch, replied,
-                    request(w, k, i, "release", epoch));
+    work_release(coordinator_work(k->c), id, epoch, replied,
+                 request(w, k, i, "release", epoch));
 }
 
 static void of_assigned(struct world *w, struct coord *k, int i, uint64_t epoch)

@@ -201,7 +201,7 @@ static void a_signal_reaches_the_group(void **state)
     prepare(f, argv);
     agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
-    agent_command_signal(f->command, SIGTERM);
+    agent_command_tell(f->command, GUARD_SIGNAL, SIGTERM);
     await(f, GUARD_EXITED);
     assert_true(WIFSIGNALED((int)f->last.value));
     assert_int_equal(WTERMSIG((int)f->last.value), SIGTERM);
@@ -221,9 +221,9 @@ static void the_deadline_kills_the_whole_group(void **state)
     await(f, GUARD_STARTED);
     child = await_pid(f, "child");
     assert_false(is_dead(child));
-    agent_command_signal(f->command, SIGTERM);
+    agent_command_tell(f->command, GUARD_SIGNAL, SIGTERM);
     deadline = clock_mono_ms() + 500;
-    agent_command_deadline(f->command, deadline);
+    agent_command_tell(f->command, GUARD_DEADLINE, deadline);
     await(f, GUARD_EXITED);
     assert_int_equal(WTERMSIG((int)f->last.value), SIGKILL);
     assert_true(clock_mono_ms() >= deadline);
@@ -240,10 +240,10 @@ static void a_deadline_moved_in_time_does_not_kill(void **state)
     agent_command_start(f->command, "1-2", clock_mono_ms() + 600);
     await(f, GUARD_STARTED);
     while (clock_mono_ms() < end) {
-        agent_command_deadline(f->command, clock_mono_ms() + 600);
+        agent_command_tell(f->command, GUARD_DEADLINE, clock_mono_ms() + 600);
         loop_turn(f->loop, 50);
     }
-    agent_command_deadline(f->command, FAR);
+    agent_command_tell(f->command, GUARD_DEADLINE, FAR);
     await(f, GUARD_EXITED);
     assert_true(WIFEXITED((int)f->last.value));
     assert_int_equal(WEXITSTATUS((int)f->last.value), 7);
@@ -289,7 +289,8 @@ static void a_daemon_does_not_outlive_its_command(void **state)
     agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
     child = await_pid(f, "child");
-    agent_command_signal(f->command, SIGTERM); /* the daemon does not mind */
+    agent_command_tell(f->command, GUARD_SIGNAL,
+                       SIGTERM); /* the daemon does not mind */
     await(f, GUARD_EXITED);
     assert_true(is_dead(child)); /* already: the exit is told last */
     assert_false(f->last.left);
@@ -307,7 +308,7 @@ static void a_daemon_dies_at_the_deadline(void **state)
     agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
     child = await_pid(f, "child");
-    agent_command_deadline(f->command, clock_mono_ms() + 100);
+    agent_command_tell(f->command, GUARD_DEADLINE, clock_mono_ms() + 100);
     await(f, GUARD_EXITED);
     assert_true(f->last.late);
     assert_true(is_dead(child));
@@ -350,7 +351,8 @@ static pid_t agent_process(struct fixture *f, const char *const *argv,
     fprintf(file, "%d\n", (int)f->last.value);
     fclose(file);
     for (;;) {
-        agent_command_deadline(f->command, clock_mono_ms() + deadline_ms);
+        agent_command_tell(f->command, GUARD_DEADLINE,
+                           clock_mono_ms() + deadline_ms);
         loop_turn(f->loop, 100);
     }
 }

@@ -351,13 +351,14 @@ static void an_inheritance_is_finished_before_its_heir_is_fenced(void **state)
 /* --- words --------------------------------------------------------------- */
 
 static void read_back(enum failover_cause cause, const char *word, bool death,
-                      bool person, const char *lift)
+                      bool person, bool loss, const char *lift)
 {
-    const struct failover_cause_facts *facts = failover_cause_facts(cause);
-    assert_int_equal(failover_cause_of(word), cause);
+    const struct work_cause *facts = work_cause(cause);
+    assert_int_equal(work_cause_of(word), cause);
     assert_string_equal(facts->word, word);
     assert_int_equal(facts->death, death);
     assert_int_equal(facts->person, person);
+    assert_int_equal(facts->loss, loss);
     if (lift == NULL)
         assert_null(facts->lift);
     else
@@ -369,7 +370,7 @@ static void every_cause_is_read_back_from_its_word(void **state)
     (void)state;
 #define READ_BACK(name, ...) read_back(name, __VA_ARGS__);
     FAILOVER_CAUSES(READ_BACK)
-    assert_int_equal(failover_cause_of("unheard of"), CAUSE_NONE);
+    assert_int_equal(work_cause_of("unheard of"), CAUSE_NONE);
 }
 
 int main(void)

@@ -207,7 +207,7 @@ static void no_epoch_is_given_below_the_floor(void **state)
     assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "5000"), ERR_OK);
     assert_string_equal(at_epoch(s, e, work_handover, "a", 1), "");
     assert_true(e->item.epoch == 5001);
-    assert_string_equal(at_epoch(s, e, work_release_at, "c", 4), "");
+    assert_string_equal(at_epoch(s, e, work_release, "c", 4), "");
     assert_true(e->item.epoch == 5001);
     assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "9223372036854775808"),
                      ERR_OK);
@@ -228,23 +228,22 @@ static void release_gives_held_work_to_a_node_or_lets_it_wait(void **state)
     (void)state;
     put_held(w, "a", 4);
     put_held(w, "b", 7);
-    assert_string_equal(at_epoch(s, e, work_release_at, "a", 3), "stale_epoch");
-    assert_string_equal(at_epoch(s, e, work_release_at, "a", 4), "");
+    assert_string_equal(at_epoch(s, e, work_release, "a", 3), "stale_epoch");
+    assert_string_equal(at_epoch(s, e, work_release, "a", 4), "");
     assert_int_equal(e->item.state, WORK_ASSIGNED);
     assert_true(e->item.epoch == 5);
     assert_string_equal(e->item.cause, "");
-    assert_string_equal(at_epoch(s, e, work_release_at, "a", 0), "not_held");
+    assert_string_equal(at_epoch(s, e, work_release, "a", 0), "not_held");
     put_gate(w, NODE_MASTER, "m:1", GATE_DRAINING, 1);
     put_gate(w, NODE_MASTER, "m:2", GATE_DRAINING, 1);
     RESET(e);
-    work_release(s->work, "b", on_reply, e);
+    work_release(s->work, "b", 0, on_reply, e);
     await(w, e);
     assert_string_equal(e->code, "");
     assert_int_equal(e->item.state, WORK_WAITING);
     assert_true(e->item.epoch == 8);
     assert_int_equal(audit(w).live, 2);
-    assert_string_equal(at_epoch(s, e, work_release_at, "c", 0),
-                        "work_not_found");
+    assert_string_equal(at_epoch(s, e, work_release, "c", 0), "work_not_found");
     ended_free(e);
     world_free(w);
 }
@@ -254,7 +253,7 @@ static void bad_ids_are_refused_by_the_next_tick(void **state)
     struct world *w = world_new(1, 3);
     struct side *s = &w->sides[0];
     struct ended *e = ended_new();
-    by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
+    by_epoch_f *const ops[] = {work_done, work_handover, work_release,
                                work_fence_check};
 
     (void)state;

@@ -2,7 +2,7 @@
 #include "tests/unit/work_ask.h"
 
 /* All that bring an epoch along. */
-static by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
+static by_epoch_f *const ops[] = {work_done, work_handover, work_release,
                                   work_fence_check};
 
 static const struct registry_back *back_of(const struct side *s)
