@@ -12,14 +12,10 @@
 
 #include "balancer/balancer.h"
 #include "balancer/tree_priv.h"
-#include "base/mem.h"
+#include "base/hash.h"
 #include "base/rand.h"
 
 #include <pthread.h>
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 /* ---- accounts (account.c) ---------------------------------------------- */
 

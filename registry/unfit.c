@@ -7,15 +7,12 @@
  * is told once, and again when it is gone; beyond UNFIT_MAX none is.
  */
 #include "base/buf.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "registry/registry_priv.h"
 
 #include <string.h>
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 #define UNFIT_MAX 1000
 #define SHOWN_MAX 200 /* bytes of a name */

@@ -10,14 +10,12 @@
  * A removed key stays as a tombstone (created 0) until the next full look, so
  * that a late look at its former self is recognised as stale.
  */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "registry/registry_priv.h"
 
 #include <string.h>
 
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 #include <utlist.h>
 
 struct registry_view_key {

@@ -7,12 +7,8 @@
 #ifndef PELORUS_WORK_VIEW_PRIV_H
 #define PELORUS_WORK_VIEW_PRIV_H
 
-#include "base/mem.h"
+#include "base/hash.h"
 #include "work/view.h"
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 #define MARKS_LEVELS 12
 

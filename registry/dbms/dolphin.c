@@ -15,15 +15,12 @@
  */
 #include "registry/dbms/dbms_priv.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 #define HINT_MS 500  /* how often the events are asked for */
 #define REST_MS 1000 /* at least between looks that a hint calls for */

@@ -16,12 +16,9 @@
  */
 #include "registry/dbms/dbms_priv.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 
 #define DATA_MS 30000 /* three of DolphinScheduler's heartbeats */
 

@@ -7,11 +7,7 @@
 
 #include "registry/dbms/dbms_priv.h"
 
-#include "base/mem.h"
-
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
+#include "base/hash.h"
 
 #define DBMS_BELOW_MAX  6001 /* more than a group can delete */
 #define DBMS_BELOW_TEXT "6001"

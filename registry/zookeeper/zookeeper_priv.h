@@ -38,7 +38,7 @@
 #ifndef PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
 #define PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
 
-#include "base/mem.h"
+#include "base/hash.h"
 #include "base/worker.h"
 #include "registry/backend.h"
 #include "registry/liveness.h"
@@ -47,9 +47,6 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-#define uthash_malloc(size)    mem_alloc(size)
-#define uthash_free(ptr, size) mem_free(ptr)
-#include <uthash.h>
 #include <zookeeper/zookeeper.h>
 
 #define ZK_WINDOW      256 /* requests with the server at a time; it takes 1,000 */
