@@ -331,13 +331,10 @@ static void resume(struct failover *f, const struct failover_event *ev,
 }
 
 static void drop(struct failover *f, const struct failover_event *ev,
-                 const char *why, struct failover_effects *fx)
+                 enum failover_why why, struct failover_effects *fx)
 {
-    assert(!failover_phase_final(f->record.phase));
     assert(f->has_record);
-    f->record.phase = FAILOVER_ABORTED;
-    f->record.finished = ev->wall;
-    (void)snprintf(f->record.why, sizeof(f->record.why), "%s", why);
+    work_failover_abort(&f->record, why, ev->wall);
     failover_take_over(f);
     go_write(f, fx, FAILOVER_DROPPING, false, true);
 }
@@ -345,13 +342,14 @@ static void drop(struct failover *f, const struct failover_event *ev,
 static void drop_held(struct failover *f, const struct failover_event *ev,
                       struct failover_effects *fx)
 {
-    const char *why = "needless";
+    enum failover_why why = FAILOVER_WHY_NEEDLESS;
+
     assert(f->has_record);
     if (f->record.phase == FAILOVER_QUEUED)
-        why = ev->seen->gate.state == GATE_FENCED   ? "done"
-              : ev->seen->n_registered > 0          ? "alive"
-              : ev->seen->gate.state == GATE_ABSENT ? "not_found"
-                                                    : "done";
+        why = ev->seen->gate.state == GATE_FENCED   ? FAILOVER_WHY_DONE
+              : ev->seen->n_registered > 0          ? FAILOVER_WHY_ALIVE
+              : ev->seen->gate.state == GATE_ABSENT ? FAILOVER_WHY_NOT_FOUND
+                                                    : FAILOVER_WHY_DONE;
     drop(f, ev, why, fx);
 }
 
@@ -439,7 +437,7 @@ static void failover_planning(struct failover *f,
         return;
     }
     if (!ev->same && !f->task.matched) { /* an order that waited */
-        drop(f, ev, "plan_changed", fx);
+        drop(f, ev, FAILOVER_WHY_PLAN_CHANGED, fx);
         return;
     }
     if (!ev->same) {

@@ -189,6 +189,16 @@ enum failover_phase {                  /* what a record says */
                                            break */
 };
 
+/* Why one was aborted without INTENT. */
+enum failover_why {
+    FAILOVER_WHY_ALIVE,
+    FAILOVER_WHY_WITHDRAWN,
+    FAILOVER_WHY_PLAN_CHANGED,
+    FAILOVER_WHY_DONE, /* its work was moved already */
+    FAILOVER_WHY_NOT_FOUND,
+    FAILOVER_WHY_NEEDLESS,
+};
+
 struct failover_target {
     char address[NODE_ADDRESS_MAX + 1];
     uint32_t items;
@@ -207,9 +217,8 @@ struct failover_record {
     char then[32];     /* held: "order" or "forced" if a person ordered
                           it, so that it goes on as such; queued, too;
                           else "" */
-    char why[32];      /* aborted without INTENT: alive, withdrawn,
-                          plan_changed, done (its work was moved
-                          already), not_found, needless; else "" */
+    char why[32];      /* aborted without INTENT: the word of an enum
+                          failover_why; else "" */
     char if_match[40]; /* queued: the plan that was approved, else "" */
     char who[64];      /* a person's, else "" */
     char reason[256];
@@ -237,6 +246,11 @@ void work_failover_write(struct buf *out, const struct failover_record *r);
 /* The same without the closing brace: for an answer that says more. */
 void work_failover_open(struct buf *out, const struct failover_record *r);
 const char *work_failover_phase_name(enum failover_phase p);
+/* It is over without INTENT. And was it, for this reason? */
+void work_failover_abort(struct failover_record *r, enum failover_why why,
+                         wall_ms wall);
+bool work_failover_aborted(const struct failover_record *r,
+                           enum failover_why why);
 static inline bool failover_phase_final(enum failover_phase p)
 {
     return p == FAILOVER_DONE || p == FAILOVER_ABORTED;

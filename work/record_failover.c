@@ -6,6 +6,8 @@
  */
 #include "work/record_priv.h"
 
+#include <stdio.h>
+
 static const char *const phase_names[] = {
     [FAILOVER_HELD] = "held",     [FAILOVER_QUEUED] = "queued",
     [FAILOVER_INTENT] = "intent", [FAILOVER_MOVING] = "moving",
@@ -16,6 +18,33 @@ const char *work_failover_phase_name(enum failover_phase p)
 {
     assert((size_t)p < ARRAY_LEN(phase_names));
     return phase_names[p];
+}
+
+static const char *const why_names[] = {
+    [FAILOVER_WHY_ALIVE] = "alive",
+    [FAILOVER_WHY_WITHDRAWN] = "withdrawn",
+    [FAILOVER_WHY_PLAN_CHANGED] = "plan_changed",
+    [FAILOVER_WHY_DONE] = "done",
+    [FAILOVER_WHY_NOT_FOUND] = "not_found",
+    [FAILOVER_WHY_NEEDLESS] = "needless",
+};
+
+void work_failover_abort(struct failover_record *r, enum failover_why why,
+                         wall_ms wall)
+{
+    assert((size_t)why < ARRAY_LEN(why_names));
+    assert(!failover_phase_final(r->phase));
+    r->phase = FAILOVER_ABORTED;
+    r->finished = wall;
+    (void)snprintf(r->why, sizeof(r->why), "%s", why_names[why]);
+}
+
+bool work_failover_aborted(const struct failover_record *r,
+                           enum failover_why why)
+{
+    return r->phase == FAILOVER_ABORTED &&
+           work_record_name(why_names, ARRAY_LEN(why_names), r->why) ==
+               (int)why;
 }
 
 /* Only who is held as one of many. */

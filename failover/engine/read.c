@@ -308,7 +308,7 @@ static void on_record(void *arg, const struct registry_reply *reply)
             return;
         }
         if (planted(PLANTED_ORDER_UNCHECKED) &&
-            strcmp(record.why, "withdrawn") == 0)
+            work_failover_aborted(&record, FAILOVER_WHY_WITHDRAWN))
             record.phase = FAILOVER_QUEUED;
         if (!failover_phase_final(record.phase) &&
             record.kind == r->e->c.kind &&
