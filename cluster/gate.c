@@ -55,8 +55,9 @@ static int read_state(const struct json *o, enum gate_state *out,
 static int read_process(const struct json *o, const char *what,
                         struct process *out, struct err *err)
 {
+    assert(!out->known);
     *out = (struct process){0};
-    if (o == NULL || json_is(o, JSON_NULL))
+    if (o == NULL)
         return 0;
     out->startup_time = json_int(o, "startupTime", -1);
     out->process_id = json_int(o, "processId", INT64_MIN);
@@ -74,19 +75,19 @@ static int read_process(const struct json *o, const char *what,
 
 static int read_past(const struct json *o, struct gate *gate, struct err *err)
 {
-    const struct json *past = json_get(o, "past"), *each;
-    int rc;
+    const struct json *past = json_given(o, "past"), *each;
+    int rc = 0;
 
-    if (past == NULL || json_is(past, JSON_NULL))
-        return 0;
-    if (!json_is(past, JSON_ARRAY))
+    assert(gate->n_past == 0);
+    if (past != NULL && !json_is(past, JSON_ARRAY))
         return (int)err_set(err, ERR_INVALID, "gate: `past` is not a list");
     json_each (each, past) {
         if (gate->n_past == GATE_PAST_MAX)
             return (int)err_set(err, ERR_INVALID,
                                 "gate: `past` has more than %d processes",
                                 GATE_PAST_MAX);
-        rc = read_process(each, "past", &gate->past[gate->n_past], err);
+        rc = read_process(json_is(each, JSON_NULL) ? NULL : each, "past",
+                          &gate->past[gate->n_past], err);
         if (rc != 0)
             return rc;
         gate->n_past += gate->past[gate->n_past].known;
@@ -101,20 +102,22 @@ static void read_words(const struct json *o, const char *key, char *out,
     const char *text = json_str(o, key);
     size_t len = text != NULL ? strlen(text) : 0;
 
+    assert(size > 0);
     if (len >= size)
         for (len = size - 1; len > 0 && (text[len] & 0xc0) == 0x80;)
             len--;
     if (len > 0)
         memcpy(out, text, len);
     out[len] = '\0';
+    assert(len < size);
 }
 
 static int read_for(const struct json *o, int64_t *out, struct err *err)
 {
-    const struct json *item = json_get(o, "for");
+    const struct json *item = json_given(o, "for");
     int rc;
 
-    if (item == NULL || json_is(item, JSON_NULL))
+    if (item == NULL)
         return 0;
     if (!json_is(item, JSON_STRING))
         return (int)err_set(err, ERR_INVALID, "gate: `for` is no duration");
@@ -146,21 +149,22 @@ static int read_flag(const struct json *o, const char *key, bool *out,
 
 static int read_object(struct gate *out, const struct json *o, struct err *err)
 {
+    const struct {
+        const char *key;
+        struct process *to;
+    } processes[] = {{"process", &out->process},
+                     {"heir_of", &out->heir_of},
+                     {"drain_of", &out->drain_of}};
     int rc = read_flag(o, "cordoned", &out->cordoned, err);
 
+    assert(json_is(o, JSON_OBJECT));
     if (rc == 0)
         rc = read_flag(o, "left", &out->left, err);
     if (rc == 0)
         rc = read_state(o, &out->state, err);
-    if (rc == 0)
-        rc =
-            read_process(json_get(o, "process"), "process", &out->process, err);
-    if (rc == 0)
-        rc =
-            read_process(json_get(o, "heir_of"), "heir_of", &out->heir_of, err);
-    if (rc == 0)
-        rc = read_process(json_get(o, "drain_of"), "drain_of", &out->drain_of,
-                          err);
+    for (size_t i = 0; i < ARRAY_LEN(processes) && rc == 0; i++)
+        rc = read_process(json_given(o, processes[i].key), processes[i].key,
+                          processes[i].to, err);
     if (rc == 0)
         rc = read_past(o, out, err);
     if (rc == 0)
@@ -183,11 +187,9 @@ int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
     assert(out != NULL);
     memset(out, 0, sizeof(*out));
     rc = json_parse(value, len, &o, err);
-    if (rc != 0) {
+    if (rc != 0)
         (void)err_wrap(err, "gate");
-        return rc;
-    }
-    if (json_is(o, JSON_OBJECT))
+    else if (json_is(o, JSON_OBJECT))
         rc = read_object(out, o, err);
     else
         rc = (int)err_set(err, ERR_INVALID, "gate: not an object");
@@ -202,7 +204,8 @@ int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
 
 static void put_process(struct buf *b, const char *key, const struct process *p)
 {
-    assert(p->known);
+    if (!p->known)
+        return;
     json_open(b, key, '{');
     json_put_u64(b, "created", p->created);
     json_put_int(b, "startupTime", p->startup_time);
@@ -218,17 +221,14 @@ void gate_write(struct buf *out, const struct gate *gate)
     assert(gate->n_past <= GATE_PAST_MAX);
     json_open(out, NULL, '{');
     json_put_str(out, "state", gate_state_name(gate->state));
-    if (gate->process.known)
-        put_process(out, "process", &gate->process);
+    put_process(out, "process", &gate->process);
     if (gate->cordoned)
         json_put_bool(out, "cordoned", true);
     if (gate->left)
         json_put_bool(out, "left", true);
-    if (gate->heir_of.known)
-        put_process(out, "heir_of", &gate->heir_of);
-    if (gate->drain_of.known &&
-        (gate->state != GATE_DRAINING ||
-         !process_same(&gate->drain_of, &gate->process)))
+    put_process(out, "heir_of", &gate->heir_of);
+    if (gate->state != GATE_DRAINING ||
+        !process_same(&gate->drain_of, &gate->process))
         put_process(out, "drain_of", &gate->drain_of);
     json_open(out, "past", '[');
     for (size_t i = 0; i < gate->n_past; i++)
@@ -255,6 +255,7 @@ static size_t find_past(const struct gate *gate, const struct process *p)
 {
     size_t i = 0;
 
+    assert(gate->n_past <= GATE_PAST_MAX);
     while (i < gate->n_past && !process_same(&gate->past[i], p))
         i++;
     return i;
@@ -284,6 +285,7 @@ bool gate_leave(struct gate *gate, const struct process *p)
     gate->process = *p;
     gate->heir_of = (struct process){0}; /* whoever is gone inherits nothing */
     gate->left = true;
+    assert(gate->state != GATE_ABSENT);
     return true;
 }
 
@@ -309,6 +311,7 @@ void gate_unretire(struct gate *gate, const struct process *p)
     gate->n_past--;
     memmove(&gate->past[at], &gate->past[at + 1],
             (gate->n_past - at) * sizeof(gate->past[0]));
+    assert(gate->n_past < GATE_PAST_MAX);
 }
 
 void gate_retire(struct gate *gate, const struct process *p)
@@ -323,6 +326,7 @@ void gate_retire(struct gate *gate, const struct process *p)
     gate->past[0] = *p;
     gate->n_past++;
     assert(gate->n_past <= GATE_PAST_MAX);
+    assert(process_same(&gate->past[0], p));
 }
 
 /* --- keys ---------------------------------------------------------------- */
@@ -340,23 +344,13 @@ char *gate_key(enum node_kind kind, const char *address, char *out, size_t n)
 int gate_key_parse(const char *key, enum node_kind *kind,
                    char address[NODE_ADDRESS_MAX + 1])
 {
-    size_t prefix = sizeof(GATE_PREFIX "/") - 1;
-    const char *slash;
     char name[16];
-    size_t len;
+    int at = 0;
 
-    if (strncmp(key, GATE_PREFIX "/", prefix) != 0)
+    if (sscanf(key, GATE_PREFIX "/%15[^/]/%n", name, &at) != 1 || at == 0 ||
+        node_kind_parse(name, kind) != 0 ||
+        node_check_address(key + at, NULL) != 0)
         return ERR_INVALID;
-    key += prefix;
-    slash = strchr(key, '/');
-    len = slash != NULL ? (size_t)(slash - key) : 0;
-    if (len == 0 || len >= sizeof(name))
-        return ERR_INVALID;
-    memcpy(name, key, len);
-    name[len] = '\0';
-    if (node_kind_parse(name, kind) != 0 ||
-        node_check_address(slash + 1, NULL) != 0)
-        return ERR_INVALID;
-    snprintf(address, NODE_ADDRESS_MAX + 1, "%s", slash + 1);
+    snprintf(address, NODE_ADDRESS_MAX + 1, "%s", key + at);
     return 0;
 }

@@ -12,13 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOOKS_MAX 64
+#define REFRESHES_MAX 64
 
 struct entry {
     struct gate_known known;
     struct gates *gates;
-    bool looking;           /* a read of it is under way */
-    uint64_t looking_since; /* the version that was known then */
+    bool refreshing;          /* a read of it is under way */
+    uint64_t refreshing_from; /* the version that was known then */
     UT_hash_handle hh;
     char name[NODE_ADDRESS_MAX + 4]; /* "<kind>/<address>" */
 };
@@ -29,7 +29,7 @@ struct gates {
     struct registry_watch *watch;
     uint64_t synced; /* in this session; 0: not yet */
     struct entry *entries;
-    size_t n_looks;
+    size_t n_refreshes;
     struct {
         gates_changed_f *changed;
         void *arg;
@@ -133,34 +133,34 @@ static void on_event(void *arg, const struct registry_event *event)
     gates_learn(g, kind, address, &gate);
 }
 
-static void on_look(void *arg, const struct registry_reply *reply)
+static void on_refreshed(void *arg, const struct registry_reply *reply)
 {
     struct entry *e = arg;
     struct gate gate;
 
-    assert(e->looking && e->gates->n_looks > 0);
-    e->looking = false;
-    e->gates->n_looks--;
+    assert(e->refreshing && e->gates->n_refreshes > 0);
+    e->refreshing = false;
+    e->gates->n_refreshes--;
     if (reply->err.code == ERR_OK &&
-        e->known.gate.version == e->looking_since &&
+        e->known.gate.version == e->refreshing_from &&
         gates_take(&gate, reply, NULL) == 0)
         gates_learn(e->gates, e->known.kind, e->known.address, &gate);
 }
 
-void gates_look(struct gates *g, enum node_kind kind, const char *address)
+void gates_refresh(struct gates *g, enum node_kind kind, const char *address)
 {
     struct entry *e;
 
-    if (g->n_looks == LOOKS_MAX || !gates_synced(g))
+    if (g->n_refreshes == REFRESHES_MAX || !gates_synced(g))
         return;
     e = entry_make(g, kind, address);
-    if (e->looking)
+    if (e->refreshing)
         return;
-    e->looking = true;
-    e->looking_since = e->known.gate.version;
-    g->n_looks++;
-    assert(g->n_looks <= LOOKS_MAX);
-    gates_get(g->registry, kind, address, on_look, e);
+    e->refreshing = true;
+    e->refreshing_from = e->known.gate.version;
+    g->n_refreshes++;
+    assert(g->n_refreshes <= REFRESHES_MAX);
+    gates_get(g->registry, kind, address, on_refreshed, e);
 }
 
 /* --- asking -------------------------------------------------------------- */
@@ -261,7 +261,7 @@ void gates_unwatch(struct gates *g)
     registry_unwatch(&g->watch);
     HASH_ITER(hh, g->entries, e, next)
     {
-        if (e->looking)
+        if (e->refreshing)
             registry_forget(g->registry, e);
     }
     assert(g->watch == NULL);

@@ -62,7 +62,7 @@ bool gates_synced(const struct gates *g);
 /* Read one now: on some registries a watch tells of a change late. What is read
  * is taken as an event, unless one came meanwhile. It is a hint that comes
  * earlier: at most 64 are under way, others are left to the watch. */
-void gates_look(struct gates *g, enum node_kind kind, const char *address);
+void gates_refresh(struct gates *g, enum node_kind kind, const char *address);
 
 /* So it stands, `gate->version` with it; GATE_ABSENT: it is gone. Copies. */
 void gates_learn(struct gates *g, enum node_kind kind, const char *address,

@@ -20,23 +20,12 @@
 #define SLOTS_MAX      1000000
 #define TTL_MAX_MS     (INT64_C(24) * 60 * 60 * 1000)
 
-static const char *const reason_names[HEARTBEAT_REASON_COUNT] = {
-#define X(code, name) [code] = name,
-    HEARTBEAT_REASONS(X)
-#undef X
-};
-
-const char *heartbeat_reason_name(enum heartbeat_reason reason)
-{
-    assert(reason >= 0 && reason < HEARTBEAT_REASON_COUNT);
-    return reason_names[reason];
-}
-
 /* --- problems ------------------------------------------------------------ */
 
 /* The value that was refused, for people: short, on one line. */
 static void show_value(struct buf *b, const struct json *item)
 {
+    assert(item != NULL);
     if (json_is(item, JSON_STRING)) {
         buf_printf(b, "\"%.32s%s\"", item->string,
                    strlen(item->string) > 32 ? "..." : "");
@@ -55,8 +44,8 @@ static void show_value(struct buf *b, const struct json *item)
     }
 }
 
-/* The first refusal is the one that is counted. `wanted` is a whole clause for
- * people; `item` what stands there instead, or NULL. */
+/* `wanted` is a whole clause for people; `item` what stands there instead, or
+ * NULL. */
 static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
                    const char *field, const struct json *item,
                    const char *wanted)
@@ -64,10 +53,8 @@ static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
     struct heartbeat_problem *p;
     struct buf text;
 
-    if (hb->reason == HEARTBEAT_OK) {
-        hb->reason = reason;
-        hb->field = field;
-    }
+    assert(hb->n_problems <= HEARTBEAT_PROBLEMS_MAX);
+    assert(reason != HEARTBEAT_OK);
     for (size_t i = 0; i < hb->n_problems; i++)
         if (hb->problems[i].field == field) /* one per field */
             return;
@@ -90,72 +77,88 @@ static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
     buf_close(&text);
 }
 
-/* --- numbers ------------------------------------------------------------- */
+/* --- what a heartbeat holds ---------------------------------------------- */
 
-/* What a number may be, and what that is called. */
-struct bounds {
+/* A member that is a number: what it may be, what that is called, and which
+ * part of the load it is. */
+struct member {
+    const char *name;
     double min, max;
     const char *wanted;
+    unsigned load; /* enum load_field, or 0 */
 };
+
+static const struct member startup_time = {
+    "startupTime", 1, EXACT_MAX,
+    "a whole number from 1 to 2^53 - 1 (milliseconds)", 0};
+static const struct member process_id = {"processId", -EXACT_MAX, EXACT_MAX,
+                                         "a whole number within 2^53 - 1", 0};
+static const struct member report_time = {
+    "reportTime", 0, EXACT_MAX,
+    "a whole number of milliseconds from 0 to 2^53 - 1", 0};
+#define RATIO "a number from 0 to 1, or -1 for unknown,"
+static const struct member cpu = {"cpuUsage", -1, 1, RATIO, LOAD_CPU};
+static const struct member memory = {"memoryUsage", -1, 1, RATIO, LOAD_MEMORY};
+static const struct member disk = {"diskUsage", -1, 1, RATIO, LOAD_DISK};
+static const struct member weight = {"workerHostWeight", 0, WEIGHT_MAX,
+                                     "a whole number from 0 to 10000",
+                                     LOAD_WEIGHT};
+#define SLOTS "a whole number from 0 to 1000000"
+static const struct member threads = {"workerExecThreadCount", 0, SLOTS_MAX,
+                                      SLOTS, LOAD_SLOTS};
+static const struct member slots = {"slots", 0, SLOTS_MAX, SLOTS, LOAD_SLOTS};
+static const struct member waiting_tasks = {
+    "workerWaitingTaskCount", 0, EXACT_MAX, "a number from 0", LOAD_POOL};
+static const struct member pool = {"threadPoolUsage", 0, POOL_MAX,
+                                   "a number from 0 to 100", LOAD_POOL};
+static const struct member ttl = {
+    "ttl", 1, TTL_MAX_MS, "a duration up to 24h (\"30s\", or milliseconds)", 0};
+
+static bool refuse_number(struct heartbeat *hb, enum heartbeat_reason reason,
+                          const struct member *m, const struct json *item)
+{
+    assert(item != NULL);
+    refuse(hb, reason, m->name, item, m->wanted);
+    hb->refused |= m->load;
+    return false;
+}
 
 /* False: missing (`*out` stays), or refused. */
 static bool read_number(struct heartbeat *hb, const struct json *o,
-                        const char *field, const struct bounds *in, double *out)
+                        const struct member *m, double *out)
 {
-    const struct json *item = json_get(o, field);
+    const struct json *item = json_given(o, m->name);
 
-    if (item == NULL || json_is(item, JSON_NULL))
+    assert(m->min <= m->max);
+    if (item == NULL)
         return false;
     /* A JVM writes NaN and Infinity as strings; 1e999 reads as infinite. */
-    if (!json_is(item, JSON_NUMBER) || !isfinite(item->number)) {
-        refuse(hb, HEARTBEAT_NOT_A_NUMBER, field, item, in->wanted);
-        return false;
-    }
-    if (item->number < in->min || item->number > in->max) {
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, item, in->wanted);
-        return false;
-    }
+    if (!json_is(item, JSON_NUMBER) || !isfinite(item->number))
+        return refuse_number(hb, HEARTBEAT_NOT_A_NUMBER, m, item);
+    if (item->number < m->min || item->number > m->max)
+        return refuse_number(hb, HEARTBEAT_OUT_OF_RANGE, m, item);
     *out = item->number;
     return true;
 }
 
 static bool read_whole(struct heartbeat *hb, const struct json *o,
-                       const char *field, const struct bounds *in, int64_t *out)
+                       const struct member *m, int64_t *out)
 {
-    double number;
+    const struct json *item = json_get(o, m->name);
+    double number = 0;
 
-    if (!read_number(hb, o, field, in, &number))
+    if (!read_number(hb, o, m, &number))
         return false;
-    if (json_whole(json_get(o, field), out))
-        return true;
-    refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, json_get(o, field), in->wanted);
-    return false;
+    return json_whole(item, out) ||
+           refuse_number(hb, HEARTBEAT_OUT_OF_RANGE, m, item);
 }
-
-/* --- what a heartbeat holds ---------------------------------------------- */
-
-static const struct bounds of_startup = {
-    1, EXACT_MAX, "a whole number from 1 to 2^53 - 1 (milliseconds)"};
-static const struct bounds of_id = {-EXACT_MAX, EXACT_MAX,
-                                    "a whole number within 2^53 - 1"};
-static const struct bounds of_time = {
-    0, EXACT_MAX, "a whole number of milliseconds from 0 to 2^53 - 1"};
-static const struct bounds of_ratio = {
-    -1, 1, "a number from 0 to 1, or -1 for unknown,"};
-static const struct bounds of_weight = {0, WEIGHT_MAX,
-                                        "a whole number from 0 to 10000"};
-static const struct bounds of_slots = {0, SLOTS_MAX,
-                                       "a whole number from 0 to 1000000"};
-static const struct bounds of_pool = {0, POOL_MAX, "a number from 0 to 100"};
-static const struct bounds of_count = {0, EXACT_MAX, "a number from 0"};
-static const struct bounds of_ttl = {
-    1, TTL_MAX_MS, "a duration up to 24h (\"30s\", or milliseconds)"};
 
 /* Without a startupTime: one that is written in another way, or none. */
 static const char *no_startup(const struct json *o)
 {
     const char *meant = NULL;
 
+    assert(json_given(o, "startupTime") == NULL);
     for (const struct json *m = json_first(o); m != NULL; m = m->next)
         if (m->key != NULL && !heartbeat_knows(m->key, &meant) &&
             meant != NULL && strcmp(meant, "startupTime") == 0)
@@ -167,123 +170,90 @@ static const char *no_startup(const struct json *o)
 static void read_identity(struct heartbeat *hb, const struct json *o)
 {
     struct process *p = &hb->process;
-    const struct json *startup = json_get(o, "startupTime");
     bool has_id = json_get(o, "processId") != NULL;
     bool started, id;
 
-    if (startup == NULL || json_is(startup, JSON_NULL))
-        refuse(hb, HEARTBEAT_NO_IDENTITY, "startupTime", NULL, no_startup(o));
-    started = read_whole(hb, o, "startupTime", &of_startup, &p->startup_time);
-    id = read_whole(hb, o, "processId", &of_id, &p->process_id) || !has_id;
+    assert(!hb->process.known);
+    if (json_given(o, "startupTime") == NULL)
+        refuse(hb, HEARTBEAT_NO_IDENTITY, startup_time.name, NULL,
+               no_startup(o));
+    started = read_whole(hb, o, &startup_time, &p->startup_time);
+    id = read_whole(hb, o, &process_id, &p->process_id) || !has_id;
     p->known = started && id;
     if (!p->known)
         *p = (struct process){0};
-    (void)read_whole(hb, o, "reportTime", &of_time, &hb->report_time);
-}
-
-static bool status_by_number(double number, enum node_status *out)
-{
-    if (number != 0 && number != 1 && number != 2)
-        return false;
-    *out = number == 0 ? NODE_NORMAL : NODE_BUSY; /* 1: abnormal */
-    return true;
-}
-
-static bool status_by_name(const char *name, enum node_status *out)
-{
-    if (strcmp(name, "NORMAL") == 0)
-        *out = NODE_NORMAL;
-    else if (strcmp(name, "BUSY") == 0 || strcmp(name, "ABNORMAL") == 0)
-        *out = NODE_BUSY;
-    else
-        return false;
-    return true;
+    (void)read_whole(hb, o, &report_time, &hb->report_time);
+    assert(hb->process.known || hb->process.startup_time == 0);
 }
 
 static void read_status(struct heartbeat *hb, const struct json *o)
 {
-    const struct json *item = json_get(o, "serverStatus");
+    static const struct {
+        const char *name;
+        double number;
+        enum node_status status;
+    } known[] = {{"NORMAL", 0, NODE_NORMAL},
+                 {"BUSY", 2, NODE_BUSY},
+                 {"ABNORMAL", 1, NODE_BUSY}};
+    const struct json *item = json_given(o, "serverStatus");
+    const char *name = json_string(item);
 
-    if (item == NULL || json_is(item, JSON_NULL))
+    assert(!hb->has_status);
+    if (item == NULL)
         return;
-    if (json_is(item, JSON_NUMBER))
-        hb->has_status = status_by_number(item->number, &hb->status);
-    else if (json_is(item, JSON_STRING))
-        hb->has_status = status_by_name(item->string, &hb->status);
-    hb->status_refused = !hb->has_status;
-    if (hb->status_refused)
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, "serverStatus", item,
-               "\"NORMAL\", \"BUSY\", \"ABNORMAL\" or 0, 2, 1");
-}
-
-/* A member of the load: false: not told, or refused, which is marked. */
-static bool read_load_number(struct heartbeat *hb, const struct json *o,
-                             const char *field, const struct bounds *in,
-                             enum load_field bit, double *out)
-{
-    const struct json *item = json_get(o, field);
-
-    if (read_number(hb, o, field, in, out))
-        return true;
-    if (item != NULL && !json_is(item, JSON_NULL))
-        hb->refused |= bit;
-    return false;
-}
-
-static bool read_load_whole(struct heartbeat *hb, const struct json *o,
-                            const char *field, const struct bounds *in,
-                            enum load_field bit, int32_t *out)
-{
-    const struct json *item = json_get(o, field);
-    int64_t whole;
-
-    if (read_whole(hb, o, field, in, &whole)) {
-        *out = (int32_t)whole;
-        return true;
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (name != NULL ? strcmp(name, known[i].name) != 0
+                         : !json_is(item, JSON_NUMBER) ||
+                               item->number != known[i].number)
+            continue;
+        hb->has_status = true;
+        hb->status = known[i].status;
+        return;
     }
-    if (item != NULL && !json_is(item, JSON_NULL))
-        hb->refused |= bit;
-    return false;
+    hb->status_refused = true;
+    refuse(hb, HEARTBEAT_OUT_OF_RANGE, "serverStatus", item,
+           "\"NORMAL\", \"BUSY\", \"ABNORMAL\" or 0, 2, 1");
 }
 
 /* A share of something, where -1 and anything negative is "unknown". */
 static double read_ratio(struct heartbeat *hb, const struct json *o,
-                         const char *field, enum load_field bit)
+                         const struct member *m)
 {
-    double ratio;
+    double ratio = LOAD_UNKNOWN;
 
-    if (!read_load_number(hb, o, field, &of_ratio, bit, &ratio) || ratio < 0)
-        return LOAD_UNKNOWN;
-    return ratio;
+    (void)read_number(hb, o, m, &ratio);
+    return ratio < 0 ? LOAD_UNKNOWN : ratio;
 }
 
 static void read_load(struct heartbeat *hb, const struct json *o)
 {
     struct load *load = &hb->load;
-    int32_t slots = -1;
-    double waiting;
+    int64_t whole = 0;
+    double waiting = 0;
+    bool told;
 
-    load->cpu = read_ratio(hb, o, "cpuUsage", LOAD_CPU);
-    load->memory = read_ratio(hb, o, "memoryUsage", LOAD_MEMORY);
-    load->disk = read_ratio(hb, o, "diskUsage", LOAD_DISK);
-    (void)read_load_whole(hb, o, "workerHostWeight", &of_weight, LOAD_WEIGHT,
-                          &load->weight);
-    if (read_load_whole(hb, o, "workerExecThreadCount", &of_slots, LOAD_SLOTS,
-                        &slots))
-        load->slots = slots;
-    if (read_load_whole(hb, o, "slots", &of_slots, LOAD_SLOTS, &slots))
-        load->slots = slots;
-    if (slots >= 0)
+    load->cpu = read_ratio(hb, o, &cpu);
+    load->memory = read_ratio(hb, o, &memory);
+    load->disk = read_ratio(hb, o, &disk);
+    if (read_whole(hb, o, &weight, &whole))
+        load->weight = (int32_t)whole;
+    told = read_whole(hb, o, &threads, &whole);
+    told = read_whole(hb, o, &slots, &whole) || told;
+    if (told) {
+        load->slots = (int32_t)whole;
         hb->refused &= ~(unsigned)LOAD_SLOTS; /* one of the two will do */
+    }
     /* Up to 3.1 a worker tells its queue only: when something waits, all its
      * threads are taken; when nothing waits, nothing is known. */
-    if (read_load_number(hb, o, "workerWaitingTaskCount", &of_count, LOAD_POOL,
-                         &waiting) &&
-        waiting > 0 && load->slots > 0)
+    if (read_number(hb, o, &waiting_tasks, &waiting) && waiting > 0 &&
+        load->slots > 0)
         load->pool = fmin(1.0 + waiting / load->slots, POOL_MAX);
-    if (read_load_number(hb, o, "threadPoolUsage", &of_pool, LOAD_POOL,
-                         &load->pool))
+    if (read_number(hb, o, &pool, &load->pool))
         hb->refused &= ~(unsigned)LOAD_POOL;
+    assert(load->slots >= 0);
+    assert(load->slots <= SLOTS_MAX);
+    assert(load->weight >= 0);
+    assert(load->weight <= WEIGHT_MAX);
 }
 
 static void read_ttl(struct heartbeat *hb, const struct json *o)
@@ -291,15 +261,14 @@ static void read_ttl(struct heartbeat *hb, const struct json *o)
     const struct json *item = json_get(o, "ttl");
     int64_t ms;
 
-    if (!json_is(item, JSON_STRING)) {
-        (void)read_whole(hb, o, "ttl", &of_ttl, &hb->ttl_ms);
-        return;
-    }
-    if (units_duration(item->string, &ms, NULL) != 0 || ms < 1 ||
-        ms > TTL_MAX_MS)
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, "ttl", item, of_ttl.wanted);
+    if (!json_is(item, JSON_STRING))
+        (void)read_whole(hb, o, &ttl, &hb->ttl_ms);
+    else if (units_duration(item->string, &ms, NULL) != 0 || ms < 1 ||
+             ms > TTL_MAX_MS)
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, ttl.name, item, ttl.wanted);
     else
         hb->ttl_ms = ms;
+    assert(hb->ttl_ms >= 0);
 }
 
 /* What is none, is not told: whoever writes over HTTP hears of it before. */
@@ -307,87 +276,75 @@ static void read_place(struct heartbeat *hb, const struct json *o)
 {
     const char *text = json_str(o, "place");
 
+    assert(hb->readable);
     if (text == NULL || registry_place_parse(text, &hb->seen, NULL) != 0)
         hb->seen = (struct registry_place){0};
 }
 
 /* --- groups -------------------------------------------------------------- */
 
+bool heartbeat_group_add(char (*groups)[NODE_GROUP_MAX + 1], size_t *n,
+                         const char *name)
+{
+    size_t at = 0;
+
+    assert(*n <= HEARTBEAT_GROUPS_MAX);
+    if (name[0] == '\0' || strcmp(name, "default") == 0)
+        return true;
+    while (at < *n && strcmp(groups[at], name) < 0)
+        at++;
+    if (at < *n && strcmp(groups[at], name) == 0)
+        return true;
+    if (*n == HEARTBEAT_GROUPS_MAX)
+        return false;
+    memmove(groups[at + 1], groups[at], (*n - at) * sizeof(groups[0]));
+    snprintf(groups[at], sizeof(groups[at]), "%s", name);
+    ++*n;
+    return true;
+}
+
 static void add_group(struct heartbeat *hb, const struct json *item,
                       const char *field)
 {
     char name[NODE_GROUP_MAX + 1] = "";
     struct err err;
-    size_t at = 0;
 
-    if (!json_is(item, JSON_STRING)) {
+    if (!json_is(item, JSON_STRING))
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, item, "a group's name");
-        return;
-    }
-    if (node_clean_group(item->string, name, &err) != 0) {
+    else if (node_clean_group(item->string, name, &err) != 0)
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, NULL, err.msg);
-        return;
-    }
-    if (strcmp(name, "default") == 0)
-        return;
-    while (at < hb->n_groups && strcmp(hb->groups[at], name) < 0)
-        at++;
-    if (at < hb->n_groups && strcmp(hb->groups[at], name) == 0)
-        return;
-    if (hb->n_groups == HEARTBEAT_GROUPS_MAX) {
+    else if (!heartbeat_group_add(hb->groups, &hb->n_groups, name))
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, NULL,
                "more than 32; the others are ignored");
-        return;
-    }
-    memmove(hb->groups[at + 1], hb->groups[at],
-            (hb->n_groups - at) * sizeof(hb->groups[0]));
-    memcpy(hb->groups[at], name, sizeof(name));
-    hb->n_groups++;
+    assert(hb->n_groups <= HEARTBEAT_GROUPS_MAX);
 }
 
 static void read_groups(struct heartbeat *hb, const struct json *o,
                         const char *field)
 {
-    const struct json *item = json_get(o, field), *each;
+    const struct json *item = json_given(o, field), *each;
 
-    if (item == NULL || json_is(item, JSON_NULL))
-        return;
-    if (!json_is(item, JSON_ARRAY)) {
+    assert(hb->readable);
+    if (item != NULL && !json_is(item, JSON_ARRAY))
         add_group(hb, item, field);
-        return;
-    }
-    json_each (each, item)
+    json_each (each, json_is(item, JSON_ARRAY) ? item : NULL)
         add_group(hb, each, field);
 }
 
 /* --- reading ------------------------------------------------------------- */
 
-/* Whether brackets outside of strings stand deeper than we read. */
-static bool too_deep(const char *s, size_t len)
-{
-    size_t depth = 0;
-    bool quoted = false;
-
-    for (size_t i = 0; i < len; i++) {
-        if (quoted && s[i] == '\\')
-            i++;
-        else if (s[i] == '"')
-            quoted = !quoted;
-        else if (!quoted && (s[i] == '[' || s[i] == '{')) {
-            if (++depth > JSON_DEPTH_MAX)
-                return true;
-        } else if (!quoted && (s[i] == ']' || s[i] == '}') && depth > 0)
-            depth--;
-    }
-    return false;
-}
+const struct load heartbeat_no_load = {
+    .cpu = LOAD_UNKNOWN,
+    .memory = LOAD_UNKNOWN,
+    .disk = LOAD_UNKNOWN,
+    .pool = LOAD_UNKNOWN,
+    .weight = WEIGHT_DEFAULT,
+};
 
 static void begin(struct heartbeat *out)
 {
     memset(out, 0, sizeof(*out));
-    out->load = (struct load){
-        LOAD_UNKNOWN,  LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0,
-        WEIGHT_DEFAULT};
+    out->load = heartbeat_no_load;
 }
 
 void heartbeat_read_object(struct heartbeat *out, const struct json *o)
@@ -407,22 +364,17 @@ void heartbeat_read_object(struct heartbeat *out, const struct json *o)
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
 {
     const struct json *o = NULL;
+    struct err err;
 
     assert(out != NULL && (value != NULL || len == 0));
-    if (len > 0 && json_parse(value, len, &o, NULL) == 0 &&
-        json_is(o, JSON_OBJECT)) {
-        heartbeat_read_object(out, o);
-        json_free(o);
-        return;
-    }
-    json_free(o);
     begin(out);
     if (len == 0)
         refuse(out, HEARTBEAT_EMPTY, NULL, NULL, "the heartbeat is empty");
-    else if (too_deep(value, len))
-        refuse(out, HEARTBEAT_TOO_DEEP, NULL, NULL,
-               "the heartbeat is nested too deeply to be read");
+    else if (json_parse(value, len, &o, &err) == 0 && json_is(o, JSON_OBJECT))
+        heartbeat_read_object(out, o);
     else
         refuse(out, HEARTBEAT_NOT_JSON, NULL, NULL,
-               "the heartbeat is not a JSON object");
+               o != NULL ? "the heartbeat is not a JSON object" : err.msg);
+    json_free(o);
+    assert(out->readable || out->n_problems == 1);
 }

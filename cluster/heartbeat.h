@@ -21,23 +21,15 @@
 
 struct json;
 
-/* Why a heartbeat was refused; each is counted. */
-#define HEARTBEAT_REASONS(X)                                                   \
-    X(HEARTBEAT_OK, "ok")                                                      \
-    X(HEARTBEAT_EMPTY, "empty")                                                \
-    X(HEARTBEAT_NOT_JSON, "not_json")                                          \
-    X(HEARTBEAT_TOO_DEEP, "too_deep")                                          \
-    X(HEARTBEAT_NOT_A_NUMBER, "not_a_number")                                  \
-    X(HEARTBEAT_OUT_OF_RANGE, "out_of_range")                                  \
-    X(HEARTBEAT_NO_IDENTITY, "no_identity")
-
+/* Why a heartbeat, or a field of it, was refused. */
 enum heartbeat_reason {
-#define X(code, name) code,
-    HEARTBEAT_REASONS(X)
-#undef X
-        HEARTBEAT_REASON_COUNT
+    HEARTBEAT_OK,
+    HEARTBEAT_EMPTY,
+    HEARTBEAT_NOT_JSON,
+    HEARTBEAT_NOT_A_NUMBER,
+    HEARTBEAT_OUT_OF_RANGE,
+    HEARTBEAT_NO_IDENTITY,
 };
-const char *heartbeat_reason_name(enum heartbeat_reason reason);
 
 #define HEARTBEAT_GROUPS_MAX   32
 #define HEARTBEAT_PROBLEMS_MAX 12
@@ -86,17 +78,22 @@ struct heartbeat {
                                    the registry; incarnation "": not told */
     const char *place;          /* the same as text, written if not NULL or "";
                                    borrowed, not read */
-    int64_t ttl_ms; /* our own field on HTTP nodes, milliseconds or a
-                       duration ("30s"); 0 none */
-    enum heartbeat_reason reason; /* of the first problem; HEARTBEAT_OK */
-    const char *field;            /* which one was refused, static, or NULL */
-    size_t n_problems;            /* further ones are not kept */
+    int64_t ttl_ms;    /* our own field on HTTP nodes, milliseconds or a
+                          duration ("30s"); 0 none */
+    size_t n_problems; /* 0: all of it is its word; further ones are not kept */
     struct heartbeat_problem problems[HEARTBEAT_PROBLEMS_MAX];
 };
+/* The load of a node that tells nothing. */
+extern const struct load heartbeat_no_load;
 
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len);
 /* The same of an object that has been parsed. */
 void heartbeat_read_object(struct heartbeat *out, const struct json *o);
+
+/* Put a clean name into a sorted list of at most HEARTBEAT_GROUPS_MAX, each
+ * once; none and "default" are left out. False: the list is full. */
+bool heartbeat_group_add(char (*groups)[NODE_GROUP_MAX + 1], size_t *n,
+                         const char *name);
 
 /* Does anybody read this member of a heartbeat, or write it for people to see?
  * If not, *meant is the member that it is probably meant to be, or NULL. */

@@ -14,33 +14,31 @@
 #include <string.h>
 
 /* What DolphinScheduler 2.x to 3.3 and our own agent write. */
-static const char *const members[] = {
-    "startupTime",
-    "processId",
-    "reportTime",
-    "serverStatus",
-    "host",
-    "port",
-    "cpuUsage",
-    "memoryUsage",
-    "diskUsage",
-    "jvmCpuUsage",
-    "jvmMemoryUsage",
-    "diskAvailable",
-    "loadAverage",
-    "availablePhysicalMemorySize",
-    "maxCpuloadAvg",
-    "reservedMemory",
-    "workerHostWeight",
-    "workerWaitingTaskCount",
-    "workerExecThreadCount",
-    "threadPoolUsage",
-    "slots",
-    "group",
-    "groups",
-    "place",
-    "instance",
-};
+static const char *const members[] = {"startupTime",
+                                      "processId",
+                                      "reportTime",
+                                      "serverStatus",
+                                      "host",
+                                      "port",
+                                      "cpuUsage",
+                                      "memoryUsage",
+                                      "diskUsage",
+                                      "jvmCpuUsage",
+                                      "jvmMemoryUsage",
+                                      "diskAvailable",
+                                      "loadAverage",
+                                      "availablePhysicalMemorySize",
+                                      "maxCpuloadAvg",
+                                      "reservedMemory",
+                                      "workerHostWeight",
+                                      "workerWaitingTaskCount",
+                                      "workerExecThreadCount",
+                                      "threadPoolUsage",
+                                      "slots",
+                                      "group",
+                                      "groups",
+                                      "place",
+                                      "instance"};
 
 /* What others call it. */
 static const struct {
@@ -92,6 +90,8 @@ static bool one_slip(const char *a, const char *b)
     while (back < n - from && tolower((unsigned char)a[n - 1 - back]) ==
                                   tolower((unsigned char)b[m - 1 - back]))
         back++;
+    assert(n <= m);
+    assert(from + back <= n);
     if (n == m && n - from - back == 2)
         return a[from] == b[from + 1] && a[from + 1] == b[from];
     return m - from - back <= 1;
@@ -99,6 +99,7 @@ static bool one_slip(const char *a, const char *b)
 
 bool heartbeat_knows(const char *member, const char **meant)
 {
+    assert(member != NULL);
     *meant = NULL;
     for (size_t i = 0; i < ARRAY_LEN(members); i++)
         if (strcmp(member, members[i]) == 0)

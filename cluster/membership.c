@@ -26,6 +26,8 @@ void membership_emit(struct membership *m, const struct membership_event *ev)
 static void member_id(enum node_kind kind, const char *address,
                       char id[NODE_ADDRESS_MAX + 4])
 {
+    assert(kind < NODE_KINDS);
+    assert(strlen(address) <= NODE_ADDRESS_MAX);
     snprintf(id, NODE_ADDRESS_MAX + 4, "%d/%s", (int)kind, address);
 }
 
@@ -39,6 +41,7 @@ static struct member *member_find(const struct membership *m,
         return NULL;
     member_id(kind, address, id);
     HASH_FIND_STR(m->members, id, e);
+    assert(e == NULL || e->node.kind == kind);
     return e;
 }
 
@@ -54,9 +57,9 @@ static struct member *member_make(struct membership *m, enum node_kind kind,
     e->node.kind = kind;
     snprintf(e->node.address, sizeof(e->node.address), "%s", address);
     e->node.gate = gates_find(m->config.gates, kind, address);
-    e->node.load = (struct load){
-        LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0, 100};
+    e->node.load = heartbeat_no_load;
     HASH_ADD_STR(m->members, id, e);
+    assert(e->node.gate != NULL);
     return e;
 }
 
@@ -75,7 +78,8 @@ static void member_forget(struct membership *m, struct member *e)
     struct membership_event ev = {
         .type = MEMBERSHIP_GONE, .node = &e->node, .process = e->node.process};
 
-    m->counts[e->node.kind][e->node.state]--;
+    assert(e->registrations == NULL);
+    assert(!m->emitting);
     membership_emit(m, &ev);
     member_free(m, e);
 }
@@ -108,6 +112,7 @@ static struct member *member_named(struct membership *m,
     e = member_make(m, names->kind, names->address);
     if (e->node.gate->state != GATE_ABSENT && !e->node.gate->left)
         membership_review(m, e, NULL);
+    assert(e->node.kind == names->kind);
     return e;
 }
 
@@ -117,6 +122,7 @@ static void registration_free(struct membership *m, struct registration *r)
 {
     struct registration **at = &r->member->registrations;
 
+    assert(r->member != NULL);
     while (*at != r)
         at = &(*at)->next;
     *at = r->next;
@@ -144,6 +150,7 @@ static struct registration *registration_make(struct membership *m,
     r->next = r->member->registrations;
     r->member->registrations = r;
     HASH_ADD_KEYPTR(hh, m->registrations, r->key, strlen(r->key), r);
+    assert(r->member->registrations == r);
     return r;
 }
 
@@ -170,10 +177,11 @@ static void registration_begin(struct registration *r, uint64_t created)
     r->rewritten = false;
     r->has_load = false;
     r->status = NODE_NORMAL;
-    r->heard = -1;
+    r->written_at = -1;
     r->gap = 0;
     r->ttl_ms = 0;
     r->n_groups = 0;
+    assert(!r->process.known);
 }
 
 static void take_identity(struct registration *r, const struct heartbeat *hb)
@@ -187,6 +195,7 @@ static void take_identity(struct registration *r, const struct heartbeat *hb)
         r->has_load = false;
     }
     r->written = r->process;
+    assert(r->written.known);
 }
 
 /* Only a persistent key of ours lives by its ttl; without a readable one it
@@ -209,6 +218,8 @@ static void take_ttl(struct membership *m, struct registration *r,
     windows_start(&m->windows, &r->window, WINDOW_TTL, m->config.clock->mono,
                   r->ttl_ms);
     membership_keep_fresh(m, r->ttl_ms);
+    assert(r->ttl_ms > 0);
+    assert(r->window.place != 0);
 }
 
 /* --- what the registry tells --------------------------------------------- */
@@ -227,6 +238,7 @@ static void key_written(struct membership *m,
     struct registration *r;
     struct heartbeat hb;
 
+    assert(!m->emitting);
     HASH_FIND_STR(m->registrations, entry->key, r);
     if (r != NULL && r->created == entry->created &&
         r->version == entry->version) {
@@ -236,20 +248,19 @@ static void key_written(struct membership *m,
     heartbeat_read(&hb, entry->value, entry->value_len);
     told.heartbeat = &hb;
     tell_key(m, &told);
-    if (hb.reason != HEARTBEAT_OK)
-        m->refused[hb.reason]++;
     if (r == NULL)
         r = registration_make(m, entry->key, names);
     if (r->created != entry->created)
         registration_begin(r, entry->created);
     r->version = entry->version;
-    r->gap = r->heard >= 0 ? m->config.clock->mono - r->heard : 0;
-    r->heard = m->config.clock->mono;
+    r->gap = r->written_at >= 0 ? m->config.clock->mono - r->written_at : 0;
+    r->written_at = m->config.clock->mono;
     keep_lease(m, r, &hb);
     take_identity(r, &hb);
     membership_take_report(m, r, &hb);
     take_ttl(m, r, &hb, entry->owner);
     membership_review(m, r->member, r);
+    assert(r->member->registrations != NULL);
 }
 
 static void key_removed(struct membership *m,
@@ -259,6 +270,7 @@ static void key_removed(struct membership *m,
     struct registration *r;
     struct member *e;
 
+    assert(!m->emitting);
     tell_key(m, &told);
     HASH_FIND_STR(m->registrations, entry->key, r);
     /* The end of an earlier one of the same name is no news. */
@@ -278,7 +290,6 @@ static void key_changed(struct membership *m, const struct registry_event *ev)
     struct err why;
 
     if (node_key_parse(ev->entry.key, &names, &why) != 0) {
-        m->ignored += !told.removed;
         told.refused = why.msg;
         tell_key(m, &told);
     } else if (told.removed) {
@@ -316,6 +327,7 @@ void membership_connection(struct membership *m, enum registry_state state)
     /* What happened while we could not see is told from now on. */
     if (m->connected)
         windows_restart(&m->windows, now);
+    assert(!m->connected || state != REGISTRY_DISCONNECTED);
 }
 
 /* --- time ---------------------------------------------------------------- */
@@ -330,6 +342,8 @@ static void ttl_over(struct membership *m, struct registration *r)
                                   .version = r->version};
     bool first = !r->stale;
 
+    assert(r->ours);
+    assert(r->ttl_ms > 0);
     r->stale = true;
     /* Told again for as long as it stands: a removal may fail. */
     windows_start(&m->windows, &r->window, WINDOW_TTL, m->config.clock->mono,
@@ -343,6 +357,7 @@ static void window_over(struct membership *m, struct window *w)
 {
     struct member *e = CONTAINER_OF(w, struct member, window);
 
+    assert(w->place != 0);
     switch (w->type) {
     case WINDOW_TTL:
         ttl_over(m, CONTAINER_OF(w, struct registration, window));
@@ -433,25 +448,6 @@ bool membership_has_key(const struct membership *m, const char *key)
     return r != NULL;
 }
 
-size_t membership_count(const struct membership *m, enum node_kind kind,
-                        enum node_state state)
-{
-    assert(kind >= 0 && kind < NODE_KINDS && state < NODE_STATES);
-    return m->counts[kind][state];
-}
-
-uint64_t membership_refused(const struct membership *m,
-                            enum heartbeat_reason reason)
-{
-    assert(reason >= 0 && reason < HEARTBEAT_REASON_COUNT);
-    return m->refused[reason];
-}
-
-uint64_t membership_ignored(const struct membership *m)
-{
-    return m->ignored;
-}
-
 struct membership *membership_new(const struct membership_config *config,
                                   membership_event_f *fn, void *arg)
 {
@@ -487,6 +483,8 @@ void membership_free(struct membership **m)
     {
         member_free(*m, e);
     }
-    windows_close(&(*m)->windows);
+    assert((*m)->members == NULL);
+    assert((*m)->windows.n == 0);
+    mem_free((*m)->windows.heap);
     MEM_FREE(*m);
 }

@@ -118,7 +118,7 @@ struct membership_config {
     int64_t session_timeout_ms;
     membership_key_f *key; /* told with the events' `arg`; may be NULL */
     int64_t answer_ms; /* the registry is asked for a sign of life at least so
-                          often; see membership_wants() */
+                          often; see membership_answer_due() */
 };
 
 /* Events come from inside the calls below, never re-entrantly. */
@@ -150,13 +150,13 @@ void membership_answered(struct membership *m, mono_ms sent);
 
 /* When an answer to a request sent then or later will be wanted: the caller
  * asks for one as soon as that time has come (registry_prove()). */
-mono_ms membership_wants(const struct membership *m);
+mono_ms membership_answer_due(const struct membership *m);
 
 /* A round trip was missed: no answer for twice as long as is usual, and for a
  * second. What we know grows old from then on, without anybody's fault. */
 bool membership_silent(const struct membership *m);
 /* When the last answer came. */
-mono_ms membership_heard(const struct membership *m);
+mono_ms membership_last_answer(const struct membership *m);
 
 /* Time passes: call at least every 100 ms. */
 void membership_tick(struct membership *m);
@@ -190,11 +190,5 @@ const struct process *membership_standing(const struct node *node, size_t i);
 const char *membership_key(const struct node *node, size_t i);
 /* Does a registration stand under this key, as far as we were told? */
 bool membership_has_key(const struct membership *m, const char *key);
-size_t membership_count(const struct membership *m, enum node_kind kind,
-                        enum node_state state);
-uint64_t membership_refused(const struct membership *m,
-                            enum heartbeat_reason reason);
-/* Keys told that name no node, all in all. Which, and why: node_key_parse(). */
-uint64_t membership_ignored(const struct membership *m);
 
 #endif

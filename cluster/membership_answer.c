@@ -14,6 +14,7 @@ static void after_absence(struct membership *m, int64_t absent)
 {
     mono_ms now = m->config.clock->mono;
 
+    assert(absent >= 0);
     if (absent == 0)
         return;
     windows_late(&m->windows, now, absent);
@@ -35,10 +36,12 @@ static void set_answer_ms(struct membership *m)
     m->answer_ms = third < m->config.answer_ms ? third : m->config.answer_ms;
     if (m->answer_ms < ANSWER_MS)
         m->answer_ms = ANSWER_MS;
+    assert(m->answer_ms >= ANSWER_MS);
 }
 
 void membership_turn(struct membership *m)
 {
+    assert(!m->emitting);
     after_absence(
         m, registry_pauses_tick(&m->turns, m->config.clock->mono, TURN_MS));
     set_answer_ms(m);
@@ -53,9 +56,10 @@ void membership_answered(struct membership *m, mono_ms sent)
         return;
     m->answered = sent < now ? sent : now; /* another thread's clock */
     after_absence(m, registry_pauses_tick(&m->answers, now, m->answer_ms));
+    assert(m->answered <= now);
 }
 
-mono_ms membership_wants(const struct membership *m)
+mono_ms membership_answer_due(const struct membership *m)
 {
     mono_ms at = m->answers.last + m->answer_ms;
     mono_ms end = windows_end(&m->windows);
@@ -70,11 +74,12 @@ mono_ms membership_wants(const struct membership *m)
 
 bool membership_silent(const struct membership *m)
 {
+    assert(m->answer_ms > 0);
     return registry_pauses_overdue(&m->answers, m->config.clock->mono,
                                    m->answer_ms, SILENT_MS);
 }
 
-mono_ms membership_heard(const struct membership *m)
+mono_ms membership_last_answer(const struct membership *m)
 {
     return m->answers.last;
 }

@@ -34,8 +34,6 @@ struct windows {
     int64_t shortest; /* span ever: an absence below its third concerns none */
 };
 
-void windows_close(struct windows *ws);
-
 /* Start, or start again. */
 void windows_start(struct windows *ws, struct window *w, enum window_type type,
                    mono_ms now, int64_t span);
@@ -75,7 +73,7 @@ struct registration {
     struct process process; /* by its present value */
     struct process written; /* the last known one under this `created` */
     bool rewritten;         /* that changed: it is the node of an old session */
-    mono_ms heard;          /* when it was written last, as seen by us */
+    mono_ms written_at;     /* when it was written last, as seen by us */
     int64_t gap;            /* between the last two writes; 0 unknown */
     bool ours;
     bool stale;      /* its ttl is over */
@@ -126,9 +124,7 @@ struct membership {
     mono_ms answered;      /* so far the registry is known to have been there */
     int64_t answer_ms;     /* how often we want to know that now */
     mono_ms answer_set_at; /* when that was worked out */
-    size_t counts[NODE_KINDS][NODE_STATES];
-    uint64_t refused[HEARTBEAT_REASON_COUNT];
-    uint64_t ignored, events;
+    uint64_t events;       /* told so far */
 };
 
 /* A node's ttl: its value is to be told several times in it

@@ -20,6 +20,7 @@ static void take_problems(struct registration *r, const struct heartbeat *hb)
     if (hb->n_problems > 0)
         r->problems =
             mem_dup(hb->problems, hb->n_problems * sizeof(hb->problems[0]));
+    assert((r->problems == NULL) == (r->n_problems == 0));
 }
 
 /* Of what was refused the last good word stays for as long as a report would
@@ -52,20 +53,21 @@ static void take_load(const struct membership *m, struct registration *r,
         r->load.slots = old.slots;
     if (keep & LOAD_WEIGHT)
         r->load.weight = old.weight;
+    assert(r->has_load);
 }
 
 void membership_take_report(const struct membership *m, struct registration *r,
                             const struct heartbeat *hb)
 {
-    r->refused = hb->reason != HEARTBEAT_OK;
+    assert(hb->readable || hb->n_problems > 0);
+    r->refused = hb->n_problems > 0;
     r->unreadable = !hb->readable || !hb->process.known;
     r->report_time = hb->report_time;
     take_problems(r, hb);
     if (!r->unreadable)
         take_load(m, r, hb);
     else if (!r->has_load)
-        r->load = (struct load){
-            LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0, 100};
+        r->load = heartbeat_no_load;
     if (hb->has_status)
         r->status = hb->status;
     else if (hb->readable && !hb->status_refused)
@@ -76,11 +78,13 @@ void membership_take_report(const struct membership *m, struct registration *r,
     r->n_groups = hb->n_groups;
     if (hb->n_groups > 0)
         r->groups = mem_dup(hb->groups, hb->n_groups * sizeof(hb->groups[0]));
+    assert((r->groups == NULL) == (r->n_groups == 0));
 }
 
 /* A worker writes the same heartbeat once for each of its groups. */
 static void show(struct node *n, const struct heartbeat_problem *p)
 {
+    assert(n->n_problems <= SHOWN_MAX);
     for (size_t i = 0; i < n->n_problems; i++)
         if (strcmp(n->problems[i].text, p->text) == 0)
             return;
@@ -91,23 +95,13 @@ static void show(struct node *n, const struct heartbeat_problem *p)
     n->problems[n->n_problems++] = *p;
 }
 
-static void show_path(struct node *n, const struct registration *r)
+static void show_text(struct node *n, const char *field, const char *text)
 {
     struct heartbeat_problem p = {.reason = HEARTBEAT_OUT_OF_RANGE,
-                                  .field = "key"};
+                                  .field = field};
 
-    snprintf(p.text, sizeof(p.text), "key: %s", r->path_problem);
-    show(n, &p);
-}
-
-static void show_crowd(struct node *n)
-{
-    struct heartbeat_problem p = {.reason = HEARTBEAT_OUT_OF_RANGE,
-                                  .field = "groups"};
-
-    snprintf(p.text, sizeof(p.text),
-             "groups: it is in more than %d; the others are ignored",
-             HEARTBEAT_GROUPS_MAX);
+    assert(text != NULL);
+    snprintf(p.text, sizeof(p.text), "%s: %s", field, text);
     show(n, &p);
 }
 
@@ -119,12 +113,13 @@ void membership_show_problems(struct member *e)
     n->n_problems = 0;
     for (const struct registration *r = e->registrations; r; r = r->next) {
         if (r->path_problem != NULL)
-            show_path(n, r);
+            show_text(n, "key", r->path_problem);
         for (size_t i = 0; i < r->n_problems; i++)
             show(n, &r->problems[i]);
     }
     if (e->crowded)
-        show_crowd(n);
+        show_text(n, "groups", "it is in more than 32; the others are ignored");
+    assert((n->problems == NULL) == (n->n_problems == 0));
 }
 
 /* --- late ---------------------------------------------------------------- */
@@ -136,10 +131,11 @@ void membership_show_problems(struct member *e)
 static bool overdue(const struct membership *m, const struct registration *r)
 {
     bool lease = r->window.place != 0;
-    mono_ms since = lease ? r->window.since : r->heard;
+    mono_ms since = lease ? r->window.since : r->written_at;
     int64_t age = m->config.clock->mono - since;
     int64_t interval = m->config.heartbeat_interval_ms;
 
+    assert(!lease || r->ttl_ms > 0);
     if (!lease && age > interval + m->config.session_timeout_ms)
         return false;
     /* who always comes late is not known to be */

@@ -31,18 +31,17 @@ static void tell(struct membership *m, struct member *e,
     struct membership_event ev = {
         .type = type, .node = &e->node, .process = *p};
 
+    assert(e->told);
     membership_emit(m, &ev);
 }
 
 static void enter(struct membership *m, struct member *e, enum node_state state)
 {
-    if (e->told)
-        m->counts[e->node.kind][e->node.state]--;
-    m->counts[e->node.kind][state]++;
     e->told = true;
     e->node.state = state;
     e->node.state_since = m->config.clock->mono;
     windows_stop(&m->windows, &e->window);
+    assert(e->window.place == 0);
 }
 
 /* --- the registration that counts ---------------------------------------- */
@@ -62,6 +61,7 @@ static bool counts(const struct member *e, const struct registration *r)
     bool standing =
         e->told && (e->node.state == NODE_UP || e->node.state == NODE_SUSPECT);
 
+    assert(r->member == e);
     if (r->stale || gate_bars(e->node.gate, &r->process))
         return false;
     return !(standing && is_earlier(e, r));
@@ -84,6 +84,7 @@ static const struct registration *winner(const struct member *e)
     for (const struct registration *r = e->registrations; r; r = r->next)
         if (counts(e, r) && goes_before(r, best))
             best = r;
+    assert(best == NULL || !best->stale);
     return best;
 }
 
@@ -108,21 +109,8 @@ struct names {
 
 static void add_group(struct names *to, const char *name)
 {
-    size_t at = 0;
-
-    if (name[0] == '\0' || strcmp(name, "default") == 0)
-        return;
-    while (at < to->n && strcmp(to->name[at], name) < 0)
-        at++;
-    if (at < to->n && strcmp(to->name[at], name) == 0)
-        return;
-    if (to->n == HEARTBEAT_GROUPS_MAX) {
+    if (!heartbeat_group_add(to->name, &to->n, name))
         to->full = true;
-        return;
-    }
-    memmove(to->name[at + 1], to->name[at], (to->n - at) * sizeof(to->name[0]));
-    snprintf(to->name[at], sizeof(to->name[at]), "%s", name);
-    to->n++;
 }
 
 /* One unreadable heartbeat does not take a key from its process. */
@@ -132,8 +120,10 @@ static bool of_present(const struct member *e, const struct registration *r,
     return r == w || (!r->stale && process_same(&r->written, &e->node.process));
 }
 
-static bool stands(const struct member *e, const struct registration *w)
+static bool has_present_key(const struct member *e,
+                            const struct registration *w)
 {
+    assert(w == NULL || w->member == e);
     for (const struct registration *r = e->registrations; r; r = r->next)
         if (of_present(e, r, w))
             return true;
@@ -142,6 +132,7 @@ static bool stands(const struct member *e, const struct registration *w)
 
 static bool same_groups(const struct node *n, const struct names *now)
 {
+    assert(now->n <= HEARTBEAT_GROUPS_MAX);
     if (n->n_groups != now->n)
         return false;
     for (size_t i = 0; i < now->n; i++)
@@ -157,7 +148,7 @@ static bool show_groups(struct member *e, const struct registration *w)
     struct node *n = &e->node;
     struct names now;
 
-    if (!stands(e, w))
+    if (!has_present_key(e, w))
         return false;
     now.n = 0;
     now.full = false;
@@ -175,6 +166,7 @@ static bool show_groups(struct member *e, const struct registration *w)
     n->n_groups = now.n;
     if (now.n > 0)
         n->groups = mem_dup(now.name, now.n * sizeof(now.name[0]));
+    assert((n->groups == NULL) == (n->n_groups == 0));
     return true;
 }
 
@@ -183,6 +175,7 @@ static void show_report(struct membership *m, struct member *e,
 {
     struct node *n = &e->node;
 
+    assert(r->member == e);
     n->status = r->status;
     n->degraded = r->refused;
     n->unreadable = r->unreadable;
@@ -213,6 +206,7 @@ static void show_keys(struct member *e, const struct registration *w)
         n->ours = w->ours;
         n->ttl_ms = w->ttl_ms;
     }
+    assert(!n->registered || n->registrations > 0);
 }
 
 /* --- rules --------------------------------------------------------------- */
@@ -229,6 +223,8 @@ static void present(struct membership *m, struct member *e,
     bool over = e->told && (n->state == NODE_FENCED || n->state == NODE_LEFT);
     bool ended = over || (e->told && n->state == NODE_DOWN);
 
+    assert(w->process.known);
+    assert(w->member == e);
     if (other || !e->seen)
         n->load = w->load;
     n->process = w->process;
@@ -248,24 +244,27 @@ static void present(struct membership *m, struct member *e,
     } else {
         tell(m, e, MEMBERSHIP_UP, &n->process);
     }
-}
-
-static void fence(struct membership *m, struct member *e)
-{
-    struct node *n = &e->node;
-
-    if (!n->process.known)
-        n->process = n->gate->process;
-    if (e->told && n->state == NODE_FENCED)
-        return;
-    enter(m, e, NODE_FENCED);
-    tell(m, e, MEMBERSHIP_FENCED, &n->process);
+    assert(n->state == NODE_UP);
 }
 
 static bool is_fenced(const struct node *n)
 {
     return n->gate->state == GATE_FENCED &&
            (!n->process.known || gate_bars(n->gate, &n->process));
+}
+
+static void fence(struct membership *m, struct member *e)
+{
+    struct node *n = &e->node;
+
+    assert(is_fenced(n));
+    if (!n->process.known)
+        n->process = n->gate->process;
+    if (e->told && n->state == NODE_FENCED)
+        return;
+    enter(m, e, NODE_FENCED);
+    tell(m, e, MEMBERSHIP_FENCED, &n->process);
+    assert(n->state == NODE_FENCED);
 }
 
 /* Something stands here that does not say who it is. It may be the process
@@ -275,6 +274,7 @@ static void unidentified(struct membership *m, struct member *e,
 {
     struct node *n = &e->node;
 
+    assert(!w->process.known);
     e->winner = w->created;
     n->degraded = n->unreadable = true;
     n->status = w->status;
@@ -285,6 +285,7 @@ static void unidentified(struct membership *m, struct member *e,
         enter(m, e, NODE_UP);
         tell(m, e, MEMBERSHIP_UP, &n->process);
     }
+    assert(n->state == NODE_UP || n->state == NODE_FENCED);
 }
 
 static void suspect(struct membership *m, struct member *e)
@@ -301,6 +302,8 @@ static void suspect(struct membership *m, struct member *e)
     windows_start(&m->windows, &e->window, WINDOW_GRACE, m->config.clock->mono,
                   grace);
     tell(m, e, MEMBERSHIP_SUSPECT, &e->node.process);
+    assert(e->node.state == NODE_SUSPECT);
+    assert(e->lease_ms == 0);
 }
 
 /* By the word of the process that stood here last. */
@@ -312,11 +315,13 @@ static bool has_left(const struct node *n)
 
 static void left(struct membership *m, struct member *e)
 {
+    assert(has_left(&e->node));
     e->long_grace = false;
     if (e->told && e->node.state == NODE_LEFT)
         return;
     enter(m, e, NODE_LEFT);
     tell(m, e, MEMBERSHIP_LEFT, &e->node.process);
+    assert(e->node.state == NODE_LEFT);
 }
 
 /* Nobody stands here who may. */
@@ -355,6 +360,7 @@ void membership_review(struct membership *m, struct member *e,
     uint64_t events = m->events;
     bool report = false;
 
+    assert(reported == NULL || reported->member == e);
     show_keys(e, w);
     if (w != NULL && reported != NULL && w->process.known &&
         of_present(e, reported, w) &&
@@ -379,6 +385,8 @@ void membership_review(struct membership *m, struct member *e,
         e->registrations == NULL && e->window.place == 0)
         windows_start(&m->windows, &e->window, WINDOW_FORGET,
                       m->config.clock->mono, FORGET_MS);
+    assert(e->told);
+    assert(e->node.gate != NULL);
 }
 
 void membership_grace_over(struct membership *m, struct member *e)

@@ -32,6 +32,8 @@ void membership_unwatch(struct membership *m)
 {
     registry_unwatch(&m->watches[MEMBERSHIP_NODES]);
     registry_unwatch(&m->watches[MEMBERSHIP_OURS]);
+    assert(m->watches[MEMBERSHIP_NODES] == NULL);
+    assert(m->watches[MEMBERSHIP_OURS] == NULL);
 }
 
 void membership_keep_fresh(struct membership *m, int64_t ttl_ms)

@@ -8,11 +8,14 @@
 
 static mono_ms window_end(const struct window *w)
 {
+    assert(w->span >= 0);
     return w->since + w->span;
 }
 
 static void put(struct windows *ws, size_t place, struct window *w)
 {
+    assert(place >= 1);
+    assert(place <= ws->n);
     ws->heap[place - 1] = w;
     w->place = place;
 }
@@ -21,6 +24,7 @@ static void rise(struct windows *ws, struct window *w)
 {
     size_t place = w->place;
 
+    assert(w->place != 0);
     while (place > 1 && window_end(ws->heap[place / 2 - 1]) > window_end(w)) {
         put(ws, place, ws->heap[place / 2 - 1]);
         place /= 2;
@@ -32,6 +36,7 @@ static void sink(struct windows *ws, struct window *w)
 {
     size_t place = w->place, child;
 
+    assert(w->place != 0);
     while ((child = place * 2) <= ws->n) {
         if (child < ws->n &&
             window_end(ws->heap[child]) < window_end(ws->heap[child - 1]))
@@ -42,12 +47,6 @@ static void sink(struct windows *ws, struct window *w)
         place = child;
     }
     put(ws, place, w);
-}
-
-void windows_close(struct windows *ws)
-{
-    MEM_FREE(ws->heap);
-    ws->n = ws->cap = 0;
 }
 
 void windows_start(struct windows *ws, struct window *w, enum window_type type,
@@ -68,6 +67,7 @@ void windows_start(struct windows *ws, struct window *w, enum window_type type,
     w->span = span;
     rise(ws, w);
     sink(ws, w);
+    assert(ws->heap[w->place - 1] == w);
 }
 
 void windows_stop(struct windows *ws, struct window *w)
@@ -75,6 +75,7 @@ void windows_stop(struct windows *ws, struct window *w)
     size_t place = w->place;
     struct window *last;
 
+    assert(place <= ws->n);
     if (place == 0)
         return;
     assert(place <= ws->n && ws->heap[place - 1] == w);
@@ -89,6 +90,7 @@ void windows_stop(struct windows *ws, struct window *w)
 
 struct window *windows_due(const struct windows *ws, mono_ms answered)
 {
+    assert(ws->n <= ws->cap);
     return windows_end(ws) > answered ? NULL : ws->heap[0];
 }
 
@@ -117,6 +119,7 @@ void windows_late(struct windows *ws, mono_ms now, int64_t absent)
 {
     bool any = false;
 
+    assert(absent >= 0);
     if (absent <= ws->shortest / 3)
         return;
     for (size_t i = 0; i < ws->n; i++) {

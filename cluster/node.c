@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define PORT_MAX 65535
+#define NAME_CHARS                                                             \
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
 
 static const char *const kind_names[NODE_KINDS] = {
     [NODE_MASTER] = "master",
@@ -52,20 +54,14 @@ int node_kind_parse(const char *name, enum node_kind *out)
 
 const char *node_state_name(enum node_state state)
 {
-    switch (state) {
-    case NODE_UP:
-        return "up";
-    case NODE_SUSPECT:
-        return "suspect";
-    case NODE_DOWN:
-        return "down";
-    case NODE_FENCED:
-        return "fenced";
-    case NODE_LEFT:
-        return "left";
-    }
-    assert(false);
-    return "?";
+    static const char *const names[NODE_STATES] = {
+        [NODE_UP] = "up",     [NODE_SUSPECT] = "suspect",
+        [NODE_DOWN] = "down", [NODE_FENCED] = "fenced",
+        [NODE_LEFT] = "left",
+    };
+
+    assert(state >= 0 && state < NODE_STATES);
+    return names[state];
 }
 
 const char *node_status_name(enum node_status status)
@@ -76,37 +72,34 @@ const char *node_status_name(enum node_status status)
 
 /* --- addresses ----------------------------------------------------------- */
 
-static bool is_v6(const char *host, size_t len)
+/* With or without brackets. */
+static bool read_v6(const char *host, size_t len, struct in6_addr *out)
 {
     char text[INET6_ADDRSTRLEN];
-    struct in6_addr addr;
 
+    if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+        host++;
+        len -= 2;
+    }
     if (len >= sizeof(text))
         return false;
     memcpy(text, host, len);
     text[len] = '\0';
-    return inet_pton(AF_INET6, text, &addr) == 1;
+    return inet_pton(AF_INET6, text, out) == 1;
 }
 
 /* A host name, an IPv4 address, or an IPv6 address: in brackets, or as
  * DolphinScheduler writes it, without. */
 static bool is_host(const char *host, size_t len)
 {
-    if (len > 2 && host[0] == '[')
-        return host[len - 1] == ']' && is_v6(host + 1, len - 2);
-    if (memchr(host, ':', len) != NULL)
-        return is_v6(host, len);
-    for (size_t i = 0; i < len; i++) {
-        char c = host[i];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                  (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    struct in6_addr addr;
 
-        if (!ok)
-            return false;
-    }
+    if (memchr(host, ':', len) != NULL)
+        return read_v6(host, len, &addr);
     /* "." and ".." would be path segments of their own if the port were not
      * there; a host has at least one letter or digit anyway. */
-    return len > 0 && strspn(host, "-._") < len;
+    return len > 0 && strspn(host, NAME_CHARS) >= len &&
+           strspn(host, "-._") < len;
 }
 
 int node_check_address(const char *address, struct err *err)
@@ -114,6 +107,7 @@ int node_check_address(const char *address, struct err *err)
     const char *colon = strrchr(address, ':');
     int64_t port;
 
+    assert(address != NULL);
     if (strlen(address) > NODE_ADDRESS_MAX)
         return (int)err_set(err, ERR_INVALID, "address: longer than %d bytes",
                             NODE_ADDRESS_MAX);
@@ -141,9 +135,12 @@ int node_ask_address(const char *address, struct err *err)
     size_t len = strlen(address);
     bool bare = address[0] != '[' && colon != NULL &&
                 memchr(address, ':', (size_t)(colon - address)) != NULL;
+    struct in6_addr addr;
 
+    assert(address != NULL);
     if (bare && len <= NODE_ADDRESS_MAX &&
-        (is_v6(address, len) || is_v6(address, (size_t)(colon - address))))
+        (read_v6(address, len, &addr) ||
+         read_v6(address, (size_t)(colon - address), &addr)))
         return (int)err_set(err, ERR_INVALID,
                             "address \"%s\": an IPv6 host stands in brackets, "
                             "as in [2001:db8::7]:1234",
@@ -153,26 +150,18 @@ int node_ask_address(const char *address, struct err *err)
 
 char *node_canonical(const char *address, char out[NODE_ADDRESS_MAX + 1])
 {
-    char host[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN], port[8];
+    char text[INET6_ADDRSTRLEN], port[8];
     const char *colon = strrchr(address, ':');
-    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
-    bool bracket = len > 2 && address[0] == '[' && colon[-1] == ']';
     struct in6_addr addr;
 
-    if (bracket)
-        len -= 2;
-    if (len > 0 && len < sizeof(host) && strlen(colon + 1) < sizeof(port)) {
-        memcpy(host, address + (bracket ? 1 : 0), len);
-        host[len] = '\0';
-        if (inet_pton(AF_INET6, host, &addr) == 1 &&
-            inet_ntop(AF_INET6, &addr, text, sizeof(text)) != NULL) {
-            snprintf(port, sizeof(port), "%s", colon + 1);
-            snprintf(out, NODE_ADDRESS_MAX + 1, "[%s]:%s", text, port);
-            return out;
-        }
-    }
-    if (out != address)
+    if (colon != NULL && strlen(colon + 1) < sizeof(port) &&
+        read_v6(address, (size_t)(colon - address), &addr) &&
+        inet_ntop(AF_INET6, &addr, text, sizeof(text)) != NULL) {
+        snprintf(port, sizeof(port), "%s", colon + 1); /* `out` may be it */
+        snprintf(out, NODE_ADDRESS_MAX + 1, "[%s]:%s", text, port);
+    } else if (out != address) {
         snprintf(out, NODE_ADDRESS_MAX + 1, "%s", address);
+    }
     return out;
 }
 
@@ -185,25 +174,26 @@ static void all_groups(const struct in6_addr *addr, char out[48])
         at += (size_t)snprintf(out + at, 48 - at, "%s%x", i > 0 ? ":" : "",
                                (unsigned)addr->s6_addr[i] << 8 |
                                    addr->s6_addr[i + 1]);
+    assert(at < 48);
 }
 
 bool node_spelling(const char *address, size_t i,
                    char out[NODE_ADDRESS_MAX + 1])
 {
     const char *end = strrchr(address, ']');
-    char host[INET6_ADDRSTRLEN], all[48];
     struct in6_addr addr;
+    char all[48];
 
     if (address[0] != '[' || end == NULL || i > 2 ||
-        (size_t)(end - address) > sizeof(host))
-        return false;
-    memcpy(host, address + 1, (size_t)(end - address) - 1);
-    host[end - address - 1] = '\0';
-    if (inet_pton(AF_INET6, host, &addr) != 1)
+        !read_v6(address, (size_t)(end + 1 - address), &addr))
         return false;
     all_groups(&addr, all);
-    snprintf(out, NODE_ADDRESS_MAX + 1, i == 2 ? "[%s]%s" : "%s%s",
-             i == 0 ? host : all, end + 1);
+    if (i == 0)
+        snprintf(out, NODE_ADDRESS_MAX + 1, "%.*s%s", (int)(end - address - 1),
+                 address + 1, end + 1);
+    else
+        snprintf(out, NODE_ADDRESS_MAX + 1, i == 2 ? "[%s]%s" : "%s%s", all,
+                 end + 1);
     return true;
 }
 

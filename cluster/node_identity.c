@@ -31,6 +31,8 @@ static enum node_ruling by_startup(const struct node_claim *ask,
     int64_t mine = ask->process.startup_time;
     int64_t theirs = standing->process.startup_time;
 
+    assert(standing->exists);
+    assert(standing->process.known);
     if (ask->has_startup && mine > theirs)
         return NODE_RULES_REPLACE;
     *why = "a later process is registered at this address";
@@ -42,7 +44,7 @@ static enum node_ruling by_startup(const struct node_claim *ask,
         return NODE_RULES_TAKEN;
     *why = "the process that is registered at this address brings its "
            "instance along, and this request does not";
-    return standing->carried ? NODE_RULES_TAKEN : NODE_RULES_RENEW;
+    return standing->confirmed ? NODE_RULES_TAKEN : NODE_RULES_RENEW;
 }
 
 /* The holder, unless the body says that it is another process by now. */
@@ -52,7 +54,9 @@ static enum node_ruling by_instance(const struct node_claim *ask,
 {
     int64_t mine = ask->process.startup_time;
 
-    if (!ask->has_startup || mine == standing->said ||
+    assert(standing->exists);
+    assert(brings(ask->instance, standing));
+    if (!ask->has_startup || mine == standing->body_startup ||
         mine == standing->process.startup_time)
         return NODE_RULES_RENEW;
     *why = "a later process is registered at this address";
@@ -65,7 +69,7 @@ static enum node_ruling rule(const struct node_claim *ask,
                              const char *fresh, const char **why)
 {
     *why = "";
-    if (!standing->stands)
+    if (!standing->exists)
         return NODE_RULES_NEW;
     if (!standing->process.known)
         return NODE_RULES_REPLACE; /* of nobody that we could name */
@@ -84,13 +88,15 @@ static void take(struct node_claim *out, const struct node_claim *ask,
                  const char *fresh, wall_ms wall)
 {
     *out = *ask;
-    out->stands = true;
+    out->exists = true;
     out->process.known = true;
     if (!ask->has_startup)
         out->process.startup_time = wall;
-    out->said = out->process.startup_time;
-    out->carried = false;
+    out->body_startup = out->process.startup_time;
+    out->confirmed = false;
     memcpy(out->instance, fresh, strlen(fresh) + 1);
+    assert(out->process.known);
+    assert(out->exists);
 }
 
 enum node_ruling node_judge(const struct node_claim *ask,
@@ -101,36 +107,28 @@ enum node_ruling node_judge(const struct node_claim *ask,
     enum node_ruling ruling = rule(ask, standing, fresh, why);
 
     assert(fresh[0] != '\0' && strlen(fresh) <= NODE_INSTANCE_MAX);
-    switch (ruling) {
-    case NODE_RULES_RENEW:
+    if (ruling == NODE_RULES_RENEW) {
         *out = *standing;
         if (out->instance[0] == '\0')
             memcpy(out->instance, fresh, strlen(fresh) + 1);
-        out->carried = out->carried || brings(ask->instance, standing);
-        return ruling;
-    case NODE_RULES_TAKEN:
-        if (!takeover)
-            return ruling;
-        take(out, ask, fresh, wall);
-        /* never an earlier process than the one it replaces */
-        if (out->process.startup_time <= standing->process.startup_time &&
-            !planted(PLANTED_OLDER_OVERWRITES))
-            out->process.startup_time = standing->process.startup_time + 1;
-        return NODE_RULES_REPLACE;
-    case NODE_RULES_NEW:
-        take(out, ask, fresh, wall);
-        /* its registration had run out: it is known by it all the same */
-        if (ask->instance[0] != '\0') {
-            memcpy(out->instance, ask->instance, sizeof(out->instance));
-            out->carried = true;
-        }
-        return ruling;
-    case NODE_RULES_REPLACE:
-        take(out, ask, fresh, wall);
+        out->confirmed = out->confirmed || brings(ask->instance, standing);
         return ruling;
     }
-    assert(false);
-    return ruling;
+    if (ruling == NODE_RULES_TAKEN && !takeover)
+        return ruling;
+    take(out, ask, fresh, wall);
+    if (ruling == NODE_RULES_NEW && ask->instance[0] != '\0') {
+        /* its registration had run out: it is known by it all the same */
+        memcpy(out->instance, ask->instance, sizeof(out->instance));
+        out->confirmed = true;
+    }
+    if (ruling != NODE_RULES_TAKEN)
+        return ruling;
+    /* never an earlier process than the one it replaces */
+    if (out->process.startup_time <= standing->process.startup_time &&
+        !planted(PLANTED_OLDER_OVERWRITES))
+        out->process.startup_time = standing->process.startup_time + 1;
+    return NODE_RULES_REPLACE;
 }
 
 /* --- as text ------------------------------------------------------------- */
@@ -143,6 +141,7 @@ static void take_text(const struct json *value, char *out, size_t size)
         memcpy(out, s, strlen(s) + 1);
     else
         out[0] = '\0';
+    assert(strlen(out) < size);
 }
 
 /* It becomes a part of a key. */
@@ -161,7 +160,7 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
     const struct json *o, *id;
 
     memset(out, 0, sizeof(*out));
-    out->stands = true;
+    out->exists = true;
     if (json_parse(text, len, &o, NULL) != 0)
         return;
     id = json_given(o, "processId");
@@ -170,13 +169,14 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
                (id == NULL || json_whole(id, &p->process_id));
     if (!p->known)
         *p = (struct process){0};
-    (void)!json_whole(json_get(o, "saidStartupTime"), &out->said);
+    (void)!json_whole(json_get(o, "saidStartupTime"), &out->body_startup);
     take_text(json_get(o, "instance"), out->instance, sizeof(out->instance));
     take_registration(out, json_get(o, "registration"));
-    out->carried = json_true(json_get(o, "carried"));
+    out->confirmed = json_true(json_get(o, "carried"));
     json_free(o);
-    if (out->said == 0)
-        out->said = p->startup_time;
+    if (out->body_startup == 0)
+        out->body_startup = p->startup_time;
+    assert(out->process.known || out->process.startup_time == 0);
 }
 
 int node_check_instance(const char *instance, struct err *err)
@@ -257,10 +257,10 @@ void node_claim_write(struct buf *out, const char *others,
     json_put_str(out, "instance", claim->instance);
     if (claim->registration[0] != '\0')
         json_put_str(out, "registration", claim->registration);
-    if (claim->carried)
+    if (claim->confirmed)
         json_put_bool(out, "carried", true);
-    if (claim->said != claim->process.startup_time)
-        json_put_int(out, "saidStartupTime", claim->said);
+    if (claim->body_startup != claim->process.startup_time)
+        json_put_int(out, "saidStartupTime", claim->body_startup);
     buf_str(out, others);
     json_close(out, '}');
 }

@@ -23,13 +23,13 @@
 
 /* One side of the question: the PUT, or the registration that stands. */
 struct node_claim {
-    bool stands;                          /* the registration: it is there */
+    bool exists;                          /* the registration: it is there */
     bool has_startup, has_process_id;     /* the PUT: the body says so */
     struct process process;               /* .known: the registration's is */
-    int64_t said;                         /* the registration: the startupTime
-                                             that its body said */
+    int64_t body_startup;                 /* the registration: the startupTime
+                                     that its body said */
     char instance[NODE_INSTANCE_MAX + 1]; /* "" none */
-    bool carried;                         /* its holder has brought it */
+    bool confirmed;                       /* its holder has brought it */
     /* of the second key, see nodes_priv.h; "" none */
     char registration[NODE_REGISTRATION_MAX + 1];
 };

@@ -31,6 +31,7 @@ static struct part next_part(const char **key)
 
 static bool copy(const struct part *p, char *out, size_t size)
 {
+    assert(size > 0);
     if (p->len == 0 || p->len >= size)
         return false;
     memcpy(out, p->s, p->len);
@@ -45,6 +46,7 @@ static void take_group(const struct part *p, struct node_key *out)
     char name[REGISTRY_KEY_MAX + 1];
     struct err err;
 
+    assert(out->group[0] == '\0');
     if (!copy(p, name, sizeof(name)))
         err_set(&err, ERR_INVALID, "group: longer than a key");
     else if (node_clean_group(name, out->group, &err) == 0)

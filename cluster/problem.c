@@ -70,28 +70,22 @@ enum problem problem_of_trouble(enum trouble t)
 
 enum problem problem_of_err(enum err_code code)
 {
-    switch (code) {
-    case ERR_OK:
-        return PROBLEM_NONE;
-    case ERR_NOT_FOUND:
-        return PROBLEM_NOT_FOUND;
-    case ERR_CONFLICT:
-        return PROBLEM_CONFLICT;
-    case ERR_UNKNOWN:
-        return PROBLEM_OUTCOME_UNKNOWN;
-    case ERR_SESSION_LOST:
-        return PROBLEM_SESSION_LOST;
-    case ERR_DENIED:
-        return PROBLEM_TROUBLE_FORBIDDEN;
-    case ERR_TOO_LARGE:
-        return PROBLEM_TOO_LARGE;
-    case ERR_INVALID:
-        return PROBLEM_INVALID;
-    case ERR_CANCELLED:
-        return PROBLEM_CANCELLED;
-    case ERR_WENT_BACK:
-        return PROBLEM_TROUBLE_WENT_BACK;
-    default:
-        return PROBLEM_TROUBLE_UNREACHABLE;
-    }
+    static const enum problem of[] = {
+        [ERR_NOT_FOUND] = PROBLEM_NOT_FOUND,
+        [ERR_CONFLICT] = PROBLEM_CONFLICT,
+        [ERR_UNAVAILABLE] = PROBLEM_TROUBLE_UNREACHABLE,
+        [ERR_UNKNOWN] = PROBLEM_OUTCOME_UNKNOWN,
+        [ERR_SESSION_LOST] = PROBLEM_SESSION_LOST,
+        [ERR_DENIED] = PROBLEM_TROUBLE_FORBIDDEN,
+        [ERR_TOO_LARGE] = PROBLEM_TOO_LARGE,
+        [ERR_INVALID] = PROBLEM_INVALID,
+        [ERR_TIMEOUT] = PROBLEM_TROUBLE_UNREACHABLE,
+        [ERR_CANCELLED] = PROBLEM_CANCELLED,
+        [ERR_WENT_BACK] = PROBLEM_TROUBLE_WENT_BACK,
+        [ERR_FULL] = PROBLEM_TROUBLE_UNREACHABLE,
+        [ERR_IO] = PROBLEM_TROUBLE_UNREACHABLE,
+    };
+
+    assert((size_t)code < ARRAY_LEN(of));
+    return code == ERR_OK ? PROBLEM_NONE : of[code];
 }

@@ -21,12 +21,14 @@
 
 static void look(struct coordinator *c, const struct node *node)
 {
+    assert(node->kind < NODE_KINDS);
     if (c->engines[node->kind] != NULL)
         engine_look(c->engines[node->kind], node->address);
 }
 
 static void gone(struct coordinator *c, const struct membership_event *ev)
 {
+    assert(ev->type == MEMBERSHIP_DOWN || ev->type == MEMBERSHIP_REPLACED);
     if (c->engines[ev->node->kind] != NULL)
         engine_gone(c->engines[ev->node->kind], ev->node->address,
                     &ev->process);
@@ -36,6 +38,8 @@ static void on_membership(void *arg, const struct membership_event *ev)
 {
     struct coordinator *c = arg;
 
+    assert(ev->node->gate != NULL);
+    assert((ev->type == MEMBERSHIP_TTL_OVER) == (ev->key != NULL));
     coordinator_lines_membership(c, ev);
     if (ev->type != MEMBERSHIP_GONE)
         coordinator_problems_node(c, ev->node,
@@ -46,7 +50,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
         c->dirty_soon = true;
         return;
     case MEMBERSHIP_TTL_OVER:
-        coordinator_nodes_ttl_over(c, ev->key, ev->created, ev->version);
+        coordinator_nodes_expired(c, ev);
         return;
     case MEMBERSHIP_REPORT:
         c->dirty_late = true;
@@ -67,7 +71,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
     case MEMBERSHIP_SUSPECT:
         /* it may have left in order, which not every registry tells at once */
         if (ev->node->ours)
-            gates_look(c->gates, ev->node->kind, ev->node->address);
+            gates_refresh(c->gates, ev->node->kind, ev->node->address);
         c->dirty_soon = true;
         break;
     }
@@ -79,13 +83,14 @@ static void on_key(void *arg, const struct membership_key *told)
 {
     struct coordinator *c = arg;
 
-    coordinator_looks_stir(c);
+    assert(told->key != NULL || told->refused == NULL);
+    assert(told->heartbeat == NULL || !told->removed);
+    coordinator_written_wake(c);
     if (told->heartbeat != NULL && told->ours)
-        coordinator_place_told(c, told->key, &told->heartbeat->seen);
-    if (told->refused != NULL && told->removed)
-        coordinator_problems_key_good(c, told->key);
-    else if (told->refused != NULL)
-        coordinator_problems_key(c, told->key, told->refused);
+        coordinator_place_reported(c, told->key, &told->heartbeat->seen);
+    if (told->refused != NULL)
+        coordinator_problems_key(c, told->key,
+                                 told->removed ? NULL : told->refused);
 }
 
 /* Its gate, a marker or its failover changed. */
@@ -95,12 +100,14 @@ static void on_owner(void *arg, const struct work_view_owner *owner)
     struct node *node =
         membership_find(c->membership, owner->kind, owner->address);
 
+    assert(owner->kind < NODE_KINDS);
+    assert(owner->address[0] != '\0');
     if (node != NULL)
-        coordinator_targets_seen(c, node, owner);
+        coordinator_targets_markers(c, node, owner);
     if (c->engines[owner->kind] != NULL)
         engine_look(c->engines[owner->kind], owner->address);
     c->dirty_late = true; /* how much it owns is load */
-    coordinator_looks_stir(c);
+    coordinator_written_wake(c);
 }
 
 /* Membership and the view were told before. */
@@ -122,6 +129,7 @@ static void use_policy(struct coordinator *c, const struct settings *s)
 {
     enum conf_policy policy = c->conf->balancer.policy;
 
+    assert(c->balancer != NULL);
     if (s->policy[0] != '\0' &&
         conf_policy_parse(s->policy, &policy, NULL) != 0)
         log_warn("!settings", LOG_S("policy", s->policy),
@@ -144,7 +152,7 @@ static void on_state(void *arg, enum registry_state state)
     struct coordinator *c = arg;
 
     if (state == REGISTRY_CONNECTED)
-        coordinator_hear_check_timeout(c);
+        coordinator_check_timeout(c);
     log_event(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
               (const struct log_field[]){
                   LOG_S("backend", registry_backend_name(c->registry)),
@@ -168,14 +176,15 @@ static void on_engine(void *arg, const struct engine_event *ev)
 {
     struct coordinator *c = arg;
 
+    assert(ev->kind < NODE_KINDS);
     if (ev->type == ENGINE_LOCKED || ev->type == ENGINE_UNLOCKED ||
         ev->type == ENGINE_LOCK_LOST)
         c->entry_stale = true;
     if (ev->type != ENGINE_STATE)
         c->dirty_soon = true;
     coordinator_lines_engine(ev);
-    if (c->event != NULL)
-        c->event(c->event_arg, ev);
+    if (c->config.event != NULL)
+        c->config.event(c->config.event_arg, ev);
 }
 
 /* An item ended: its worker has room again before it says so itself. */
@@ -197,9 +206,11 @@ static void make_membership(struct coordinator *c)
         .settle_ms = c->conf->failover.settle_ms,
         .heartbeat_interval_ms = c->conf->balancer.heartbeat_interval_ms,
         .session_timeout_ms = registry_session_timeout(c->registry),
-        .answer_ms = coordinator_hear_interval(c),
+        .answer_ms = coordinator_answer_interval(c),
     };
 
+    assert(c->gates != NULL);
+    assert(c->membership == NULL);
     c->membership = membership_new(&config, on_membership, c);
 }
 
@@ -225,14 +236,15 @@ static void make_work(struct coordinator *c)
         .seed = rand_u64(&c->rand),
     };
 
+    assert(c->membership != NULL);
+    assert(c->work == NULL);
     c->view = work_view_new(&view);
     work.view = c->view;
     c->work = work_new(&work);
 }
 
-static void make_engine(struct coordinator *c,
-                        const struct coordinator_config *from,
-                        enum node_kind kind, const char *lock_key)
+static void make_engine(struct coordinator *c, enum node_kind kind,
+                        const char *lock_key)
 {
     struct engine_config config = {
         .clock = c->clock,
@@ -246,33 +258,34 @@ static void make_engine(struct coordinator *c,
         .view = c->view,
         .target = coordinator_targets_choose,
         .unused = coordinator_targets_unused,
-        .takes = coordinator_targets_take,
+        .takes = coordinator_targets_any,
         .target_arg = c,
         .event = on_engine,
         .event_arg = c,
         .work_keep_ms = c->conf->work_keep_ms,
         .seed = rand_u64(&c->rand),
-        .hooks = from->hooks,
+        .hooks = c->config.hooks,
     };
 
+    assert(c->engines[kind] == NULL);
+    assert(c->view != NULL);
     c->engines[kind] = engine_new(&config);
 }
 
 /* They own nothing of ours: only a hook fails them over. */
-static bool hook_wants(const struct coordinator *c,
-                       const struct coordinator_config *from,
-                       enum node_kind kind)
+static bool hook_wants(const struct coordinator *c, enum node_kind kind)
 {
     const struct conf_list *kinds = &c->conf->failover.hook_kinds;
     bool wanted = false;
 
     for (size_t i = 0; i < kinds->n; i++)
         wanted |= strcmp(kinds->items[i], node_kind_name(kind)) == 0;
-    return wanted && from->hooks != NULL && c->conf->failover.hook != NULL;
+    return wanted && c->config.hooks != NULL && c->conf->failover.hook != NULL;
 }
 
 void coordinator_reload(struct coordinator *c)
 {
+    assert(c->view != NULL);
     balancer_configure(c->balancer, &c->conf->balancer, c->clock->mono);
     use_policy(c, work_view_settings(c->view));
     for (int k = 0; k < NODE_KINDS; k++)
@@ -286,7 +299,10 @@ static void begin_watching(struct coordinator *c)
 {
     struct registry *r = c->registry;
 
-    registry_on_unfit(r, coordinator_problems_unfit, c);
+    assert(c->watch_peers == NULL);
+    assert(c->watch_groups == NULL);
+    assert(c->listener == NULL);
+    registry_on_unfit(r, coordinator_problems_key, c);
     c->watch_peers =
         registry_watch(r, COORDINATORS_PREFIX, coordinator_entry_event, c);
     c->watch_groups =
@@ -301,14 +317,11 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
 
     assert(from->conf != NULL && from->clock != NULL);
     assert(from->registry != NULL && from->self != NULL);
+    c->config = *from;
     c->conf = from->conf;
     c->clock = from->clock;
     c->registry = from->registry;
     snprintf(c->self, sizeof(c->self), "%s", from->self);
-    c->event = from->event;
-    c->event_arg = from->event_arg;
-    c->soon = from->soon;
-    c->soon_arg = from->soon_arg;
     rand_seed(&c->rand, from->seed);
     c->instance = (rand_u64(&c->rand) & ((UINT64_C(1) << 40) - 1)) | 1;
     c->index = 1;
@@ -320,13 +333,13 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     make_membership(c);
     make_work(c);
     gates_listen(c->gates, on_gate, c);
-    make_engine(c, from, NODE_MASTER, c->conf->failover.master_lock);
-    make_engine(c, from, NODE_WORKER, c->conf->failover.worker_lock);
-    if (hook_wants(c, from, NODE_ALERT_SERVER))
-        make_engine(c, from, NODE_ALERT_SERVER,
-                    c->conf->failover.alert_server_lock);
-    coordinator_groups_begin(c);
-    coordinator_entry_begin(c);
+    make_engine(c, NODE_MASTER, c->conf->failover.master_lock);
+    make_engine(c, NODE_WORKER, c->conf->failover.worker_lock);
+    if (hook_wants(c, NODE_ALERT_SERVER))
+        make_engine(c, NODE_ALERT_SERVER, c->conf->failover.alert_server_lock);
+    coordinator_groups_reload(c);
+    c->started = c->clock->wall;
+    c->entry_retry = c->clock->mono;
     begin_watching(c);
     coordinator_publish_now(c);
     return c;
@@ -336,6 +349,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
  * asks for it any more. Its gate stays in the registry. */
 static bool forgettable(const struct coordinator *c, const struct node *n)
 {
+    assert(n->gate != NULL);
     return (n->state == NODE_DOWN || n->state == NODE_FENCED ||
             n->state == NODE_LEFT) &&
            !n->registered &&
@@ -348,6 +362,7 @@ static void forget_tick(struct coordinator *c)
 {
     struct node *n, *next;
 
+    assert(c->forgot <= c->clock->mono);
     if (c->clock->mono - c->forgot < FORGET_TICK_MS)
         return;
     c->forgot = c->clock->mono;
@@ -360,9 +375,11 @@ static void forget_tick(struct coordinator *c)
 
 void coordinator_tick(struct coordinator *c)
 {
-    bool stands = coordinator_entry_stands(c);
+    bool stands = coordinator_entry_exists(c);
 
-    coordinator_hear_tick(c);
+    assert(c->published <= c->clock->mono);
+    assert(c->index > 0);
+    coordinator_sync_tick(c);
     coordinator_place_tick(c);
     membership_tick(c->membership);
     coordinator_lines_tick(c);
@@ -378,7 +395,7 @@ void coordinator_tick(struct coordinator *c)
     }
     forget_tick(c);
     coordinator_lock_wait_tick(c);
-    coordinator_hear_freeze(c);
+    coordinator_freeze_balancer(c);
     if (!c->known && coordinator_synced(c)) {
         c->known = true;
         balancer_hold(c->balancer, false);
@@ -387,36 +404,77 @@ void coordinator_tick(struct coordinator *c)
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;
     }
-    coordinator_looks_tick(c);
+    coordinator_written_tick(c);
     coordinator_publish_tick(c);
-    coordinator_looks_answer(c);
+    coordinator_written_answer(c);
     coordinator_waits_tick(c);
 }
 
 /* --- leaving ------------------------------------------------------------- */
+
+static void end_engines(struct coordinator *c, bool told)
+{
+    for (int k = 0; k < NODE_KINDS; k++) {
+        if (c->engines[k] == NULL)
+            continue;
+        if (told)
+            engine_free(&c->engines[k]);
+        else
+            engine_abandon(&c->engines[k]);
+    }
+}
+
+/* No waits any more; not `told`: whoever waits is not answered. */
+static void end_clients(struct coordinator *c, bool told)
+{
+    c->leaving = true;
+    coordinator_waits_end(c, told);
+    coordinator_written_end(c, told);
+    assert(c->n_waits == 0);
+    assert(c->n_write_waits == 0);
+}
 
 void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
                        void *arg)
 {
     assert(!c->leaving);
     log_info("-coordinator", LOG_S("address", c->self));
-    c->leaving = true;
-    coordinator_waits_end(c);
-    coordinator_looks_end(c);
-    for (int k = 0; k < NODE_KINDS; k++)
-        if (c->engines[k] != NULL)
-            engine_free(&c->engines[k]);
+    end_clients(c, true);
+    end_engines(c, true);
     c->left = left;
     c->left_arg = arg;
-    if (coordinator_entry_stands(c))
+    if (coordinator_entry_exists(c))
         coordinator_entry_remove(c);
     else
         left(arg);
 }
 
-/* What neither the registry nor a client hears of. */
-static void coordinator_close(struct coordinator *c)
+/* All ends; not `told`: without a call to the registry or to a client. */
+static void coordinator_close(struct coordinator **coordinator, bool told)
 {
+    struct coordinator *c = *coordinator;
+
+    if (c == NULL)
+        return;
+    end_clients(c, told);
+    coordinator_requests_end(c, told);
+    if (told) {
+        registry_unlisten(&c->listener);
+        membership_unwatch(c->membership);
+        registry_unwatch(&c->watch_groups);
+        registry_unwatch(&c->watch_peers);
+        gates_unwatch(c->gates);
+        registry_forget(c->registry, c);
+    }
+    end_engines(c, told);
+    if (told) {
+        work_free(&c->work);
+        work_view_free(&c->view);
+    } else {
+        work_abandon(&c->work);
+        work_view_abandon(&c->view);
+    }
+    assert(c->requests == NULL);
     coordinator_targets_end(c);
     coordinator_groups_end(c);
     coordinator_problems_end(c);
@@ -425,57 +483,31 @@ static void coordinator_close(struct coordinator *c)
     membership_free(&c->membership);
     gates_free(&c->gates);
     coordinator_snapshot_slot_free(&c->slot);
-    mem_free(c);
+    MEM_FREE(*coordinator);
 }
 
-void coordinator_free(struct coordinator **coordinator)
+void coordinator_free(struct coordinator **c)
 {
-    struct coordinator *c = *coordinator;
-
-    if (c == NULL)
-        return;
-    c->leaving = true;
-    coordinator_waits_end(c);
-    coordinator_looks_end(c);
-    coordinator_requests_cancel(c);
-    registry_unlisten(&c->listener);
-    membership_unwatch(c->membership);
-    registry_unwatch(&c->watch_groups);
-    registry_unwatch(&c->watch_peers);
-    gates_unwatch(c->gates);
-    registry_forget(c->registry, c);
-    for (int k = 0; k < NODE_KINDS; k++)
-        if (c->engines[k] != NULL)
-            engine_free(&c->engines[k]);
-    work_free(&c->work);
-    work_view_free(&c->view);
-    coordinator_close(c);
-    *coordinator = NULL;
+    coordinator_close(c, true);
 }
 
-void coordinator_abandon(struct coordinator **coordinator)
+void coordinator_abandon(struct coordinator **c)
 {
-    struct coordinator *c = *coordinator;
-
-    if (c == NULL)
-        return;
-    coordinator_waits_abandon(c);
-    coordinator_looks_abandon(c);
-    coordinator_requests_abandon(c);
-    for (int k = 0; k < NODE_KINDS; k++)
-        if (c->engines[k] != NULL)
-            engine_abandon(&c->engines[k]);
-    work_abandon(&c->work);
-    work_view_abandon(&c->view);
-    coordinator_close(c);
-    *coordinator = NULL;
+    coordinator_close(c, false);
 }
 
 /* --- who is where -------------------------------------------------------- */
 
 uint64_t coordinator_instance(const struct coordinator *c)
 {
+    assert(c->instance != 0);
     return c->instance;
+}
+
+bool coordinator_trouble(const struct coordinator *c,
+                         struct registry_trouble *out)
+{
+    return registry_trouble(c->registry, out);
 }
 
 struct balancer *coordinator_balancer(struct coordinator *c)
@@ -496,17 +528,8 @@ struct work *coordinator_work(struct coordinator *c)
     return c->work;
 }
 
-struct membership *coordinator_membership(struct coordinator *c)
-{
-    return c->membership;
-}
-
-struct view *coordinator_view(struct coordinator *c)
-{
-    return c->view;
-}
-
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind)
 {
+    assert(kind < NODE_KINDS);
     return c->engines[kind];
 }

@@ -71,8 +71,6 @@ enum problem coordinator_pick_problem(enum balancer_code code);
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
                                    coordinator_snapshot_release(); never NULL */
 struct work *coordinator_work(struct coordinator *c);
-struct membership *coordinator_membership(struct coordinator *c);
-struct view *coordinator_view(struct coordinator *c);
 /* NODE_MASTER or NODE_WORKER. NULL after coordinator_leave(). */
 /* NULL: nobody of this kind is failed over (alert servers without a hook). */
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
@@ -125,7 +123,7 @@ struct write_index {
 };
 
 /* Add one of ours; what none of our answers is made of is left out. The second
- * one for an overwrite of what stood there at this version. */
+ * one for an overwrite of what stood there at this version; 0: of nothing. */
 void coordinator_index_add(struct write_index *w, const char *key);
 void coordinator_index_add_over(struct write_index *w, const char *key,
                                 uint64_t created, uint64_t version);
@@ -137,18 +135,19 @@ bool coordinator_index_is(const char *text);
 bool coordinator_index_parse(struct write_index *w, const char *text);
 
 /*
- * looked(arg, seen, write) once, and never before this returns: when what
- * stands at these keys (at least as late as `write` says, by a read of now if
- * need be) is in the snapshot that coordinator_snapshot() gives, `seen`; or
- * after `wait_ms`, or when the coordinator leaves, without. `write` says what
- * stands there as far as is known. `ours`: it was written by us just now. At
- * most 10,000 at a time, and none while leaving: then ERR_FULL and no callback.
+ * shown(arg, seen, write) once, and never before this returns. `seen`: the
+ * snapshot that coordinator_snapshot() gives holds these keys as `write` says,
+ * or later. Not `seen`: `wait_ms` are over, or the coordinator leaves. The
+ * callback's `write` says how the keys were found. `ours`: we wrote it just
+ * now. At most 10,000 at a time, and none while leaving: then ERR_FULL and no
+ * callback. Copies `write`.
  */
-typedef void coordinator_looked_f(void *arg, bool seen,
-                                  const struct write_index *write);
-int coordinator_look(struct coordinator *c, const struct write_index *write,
-                     bool ours, int64_t wait_ms, coordinator_looked_f *looked,
-                     void *arg) MUST_CHECK;
+typedef void coordinator_shown_f(void *arg, bool seen,
+                                 const struct write_index *write);
+int coordinator_await_write(struct coordinator *c,
+                            const struct write_index *write, bool ours,
+                            int64_t wait_ms, coordinator_shown_f *shown,
+                            void *arg) MUST_CHECK;
 
 /* --- nodes over HTTP, groups, settings, failovers ------------------------ */
 
@@ -162,7 +161,7 @@ struct coordinator_reply {
     enum problem code;
     struct err err;
     struct write_index wrote;
-    struct process process; /* node_put: the registered one */
+    struct process process; /* node_put, accepted: the registered one */
     const char *instance;   /* node_put */
     const char *place;      /* node_put: how far the registry was seen; "" */
     int64_t renew_after_ms; /* node_put: so often its load is wanted, and its

@@ -1,16 +1,22 @@
 /*
  * coordinator_priv.h - the coordinator's state, for the files of this folder.
+ * All of it belongs to the loop thread.
  *
- * coordinator.c wires and ticks, and drops who is gone; hear.c knows whether
- * the registry answers; place.c whether it is what others have seen; lines.c
- * logs; entry.c keeps our own registry entry and knows the other coordinators;
- * groups.c says who is in which group, and holds their names;
- * looks.c shows who wrote what it wrote;
- * targets.c chooses who takes work; nodes.c, node_put.c and node_body.c serve
- * nodes that speak HTTP; publish.c builds snapshots; waits.c holds long polls;
- * requests.c keeps what clients asked of the registry; problems.c says what
- * stands there and is not used; queries.c asks for settings, groups and
- * failover records, and withdraw.c takes back what was ordered.
+ *   coordinator.c  makes, feeds, ticks and ends all parts
+ *   sync.c         does the registry tell us what happens, up to now
+ *   place.c        is the registry where others have seen it
+ *   entry.c        our own entry in the registry, and those of the others
+ *   groups.c       which groups a worker is in
+ *   targets.c      who takes an item of work
+ *   nodes.c node_put.c node_body.c   nodes that speak HTTP
+ *   requests.c     reads and writes that clients asked for
+ *   queries.c      settings, groups, records of failovers
+ *   withdraw.c     takes an ordered failover back
+ *   publish.c snapshot.c             what readers see
+ *   waits.c        long polls
+ *   written.c      waits until a write is in the snapshot
+ *   problems.c     what in the registry cannot be used
+ *   lines.c        the log
  */
 #ifndef PELORUS_COORDINATOR_COORDINATOR_PRIV_H
 #define PELORUS_COORDINATOR_COORDINATOR_PRIV_H
@@ -18,16 +24,14 @@
 #include "coordinator/coordinator.h"
 
 #include "base/rand.h"
+#include "base/table.h"
 #include "conf/conf.h"
 #include "registry/attempt.h"
 #include "registry/history.h"
 
-#include <uthash.h>
-
 #define COORDINATOR_WAITS_MAX 10000
 #define COORDINATORS_PREFIX   "/pelorus/coordinators"
 #define GROUPS_PREFIX         "/pelorus/groups"
-#define NODES_PREFIX          "/nodes"
 #define OWN_NODES_PREFIX      "/pelorus/nodes"
 #define GROUP_ADDRESSES_MAX   10000
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
@@ -49,7 +53,7 @@ struct group_list {
     size_t n;
 };
 
-/* Hangs at node->user: what the coordinator keeps of a node. */
+/* What the coordinator keeps of a node, at node->user. */
 struct coordinator_node_extra {
     uint32_t planned[2];   /* master: given by targets.c, markers not yet
                               seen; in this period and in the one before */
@@ -59,29 +63,23 @@ struct coordinator_node_extra {
     struct group_list defined; /* by configuration and API; see groups.c */
     struct group_list groups;  /* the effective ones */
     bool groups_due;           /* a definition changed; they are out of date */
-    uint64_t said[16];         /* problems.c: those that were said */
-    size_t n_said;
-    struct process said_of;
-    mono_ms hushed; /* lines.c: suspected then, not told yet; 0 */
+    uint64_t logged[16];       /* problems.c: those that are in the log */
+    size_t n_logged;
+    struct process logged_process;
+    mono_ms suspect_since; /* lines.c: and that is not logged yet; 0 */
 };
 
 struct group_def {
-    struct group_name *interned;
-    const char *name; /* its text */
+    struct group_name *name;
     char **addresses; /* sorted */
     size_t n_addresses;
     bool by_api;
     UT_hash_handle hh;
 };
 
-#define PEER_LOCKS_SIZE 40 /* "master,worker,alert-server" */
-
-/* Another coordinator, or we, as its entry says. */
+/* Another coordinator, or we. */
 struct peer {
-    char address[NODE_ADDRESS_MAX + 1];
-    char version[32];
-    char locks[PEER_LOCKS_SIZE];
-    wall_ms started;
+    struct snapshot_coordinator entry;
     uint64_t owner; /* the session its entry stands in */
     UT_hash_handle hh;
 };
@@ -92,23 +90,40 @@ struct coordinator_wait {
     char address[NODE_ADDRESS_MAX + 1];
     bool anybody;
     uint64_t seen;
-    uint64_t looked; /* the last snapshot that it did not end with */
+    uint64_t compared; /* the last snapshot that it did not end with */
     mono_ms until;
     coordinator_woken_f *woken;
     void *arg;
     struct coordinator_wait *next, *prev;
 };
 
-/* A request to the registry made in the name of a client; in a list so that
- * coordinator_free() can answer all of them. At most one call is under way for
- * it at a time, with the request as its argument. */
+struct request;
+
+/* What the requests of one sort do. */
+struct request_type {
+    /* Frees it, with what is particular to it; NULL: it is one block. */
+    void (*drop)(struct request *);
+    /* Begins, or begins again; NULL: coordinator_request_read(). */
+    void (*begin)(struct request *);
+    /* What stands at its key: ERR_OK or ERR_NOT_FOUND. */
+    void (*read)(struct request *, const struct registry_reply *);
+    void (*written)(struct request *);
+    /* Its write was not applied; called before anything follows from that. May
+     * be NULL. */
+    void (*refused)(struct request *, const struct registry_reply *);
+};
+
+/* A request to the registry made in the name of a client, the first member of
+ * its own struct; in a list so that coordinator_free() can answer all of them.
+ * At most one call is under way for it at a time, with the request as its
+ * argument. */
 struct request {
+    const struct request_type *type;
     struct coordinator *c;
     coordinator_reply_f *done;
     void *arg;
     struct request *next, *prev;
-    void (*drop)(struct request *);  /* frees what is particular to it */
-    void (*again)(struct request *); /* reads again what it stands on */
+    char key[REGISTRY_KEY_MAX + 1]; /* what it reads, and writes upon */
     struct attempt attempt;
 };
 
@@ -119,14 +134,14 @@ struct lock_wait {
     /* and those that the registry's trouble keeps from beginning */
     size_t pending;
     mono_ms counted;
-    struct trouble_pace said;
+    struct trouble_pace pace;
 };
 
 /* place.c: somebody has seen the registry further than we have. */
 struct place_doubt {
     struct registry_place place;    /* incarnation "": nothing is in doubt */
     char key[REGISTRY_KEY_MAX + 1]; /* of whoever has seen it there */
-    bool stands;     /* read there, not only said by its client */
+    bool registered; /* read there, not only said by its client */
     unsigned proofs; /* that it stands lower */
     bool busy;
     mono_ms next;
@@ -134,12 +149,12 @@ struct place_doubt {
     uint64_t version;               /* its */
     char mistaken[HISTORY_ID_SIZE]; /* no incarnation of ours, as was found */
     uint64_t fence;                 /* the highest of our locks, ever */
-    uint64_t told;                  /* so much of what was shown is testified */
-    mono_ms testified;
+    uint64_t testified_changes;     /* so much of what was shown is testified */
+    mono_ms testified_at;
 };
 
-/* looks.c: somebody waits until what stands at these keys is published. */
-struct coordinator_look;
+/* Of written.c: a client waits until its write is in the snapshot. */
+struct write_wait;
 
 struct coordinator {
     const struct conf *conf;
@@ -148,8 +163,7 @@ struct coordinator {
     char self[NODE_ADDRESS_MAX + 1];
     uint64_t instance;
     struct rand rand;
-    engine_event_f *event;
-    void *event_arg;
+    struct coordinator_config config;
 
     struct gates *gates;
     struct membership *membership;
@@ -164,7 +178,7 @@ struct coordinator {
     struct registry_watch *watch_groups, *watch_peers;
 
     /* entry.c */
-    struct peer *peers;
+    struct peer *peers;     /* by address */
     uint64_t entry_session; /* the session our entry stands in; 0 none */
     uint64_t entry_writing; /* the session a write of it is under way in */
     bool entry_refused;     /* and that was said */
@@ -195,12 +209,10 @@ struct coordinator {
     struct lock_wait lock_waits[NODE_KINDS]; /* lines.c */
     struct coordinator_wait *waits;
     size_t n_waits;
-    struct coordinator_look *looks; /* looks.c */
-    size_t n_looks;
-    bool awaited; /* what is not published yet */
-    void (*soon)(void *arg, int64_t ms);
-    void *soon_arg;
-    size_t hushed; /* lines.c: nodes that are */
+    struct write_wait *write_waits; /* written.c */
+    size_t n_write_waits;
+    bool awaited;      /* what is not published yet */
+    size_t n_suspects; /* lines.c: nodes with a suspect_since */
     bool leaving;
     void (*left)(void *arg);
     void *left_arg;
@@ -211,59 +223,52 @@ struct coordinator {
     mono_ms balancer_ticked, forgot;
 };
 
-/* hear.c */
-bool coordinator_hears(const struct coordinator *c);
+/* sync.c */
+bool coordinator_is_current(const struct coordinator *c);
 bool coordinator_synced(const struct coordinator *c);
-int64_t
-coordinator_hear_interval(const struct coordinator *c); /* between answers */
-void coordinator_hear_tick(struct coordinator *c);
-void coordinator_hear_check_timeout(const struct coordinator *c);
-void coordinator_hear_freeze(
-    struct coordinator *c); /* the balancer, or not any more */
+/* How often it is asked for a sign of life, ms. */
+int64_t coordinator_answer_interval(const struct coordinator *c);
+void coordinator_sync_tick(struct coordinator *c);
+void coordinator_check_timeout(const struct coordinator *c);
+/* The balancer, or not any more. */
+void coordinator_freeze_balancer(struct coordinator *c);
 
 /* place.c: what the client of the node with this key has seen. In doubt: that
  * lies beyond what we know of the registry; what is to be decided on it waits a
  * little. */
-enum place_said { PLACE_KNOWN, PLACE_IN_DOUBT, PLACE_IMPOSSIBLE };
-enum place_said coordinator_place_heard(struct coordinator *c,
-                                        const struct registry_place *p,
-                                        const char *key);
+enum place_verdict { PLACE_KNOWN, PLACE_IN_DOUBT, PLACE_IMPOSSIBLE };
+enum place_verdict coordinator_place_check(struct coordinator *c,
+                                           const struct registry_place *p,
+                                           const char *key);
 /* The registration at this key says that its process has seen it there. */
-void coordinator_place_told(struct coordinator *c, const char *key,
-                            const struct registry_place *place);
+void coordinator_place_reported(struct coordinator *c, const char *key,
+                                const struct registry_place *place);
 void coordinator_place_went_back(struct coordinator *c);
 void coordinator_place_tick(struct coordinator *c);
 
 /* entry.c */
-void coordinator_entry_begin(struct coordinator *c);
 void coordinator_entry_tick(struct coordinator *c);
 void coordinator_entry_event(void *arg, const struct registry_event *ev);
-bool coordinator_entry_stands(const struct coordinator *c);
+bool coordinator_entry_exists(const struct coordinator *c);
 void coordinator_entry_remove(struct coordinator *c);
 void coordinator_entry_end(struct coordinator *c);
 
 /* groups.c */
-void coordinator_groups_begin(struct coordinator *c);
-void coordinator_groups_reload(
-    struct coordinator *c); /* other groups in `conf` */
+/* There are groups in `conf`, or other ones. */
+void coordinator_groups_reload(struct coordinator *c);
 void coordinator_groups_event(void *arg, const struct registry_event *ev);
 void coordinator_groups_tick(struct coordinator *c); /* applies what changed */
 /* The definitions that name a worker, into its empty list: it is new. */
 void coordinator_groups_join(struct coordinator *c, struct node *node,
                              struct coordinator_node_extra *x);
 /* Work out a worker's effective groups again. */
-void coordinator_groups_of(struct coordinator *c, struct node *node,
-                           struct coordinator_node_extra *x);
+void coordinator_groups_update(struct coordinator *c, struct node *node,
+                               struct coordinator_node_extra *x);
 void coordinator_groups_end(struct coordinator *c);
+/* May a group of this name be defined? `clean` is how it is written then. */
+int coordinator_group_check(const char *name, char clean[NODE_GROUP_MAX + 1],
+                            struct err *err) MUST_CHECK;
 
-/* get adds a reference, put drops one. */
-struct group_name *coordinator_group_name_get(struct coordinator *c,
-                                              const char *text);
-void coordinator_group_name_put(struct coordinator *c, struct group_name *n);
-void coordinator_group_list_add(struct coordinator *c, struct group_list *l,
-                                const char *text);
-void coordinator_group_list_remove(struct coordinator *c, struct group_list *l,
-                                   const char *text);
 void coordinator_group_list_close(struct coordinator *c, struct group_list *l);
 
 /* targets.c */
@@ -273,11 +278,10 @@ void coordinator_targets_choose(void *arg, enum node_kind kind,
                                 size_t n_exclude, struct work_target *out);
 work_unused_f coordinator_targets_unused;
 /* Would it find somebody now? */
-bool coordinator_targets_take(void *arg, enum node_kind kind,
-                              const char *group);
+bool coordinator_targets_any(void *arg, enum node_kind kind, const char *group);
 /* An owner's markers changed. */
-void coordinator_targets_seen(struct coordinator *c, struct node *node,
-                              const struct work_view_owner *owner);
+void coordinator_targets_markers(struct coordinator *c, struct node *node,
+                                 const struct work_view_owner *owner);
 /* What we keep of a node; made when it is asked for first. */
 struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
                                                       struct node *node);
@@ -285,8 +289,8 @@ void coordinator_targets_forget(struct coordinator *c, struct node *node);
 void coordinator_targets_end(struct coordinator *c);
 
 /* nodes.c */
-void coordinator_nodes_ttl_over(struct coordinator *c, const char *key,
-                                uint64_t created, uint64_t version);
+void coordinator_nodes_expired(struct coordinator *c,
+                               const struct membership_event *ev);
 
 /* publish.c */
 void coordinator_publish_tick(struct coordinator *c);
@@ -304,12 +308,9 @@ void coordinator_lock_wait_tick(struct coordinator *c);
 void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
                                 int kind);
 
-/* problems.c. A key that is not used, and why; and that it is, or is gone. */
-void coordinator_problems_key(struct coordinator *c, const char *key,
-                              const char *reason);
-void coordinator_problems_key_good(struct coordinator *c, const char *key);
-/* What can be no key at all: a registry_unfit_f. */
-void coordinator_problems_unfit(void *arg, const char *key, const char *reason);
+/* problems.c. A key that is not used, and why, or NULL: it is, or is gone.
+ * `arg` is the coordinator: it is a registry_unfit_f, too. */
+void coordinator_problems_key(void *arg, const char *key, const char *reason);
 /* What of a node is not used: said, if it was not. */
 void coordinator_problems_node(struct coordinator *c, struct node *node,
                                struct coordinator_node_extra *x);
@@ -321,45 +322,54 @@ void coordinator_problems_end(struct coordinator *c);
 
 int64_t coordinator_publish_gap(const struct coordinator *c);
 
-/* looks.c: before and after a tick's publishing. */
-void coordinator_looks_tick(struct coordinator *c);
-void coordinator_looks_stir(struct coordinator *c); /* a watch told something */
-void coordinator_looks_answer(struct coordinator *c);
-void coordinator_looks_end(struct coordinator *c);
-void coordinator_looks_abandon(struct coordinator *c);
+/* written.c: before and after a tick's publishing. */
+void coordinator_written_tick(struct coordinator *c);
+void coordinator_written_wake(
+    struct coordinator *c); /* a watch told something */
+void coordinator_written_answer(struct coordinator *c);
+void coordinator_written_end(struct coordinator *c, bool told);
 
 /* waits.c */
 void coordinator_waits_tick(struct coordinator *c);
-void coordinator_waits_end(struct coordinator *c);
-void coordinator_waits_abandon(struct coordinator *c);
+/* All of them end, and no new one begins; `told`: their callbacks are called.
+ */
+void coordinator_waits_end(struct coordinator *c, bool told);
 
-/* requests.c */
+/* requests.c. `key`: what it reads; NULL: it is set later. */
 void coordinator_request_init(struct coordinator *c, struct request *r,
-                              coordinator_reply_f *done, void *arg,
-                              void (*drop)(struct request *),
-                              void (*again)(struct request *));
+                              const struct request_type *type, const char *key,
+                              coordinator_reply_f *done, void *arg);
+/* Read what stands at its key; type->read() or the request's end follow. */
+void coordinator_request_read(struct request *r);
+/* The same of the record of the failover with this id; NOT_FOUND: it is none.
+ */
+void coordinator_request_read_failover(struct request *r, const char *id);
+/* Write upon what was read, once for each read; type->written() follows, or
+ * after a conflict it begins again a few times, and what is unknown is read
+ * back for at most 10 s; otherwise the request ends. A put at `version` (0:
+ * nothing stands there), or a txn, which is not sent when the read is of
+ * another session or older than a session's timeout. All is copied. */
+void coordinator_request_put(struct request *r, const struct buf *text,
+                             uint64_t version);
+void coordinator_request_txn(struct request *r, const struct registry_op *ops,
+                             size_t n);
+void coordinator_request_delete(struct request *r, uint64_t version);
 /* Unlink, answer, drop. */
 void coordinator_request_end(struct request *r,
                              const struct coordinator_reply *reply);
 /* The same with a code that follows from a registry's result; ERR_OK: none. */
 void coordinator_request_fail(struct request *r, const struct err *err);
+/* The same with what is wrong about it: `why` and a text. PROBLEM_NONE: the
+ * code that follows from `why`. */
+void coordinator_request_refuse(struct request *r, enum problem code,
+                                enum err_code why, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 /* The same when what stands in the registry cannot be read. */
 void coordinator_request_damaged(struct request *r, const struct err *err);
-/* Begin (again): what stands at `key`, and done(r, reply). */
-void coordinator_request_read(struct request *r, const char *key,
-                              registry_reply_f *done);
-/* True: what was read is too old to be written upon, and it was begun again. */
-bool coordinator_request_is_overtaken(struct request *r);
-/* Write upon what was read; version 0: it was absent. done(r, reply). */
-void coordinator_request_put(struct request *r, const char *key,
-                             const struct buf *value, uint64_t version,
-                             registry_reply_f *done);
-/* A read or a write of this request failed: it goes on as attempt.h says, by
- * again(), or ends. */
+/* A read of this request failed: it goes on as attempt.h says, or ends. */
 void coordinator_request_read_failed(struct request *r, const struct err *err);
-void coordinator_request_write_failed(struct request *r, const struct err *err);
 void coordinator_requests_tick(struct coordinator *c);
-void coordinator_requests_cancel(struct coordinator *c);
-void coordinator_requests_abandon(struct coordinator *c);
+/* All of them end: cancelled, or, not `told`, without their callbacks. */
+void coordinator_requests_end(struct coordinator *c, bool told);
 
 #endif

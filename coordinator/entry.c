@@ -20,20 +20,23 @@
 
 static char *entry_key(const struct coordinator *c, char *out, size_t n)
 {
+    assert(n > strlen(COORDINATORS_PREFIX) + 1 + strlen(c->self));
     snprintf(out, n, COORDINATORS_PREFIX "/%s", c->self);
     return out;
 }
 
 static const char *entry_locks(const struct coordinator *c,
-                               char out[PEER_LOCKS_SIZE])
+                               char out[SNAPSHOT_LOCKS_SIZE])
 {
     uint64_t fence;
 
     out[0] = '\0';
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL && engine_holds_lock(c->engines[k], &fence))
-            snprintf(out + strlen(out), PEER_LOCKS_SIZE - strlen(out), "%s%s",
-                     out[0] ? "," : "", node_kind_name((enum node_kind)k));
+            snprintf(out + strlen(out), SNAPSHOT_LOCKS_SIZE - strlen(out),
+                     "%s%s", out[0] ? "," : "",
+                     node_kind_name((enum node_kind)k));
+    assert(strlen(out) < SNAPSHOT_LOCKS_SIZE - 1);
     return out;
 }
 
@@ -42,6 +45,7 @@ static void entry_written(void *arg, const struct registry_reply *reply)
     struct coordinator *c = arg;
     uint64_t session = c->entry_writing;
 
+    assert(c->entry_writing != 0);
     c->entry_writing = 0;
     if (reply->err.code == ERR_OK) {
         if (c->entry_session == 0)
@@ -60,9 +64,11 @@ static void entry_written(void *arg, const struct registry_reply *reply)
 
 static void entry_write(struct coordinator *c)
 {
-    char key[REGISTRY_KEY_MAX + 1], locks[PEER_LOCKS_SIZE];
+    char key[REGISTRY_KEY_MAX + 1], locks[SNAPSHOT_LOCKS_SIZE];
     struct buf b;
 
+    assert(c->entry_writing == 0);
+    assert(!c->leaving);
     buf_init(&b, 1024);
     json_open(&b, NULL, '{');
     json_put_str(&b, "address", c->self);
@@ -78,13 +84,7 @@ static void entry_write(struct coordinator *c)
     buf_close(&b);
 }
 
-void coordinator_entry_begin(struct coordinator *c)
-{
-    c->started = c->clock->wall;
-    c->entry_retry = c->clock->mono;
-}
-
-bool coordinator_entry_stands(const struct coordinator *c)
+bool coordinator_entry_exists(const struct coordinator *c)
 {
     return c->entry_session != 0 &&
            c->entry_session == registry_session(c->registry);
@@ -95,9 +95,9 @@ void coordinator_entry_tick(struct coordinator *c)
     if (c->entry_writing != 0 || c->leaving ||
         !registry_state_is_up(registry_state(c->registry)))
         return;
-    if (!coordinator_entry_stands(c) && c->clock->mono < c->entry_retry)
+    if (!coordinator_entry_exists(c) && c->clock->mono < c->entry_retry)
         return;
-    if (!coordinator_entry_stands(c) || c->entry_stale)
+    if (!coordinator_entry_exists(c) || c->entry_stale)
         entry_write(c);
 }
 
@@ -107,15 +107,16 @@ static void entry_ranks(struct coordinator *c)
     uint32_t before[NODE_KINDS] = {0}, n = 1; /* we, listed or not yet */
     struct peer *p, *tmp;
 
+    assert(c->balancer != NULL);
     HASH_ITER(hh, c->peers, p, tmp)
     {
-        if (strcmp(p->address, c->self) == 0)
+        if (strcmp(p->entry.address, c->self) == 0)
             continue;
         n++;
         for (int k = 0; k < NODE_KINDS; k++) {
             const char *name = node_kind_name((enum node_kind)k);
 
-            if (hash_rendezvous(name, p->address) >
+            if (hash_rendezvous(name, p->entry.address) >
                 hash_rendezvous(name, c->self))
                 before[k]++;
         }
@@ -126,26 +127,35 @@ static void entry_ranks(struct coordinator *c)
     balancer_set_coordinators(c->balancer, n);
 }
 
+static int address_order(const struct peer *a, const struct peer *b)
+{
+    return strcmp(a->entry.address, b->entry.address);
+}
+
 static void entry_seen(struct coordinator *c, const char *address,
                        const struct registry_entry *e)
 {
     struct peer *p;
     const struct json *json = NULL;
 
+    assert(strlen(address) <= NODE_ADDRESS_MAX);
     HASH_FIND_STR(c->peers, address, p);
     if (p == NULL) {
         p = mem_zalloc(sizeof(*p));
-        snprintf(p->address, sizeof(p->address), "%s", address);
-        HASH_ADD_STR(c->peers, address, p);
+        snprintf(p->entry.address, sizeof(p->entry.address), "%s", address);
+        HASH_ADD_INORDER(hh, c->peers, entry.address[0], strlen(address), p,
+                         address_order);
     }
     p->owner = e->owner;
     if (json_parse(e->value, e->value_len, &json, NULL) == 0) {
         const char *version = json_str(json, "version");
         const char *locks = json_str(json, "locks");
 
-        snprintf(p->version, sizeof(p->version), "%s", version ? version : "");
-        snprintf(p->locks, sizeof(p->locks), "%s", locks ? locks : "");
-        p->started = json_int(json, "started", 0);
+        snprintf(p->entry.version, sizeof(p->entry.version), "%s",
+                 version ? version : "");
+        snprintf(p->entry.locks, sizeof(p->entry.locks), "%s",
+                 locks ? locks : "");
+        p->entry.started = json_int(json, "started", 0);
     }
     json_free(json);
 }
@@ -179,10 +189,9 @@ void coordinator_entry_event(void *arg, const struct registry_event *ev)
         return;
     address = ev->entry.key + strlen(COORDINATORS_PREFIX) + 1;
     if (strlen(address) > NODE_ADDRESS_MAX) {
-        if (ev->type == REGISTRY_REMOVE)
-            coordinator_problems_key_good(c, ev->entry.key);
-        else
-            coordinator_problems_key(c, ev->entry.key, "no address is as long");
+        coordinator_problems_key(
+            c, ev->entry.key,
+            ev->type == REGISTRY_REMOVE ? NULL : "no address is as long");
         return;
     }
     if (ev->type == REGISTRY_REMOVE)
@@ -196,6 +205,8 @@ static void entry_removed(void *arg, const struct registry_reply *reply)
 {
     struct coordinator *c = arg;
 
+    assert(c->leaving);
+    assert(c->left != NULL);
     (void)reply; /* if not, closing the session removes it anyway */
     c->left(c->left_arg);
 }
@@ -205,6 +216,8 @@ static void entry_read_for_removal(void *arg,
 {
     struct coordinator *c = arg;
 
+    assert(c->leaving);
+    assert(c->left != NULL);
     if (reply->err.code == ERR_OK &&
         reply->entries[0].owner == registry_session(c->registry))
         registry_delete(c->registry, reply->entries[0].key,
@@ -217,7 +230,7 @@ void coordinator_entry_remove(struct coordinator *c)
 {
     char key[REGISTRY_KEY_MAX + 1];
 
-    assert(coordinator_entry_stands(c) && c->left != NULL);
+    assert(coordinator_entry_exists(c) && c->left != NULL);
     c->entry_session = 0;
     registry_get(c->registry, entry_key(c, key, sizeof(key)),
                  entry_read_for_removal, c);
@@ -232,4 +245,5 @@ void coordinator_entry_end(struct coordinator *c)
         HASH_DEL(c->peers, p);
         mem_free(p);
     }
+    assert(c->peers == NULL);
 }

@@ -22,9 +22,9 @@
  * A name is shared by the definitions and the workers that carry it and goes
  * with the last of them, so that comparing two is comparing pointers and a
  * snapshot of ten thousand workers need not sort their groups' names.
+ * name_get() adds a reference, name_put() drops one.
  */
-struct group_name *coordinator_group_name_get(struct coordinator *c,
-                                              const char *text)
+static struct group_name *name_get(struct coordinator *c, const char *text)
 {
     size_t len = strlen(text);
     struct group_name *n;
@@ -36,10 +36,11 @@ struct group_name *coordinator_group_name_get(struct coordinator *c,
         HASH_ADD(hh, c->names, text[0], len, n);
     }
     n->refs++;
+    assert(n->refs > 0);
     return n;
 }
 
-void coordinator_group_name_put(struct coordinator *c, struct group_name *n)
+static void name_put(struct coordinator *c, struct group_name *n)
 {
     assert(n->refs > 0);
     if (--n->refs > 0)
@@ -61,11 +62,12 @@ static size_t list_place(const struct group_list *l, const char *text)
         else
             high = mid;
     }
+    assert(low <= l->n);
     return low;
 }
 
-void coordinator_group_list_add(struct coordinator *c, struct group_list *l,
-                                const char *text)
+static void list_add(struct coordinator *c, struct group_list *l,
+                     const char *text)
 {
     size_t at = list_place(l, text);
 
@@ -74,18 +76,20 @@ void coordinator_group_list_add(struct coordinator *c, struct group_list *l,
     l->names = mem_regrow(l->names, l->n + 1, sizeof(struct group_name *));
     memmove(&l->names[at + 1], &l->names[at],
             (l->n - at) * sizeof(struct group_name *));
-    l->names[at] = coordinator_group_name_get(c, text);
+    l->names[at] = name_get(c, text);
     l->n++;
+    assert(at < l->n);
 }
 
-void coordinator_group_list_remove(struct coordinator *c, struct group_list *l,
-                                   const char *text)
+static void list_remove(struct coordinator *c, struct group_list *l,
+                        const char *text)
 {
     size_t at = list_place(l, text);
 
+    assert(at <= l->n);
     if (at == l->n || strcmp(l->names[at]->text, text) != 0)
         return;
-    coordinator_group_name_put(c, l->names[at]);
+    name_put(c, l->names[at]);
     l->n--;
     memmove(&l->names[at], &l->names[at + 1],
             (l->n - at) * sizeof(struct group_name *));
@@ -94,9 +98,10 @@ void coordinator_group_list_remove(struct coordinator *c, struct group_list *l,
 void coordinator_group_list_close(struct coordinator *c, struct group_list *l)
 {
     for (size_t i = 0; i < l->n; i++)
-        coordinator_group_name_put(c, l->names[i]);
+        name_put(c, l->names[i]);
     MEM_FREE(l->names);
     l->n = 0;
+    assert(l->names == NULL);
 }
 
 /* --- definitions --------------------------------------------------------- */
@@ -112,6 +117,7 @@ static void def_clear(struct group_def *g)
         mem_free(g->addresses[i]);
     MEM_FREE(g->addresses);
     g->n_addresses = 0;
+    assert(g->addresses == NULL);
 }
 
 static struct group_def *def_find(struct coordinator *c, const char *name)
@@ -128,10 +134,10 @@ static struct group_def *def_make(struct coordinator *c, const char *name)
 
     if (g == NULL) {
         g = mem_zalloc(sizeof(*g));
-        g->interned = coordinator_group_name_get(c, name);
-        g->name = g->interned->text;
-        HASH_ADD_KEYPTR(hh, c->groups, g->name, strlen(g->name), g);
+        g->name = name_get(c, name);
+        HASH_ADD_KEYPTR(hh, c->groups, g->name->text, strlen(name), g);
     }
+    assert(g->name != NULL);
     return g;
 }
 
@@ -139,6 +145,7 @@ static struct group_def *def_make(struct coordinator *c, const char *name)
 static void def_apply(struct coordinator *c, const struct group_def *g,
                       bool join)
 {
+    assert(g->n_addresses == 0 || g->addresses != NULL);
     for (size_t i = 0; i < g->n_addresses; i++) {
         struct node *node =
             membership_find(c->membership, NODE_WORKER, g->addresses[i]);
@@ -148,35 +155,40 @@ static void def_apply(struct coordinator *c, const struct group_def *g,
             continue;
         x = coordinator_node_extra(c, node);
         if (join)
-            coordinator_group_list_add(c, &x->defined, g->name);
+            list_add(c, &x->defined, g->name->text);
         else
-            coordinator_group_list_remove(c, &x->defined, g->name);
+            list_remove(c, &x->defined, g->name->text);
         x->groups_due = true;
     }
 }
 
 static void def_free(struct coordinator *c, struct group_def *g)
 {
+    assert(g->name->refs > 0);
     HASH_DEL(c->groups, g);
     def_clear(g);
-    coordinator_group_name_put(c, g->interned);
+    name_put(c, g->name);
     mem_free(g);
 }
 
 static void def_drop(struct coordinator *c, struct group_def *g)
 {
+    assert(g->name->refs > 0);
     def_apply(c, g, false);
     def_free(c, g);
     c->groups_changed = true;
 }
 
-static void def_fill(struct coordinator *c, struct group_def *g,
-                     const char *const *addresses, size_t n)
+static void def_set(struct coordinator *c, const char *name, bool by_api,
+                    const char *const *addresses, size_t n)
 {
+    struct group_def *g = def_make(c, name);
     char canonical[NODE_ADDRESS_MAX + 1];
 
+    assert(addresses != NULL || n == 0);
     def_apply(c, g, false);
     def_clear(g);
+    g->by_api = by_api;
     g->addresses = mem_array(n > 0 ? n : 1, sizeof(*g->addresses));
     for (size_t i = 0; i < n; i++)
         g->addresses[i] = mem_strdup(node_canonical(addresses[i], canonical));
@@ -184,6 +196,8 @@ static void def_fill(struct coordinator *c, struct group_def *g,
     qsort(g->addresses, n, sizeof(*g->addresses), compare);
     def_apply(c, g, true);
     c->groups_changed = true;
+    assert(g->n_addresses == n);
+    assert(g->by_api == by_api);
 }
 
 static const struct conf_group *conf_group(const struct coordinator *c,
@@ -197,17 +211,8 @@ static const struct conf_group *conf_group(const struct coordinator *c,
 
 static void def_from_conf(struct coordinator *c, const struct conf_group *from)
 {
-    struct group_def *g = def_make(c, from->name);
-
-    g->by_api = false;
-    def_fill(c, g, (const char *const *)from->addresses.items,
-             from->addresses.n);
-}
-
-void coordinator_groups_begin(struct coordinator *c)
-{
-    for (size_t i = 0; i < c->conf->n_groups; i++)
-        def_from_conf(c, &c->conf->groups[i]);
+    def_set(c, from->name, false, (const char *const *)from->addresses.items,
+            from->addresses.n);
 }
 
 /* Those by API stay in front. */
@@ -215,9 +220,10 @@ void coordinator_groups_reload(struct coordinator *c)
 {
     struct group_def *g, *tmp;
 
+    assert(c->membership != NULL);
     HASH_ITER(hh, c->groups, g, tmp)
     {
-        if (!g->by_api && conf_group(c, g->name) == NULL)
+        if (!g->by_api && conf_group(c, g->name->text) == NULL)
             def_drop(c, g);
     }
     for (size_t i = 0; i < c->conf->n_groups; i++) {
@@ -254,6 +260,7 @@ static int def_read(const struct json *json, const char **addresses, size_t *n,
         else
             addresses[(*n)++] = item->string;
     }
+    assert(*n <= GROUP_ADDRESSES_MAX);
     return (int)err->code;
 }
 
@@ -262,7 +269,6 @@ static void def_from_json(struct coordinator *c, const char *name,
                           const struct registry_entry *e)
 {
     const char **addresses = mem_array(GROUP_ADDRESSES_MAX, sizeof(*addresses));
-    struct group_def *g;
     const struct json *json = NULL;
     struct err err;
     size_t n = 0;
@@ -270,38 +276,24 @@ static void def_from_json(struct coordinator *c, const char *name,
 
     if (rc == 0)
         rc = def_read(json, addresses, &n, &err);
-    if (rc == 0)
-        coordinator_problems_key_good(c, e->key);
-    else
-        coordinator_problems_key(c, e->key, err.msg);
-    if (json_is(json_get(json, "addresses"), JSON_ARRAY)) {
-        g = def_make(c, name);
-        g->by_api = true;
-        def_fill(c, g, addresses, n);
-    }
+    coordinator_problems_key(c, e->key, rc == 0 ? NULL : err.msg);
+    if (json_is(json_get(json, "addresses"), JSON_ARRAY))
+        def_set(c, name, true, addresses, n);
     mem_free(addresses);
     json_free(json);
 }
 
-/* False: it is none, and that was said. */
-static bool def_name(struct coordinator *c, const struct registry_event *ev,
-                     char clean[NODE_GROUP_MAX + 1])
+int coordinator_group_check(const char *name, char clean[NODE_GROUP_MAX + 1],
+                            struct err *err)
 {
-    const char *name = ev->entry.key + strlen(GROUPS_PREFIX) + 1;
-    struct err err;
+    int rc = node_clean_group(name, clean, err);
 
-    if (node_clean_group(name, clean, &err) != 0)
-        ;
-    else if (strcmp(clean, "default") == 0)
-        err_set(&err, ERR_INVALID,
-                "group default holds every worker and cannot be defined");
-    else
-        return true;
-    if (ev->type == REGISTRY_REMOVE)
-        coordinator_problems_key_good(c, ev->entry.key);
-    else
-        coordinator_problems_key(c, ev->entry.key, err.msg);
-    return false;
+    if (rc == 0 && strcmp(clean, "default") == 0)
+        rc = (int)err_set(
+            err, ERR_INVALID,
+            "group default holds every worker and cannot be defined");
+    assert(rc != 0 || clean[0] != '\0');
+    return rc;
 }
 
 void coordinator_groups_event(void *arg, const struct registry_event *ev)
@@ -310,29 +302,35 @@ void coordinator_groups_event(void *arg, const struct registry_event *ev)
     char clean[NODE_GROUP_MAX + 1];
     const struct conf_group *configured;
     struct group_def *g;
+    struct err err;
+    int rc;
 
-    coordinator_looks_stir(c);
+    coordinator_written_wake(c);
     if (ev->type == REGISTRY_SYNCED) {
         c->groups_synced = c->dirty_soon = true;
         return;
     }
-    if (!def_name(c, ev, clean))
+    rc = coordinator_group_check(ev->entry.key + strlen(GROUPS_PREFIX) + 1,
+                                 clean, &err);
+    if (ev->type != REGISTRY_REMOVE) {
+        if (rc == 0)
+            def_from_json(c, clean, &ev->entry);
+        else
+            coordinator_problems_key(c, ev->entry.key, err.msg);
         return;
-    if (ev->type == REGISTRY_REMOVE) {
-        coordinator_problems_key_good(c, ev->entry.key);
-        configured = conf_group(c, clean);
-        g = def_find(c, clean);
-        if (configured != NULL)
-            def_from_conf(c, configured);
-        else if (g != NULL)
-            def_drop(c, g);
-    } else {
-        def_from_json(c, clean, &ev->entry);
     }
+    coordinator_problems_key(c, ev->entry.key, NULL);
+    configured = rc == 0 ? conf_group(c, clean) : NULL;
+    g = rc == 0 ? def_find(c, clean) : NULL;
+    if (configured != NULL)
+        def_from_conf(c, configured);
+    else if (g != NULL)
+        def_drop(c, g);
 }
 
 static bool def_holds(const struct group_def *g, const char *address)
 {
+    assert(g->n_addresses == 0 || g->addresses != NULL);
     return bsearch(&address, g->addresses, g->n_addresses,
                    sizeof(*g->addresses), compare) != NULL;
 }
@@ -346,25 +344,26 @@ void coordinator_groups_join(struct coordinator *c, struct node *node,
     HASH_ITER(hh, c->groups, g, tmp)
     {
         if (def_holds(g, node->address))
-            coordinator_group_list_add(c, &x->defined, g->name);
+            list_add(c, &x->defined, g->name->text);
     }
 }
 
-void coordinator_groups_of(struct coordinator *c, struct node *node,
-                           struct coordinator_node_extra *x)
+void coordinator_groups_update(struct coordinator *c, struct node *node,
+                               struct coordinator_node_extra *x)
 {
     struct group_list before = x->groups;
 
     assert(node->kind == NODE_WORKER);
     x->groups = (struct group_list){0};
     for (size_t i = 0; i < x->defined.n; i++)
-        coordinator_group_list_add(c, &x->groups, x->defined.names[i]->text);
+        list_add(c, &x->groups, x->defined.names[i]->text);
     for (size_t i = 0; i < node->n_groups; i++)
         if (strcmp(node->groups[i], "default") != 0)
-            coordinator_group_list_add(c, &x->groups, node->groups[i]);
+            list_add(c, &x->groups, node->groups[i]);
     coordinator_group_list_close(c,
                                  &before); /* last: names that stay are kept */
     x->groups_due = false;
+    assert(x->groups.n <= x->defined.n + node->n_groups);
 }
 
 void coordinator_groups_tick(struct coordinator *c)
@@ -379,8 +378,9 @@ void coordinator_groups_tick(struct coordinator *c)
     names = mem_array(HASH_COUNT(c->groups) + 1, sizeof(*names));
     HASH_ITER(hh, c->groups, g, tmp)
     {
-        names[n++] = g->name;
+        names[n++] = g->name->text;
     }
+    assert(n == HASH_COUNT(c->groups));
     balancer_define(c->balancer, names, n);
     mem_free(names);
     for (struct node *node = membership_next(c->membership, NULL); node != NULL;

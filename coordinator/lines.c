@@ -12,66 +12,55 @@
 
 #include "base/log.h"
 
-#define HUSH_MS 1000
+#define SUSPECT_QUIET_MS 1000
 
-static void log_node(const char *event, enum log_level level,
-                     const struct membership_event *ev)
+struct line {
+    const char *event; /* NULL: nothing is said */
+    enum log_level level;
+};
+
+static const struct line node_lines[] = {
+    [MEMBERSHIP_UP] = {"+node-up", LOG_INFO},
+    [MEMBERSHIP_REPORT] = {NULL, LOG_INFO},
+    [MEMBERSHIP_SUSPECT] = {"!node-suspect", LOG_WARN},
+    [MEMBERSHIP_FLAP] = {"+node-back", LOG_WARN},
+    [MEMBERSHIP_DOWN] = {"-node-down", LOG_WARN},
+    [MEMBERSHIP_REPLACED] = {"=node-replaced", LOG_WARN},
+    [MEMBERSHIP_FENCED] = {"!node-fenced", LOG_WARN},
+    [MEMBERSHIP_LEFT] = {"-node-left", LOG_INFO},
+    [MEMBERSHIP_GONE] = {"-node-gone", LOG_INFO},
+    [MEMBERSHIP_TTL_OVER] = {NULL, LOG_INFO},
+};
+
+static void log_node(enum membership_event_type type, const struct node *node,
+                     const struct process *process)
 {
-    char process[PROCESS_TEXT_SIZE];
+    const struct line *line = &node_lines[type];
+    char text[PROCESS_TEXT_SIZE];
 
-    if (!log_enabled(level))
+    assert((size_t)type < ARRAY_LEN(node_lines));
+    if (line->event == NULL || !log_enabled(line->level))
         return;
-    log_event(level, event,
+    log_event(line->level, line->event,
               (const struct log_field[]){
-                  LOG_S("kind", node_kind_name(ev->node->kind)),
-                  LOG_S("address", ev->node->address),
-                  LOG_S("process", process_text(&ev->process, process)),
-                  LOG_END});
+                  LOG_S("kind", node_kind_name(node->kind)),
+                  LOG_S("address", node->address),
+                  LOG_S("process", process_text(process, text)), LOG_END});
 }
 
-static void say(const struct membership_event *ev)
+/* What was held back is said now, or never. */
+static void suspect_end(struct coordinator *c, struct node *n,
+                        const struct process *process, bool log)
 {
-    switch (ev->type) {
-    case MEMBERSHIP_UP:
-        log_node("+node-up", LOG_INFO, ev);
-        break;
-    case MEMBERSHIP_SUSPECT:
-        log_node("!node-suspect", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_FLAP:
-        log_node("+node-back", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_DOWN:
-        log_node("-node-down", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_REPLACED:
-        log_node("=node-replaced", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_FENCED:
-        log_node("!node-fenced", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_LEFT:
-        log_node("-node-left", LOG_INFO, ev);
-        break;
-    case MEMBERSHIP_GONE:
-        if (ev->node->state == NODE_LEFT)
-            break; /* all is said */
-        log_node("-node-gone", LOG_INFO, ev);
-        break;
-    case MEMBERSHIP_REPORT:
-    case MEMBERSHIP_TTL_OVER:
-        break;
-    }
-}
+    struct coordinator_node_extra *x = coordinator_node_extra(c, n);
 
-static void say_suspect(struct coordinator *c, struct node *n)
-{
-    struct membership_event ev = {
-        .type = MEMBERSHIP_SUSPECT, .node = n, .process = n->process};
-
-    say(&ev);
-    coordinator_node_extra(c, n)->hushed = 0;
-    c->hushed--;
+    if (x->suspect_since == 0)
+        return;
+    assert(c->n_suspects > 0);
+    x->suspect_since = 0;
+    c->n_suspects--;
+    if (log)
+        log_node(MEMBERSHIP_SUSPECT, n, process);
 }
 
 void coordinator_lines_membership(struct coordinator *c,
@@ -79,26 +68,18 @@ void coordinator_lines_membership(struct coordinator *c,
 {
     struct coordinator_node_extra *x = coordinator_node_extra(c, ev->node);
 
+    assert(x == ev->node->user);
     if (ev->type == MEMBERSHIP_SUSPECT) {
-        c->hushed += x->hushed == 0;
-        x->hushed = c->clock->mono > 0 ? c->clock->mono : 1;
+        c->n_suspects += x->suspect_since == 0;
+        x->suspect_since = c->clock->mono > 0 ? c->clock->mono : 1;
         return;
     }
     /* UP of one in doubt: it was not known yet. */
-    if (x->hushed != 0 &&
-        (ev->type == MEMBERSHIP_LEFT || ev->type == MEMBERSHIP_UP)) {
-        x->hushed = 0;
-        c->hushed--;
-    } else if (x->hushed != 0 && ev->type != MEMBERSHIP_REPORT) {
-        struct membership_event before = {.type = MEMBERSHIP_SUSPECT,
-                                          .node = ev->node,
-                                          .process = ev->process};
-
-        say(&before);
-        x->hushed = 0;
-        c->hushed--;
-    }
-    say(ev);
+    if (ev->type != MEMBERSHIP_REPORT)
+        suspect_end(c, ev->node, &ev->process,
+                    ev->type != MEMBERSHIP_LEFT && ev->type != MEMBERSHIP_UP);
+    if (ev->type != MEMBERSHIP_GONE || ev->node->state != NODE_LEFT)
+        log_node(ev->type, ev->node, &ev->process);
 }
 
 void coordinator_lines_tick(struct coordinator *c)
@@ -107,19 +88,17 @@ void coordinator_lines_tick(struct coordinator *c)
 
     if (!membership_synced(c->membership))
         return;
-    while (c->hushed > 0 && (n = membership_next(c->membership, n)) != NULL) {
-        struct coordinator_node_extra *x = n->user;
+    while (c->n_suspects > 0 &&
+           (n = membership_next(c->membership, n)) != NULL) {
+        const struct coordinator_node_extra *x = n->user;
 
-        if (x != NULL && x->hushed != 0 &&
-            c->clock->mono - x->hushed >= HUSH_MS)
-            say_suspect(c, n);
+        if (x != NULL && x->suspect_since != 0 &&
+            c->clock->mono - x->suspect_since >= SUSPECT_QUIET_MS)
+            suspect_end(c, n, &n->process, true);
     }
 }
 
-static const struct {
-    const char *event;
-    enum log_level level;
-} engine_lines[] = {
+static const struct line engine_lines[] = {
     [ENGINE_STATE] = {"=failover-state", LOG_DEBUG},
     [ENGINE_INTENT] = {"+failover", LOG_WARN},
     [ENGINE_RESUMED] = {"=failover-resumed", LOG_WARN},
@@ -139,9 +118,11 @@ static const struct {
 void coordinator_lines_engine(const struct engine_event *ev)
 {
     struct log_field f[8] = {LOG_S("kind", node_kind_name(ev->kind))};
+    const struct line *line = &engine_lines[ev->type];
     size_t n = 1;
 
-    if (!log_enabled(engine_lines[ev->type].level))
+    assert((size_t)ev->type < ARRAY_LEN(engine_lines));
+    if (!log_enabled(line->level))
         return;
     if (ev->address[0] != '\0')
         f[n++] = LOG_S("address", ev->address);
@@ -157,8 +138,9 @@ void coordinator_lines_engine(const struct engine_event *ev)
         f[n++] = LOG_U("items", ev->n);
     if (ev->fence > 0)
         f[n++] = LOG_U("fence", ev->fence);
+    assert(n < ARRAY_LEN(f));
     f[n] = LOG_END;
-    log_event(engine_lines[ev->type].level, engine_lines[ev->type].event, f);
+    log_event(line->level, line->event, f);
 }
 
 /* --- waiting for a lock -------------------------------------------------- */
@@ -166,11 +148,12 @@ void coordinator_lines_engine(const struct engine_event *ev)
 #define LOCK_LONG_MS     10000
 #define PENDING_COUNT_MS 1000
 
-static void say_lock_wait(struct lock_wait *said, enum node_kind kind,
+static void log_lock_wait(struct lock_wait *said, enum node_kind kind,
                           const struct registry_lock_wait *w, int64_t waited_ms)
 {
     const char *holder = w->holder[0] != '\0' ? w->holder : "unknown";
 
+    assert(waited_ms >= LOCK_LONG_MS);
     /* A try that has just begun does not know yet, which is no news. */
     if (said->since == w->since &&
         (w->holder[0] == '\0' || strcmp(said->holder, holder) == 0))
@@ -191,6 +174,7 @@ static void count_pending(struct coordinator *c, int k)
     mono_ms now = c->clock->mono;
     struct registry_trouble t;
 
+    assert(c->engines[k] != NULL);
     if (!registry_trouble(c->registry, &t)) {
         l->pending = 0;
         return;
@@ -199,7 +183,7 @@ static void count_pending(struct coordinator *c, int k)
         return;
     l->counted = now;
     l->pending = engine_pending(c->engines[k]);
-    if (l->pending == 0 || !registry_trouble_pace_due(&l->said, now))
+    if (l->pending == 0 || !registry_trouble_pace_due(&l->pace, now))
         return;
     log_error("!failover-waits",
               LOG_S("kind", node_kind_name((enum node_kind)k)),
@@ -209,19 +193,23 @@ static void count_pending(struct coordinator *c, int k)
               LOG_S("advice", registry_trouble_texts[t.what].advice));
 }
 
-void coordinator_lock_wait_tick(struct coordinator *c)
+static void lock_wait_tick(struct coordinator *c, int kind)
 {
     struct registry_lock_wait w;
 
+    assert(c->engines[kind] != NULL);
+    count_pending(c, kind);
+    if (engine_waits_for(c->engines[kind], &w) &&
+        c->clock->mono - w.since >= LOCK_LONG_MS)
+        log_lock_wait(&c->lock_waits[kind], (enum node_kind)kind, &w,
+                      c->clock->mono - w.since);
+}
+
+void coordinator_lock_wait_tick(struct coordinator *c)
+{
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
-            count_pending(c, k);
-
-    for (int k = 0; k < NODE_KINDS; k++)
-        if (c->engines[k] != NULL && engine_waits_for(c->engines[k], &w) &&
-            c->clock->mono - w.since >= LOCK_LONG_MS)
-            say_lock_wait(&c->lock_waits[k], (enum node_kind)k, &w,
-                          c->clock->mono - w.since);
+            lock_wait_tick(c, k);
 }
 
 void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
@@ -229,6 +217,8 @@ void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
 {
     struct registry_lock_wait w;
 
+    assert(c->engines[kind] != NULL);
+    assert(s->lock_holder[kind] == NULL);
     s->pending[kind] = (uint32_t)c->lock_waits[kind].pending;
     if (!engine_waits_for(c->engines[kind], &w))
         return;

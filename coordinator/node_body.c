@@ -23,6 +23,7 @@ struct wrong {
 
 static void add_wrong(struct wrong *w, const char *member, const char *text)
 {
+    assert(w->n == 0 || w->names.len > 0);
     buf_printf(&w->names, "%s%s", w->n > 0 ? ", " : "", member);
     buf_printf(&w->texts, "%s%s", w->n > 0 ? "; " : "", text);
     w->n++;
@@ -42,6 +43,7 @@ static void check_names(struct wrong *w, const struct json *group,
     const struct json *each;
     bool empty = false;
 
+    assert(groups == NULL || json_is(groups, JSON_ARRAY));
     if (is_empty_name(group))
         add_wrong(w, "group", "group: its name is empty; leave it out");
     json_each (each, groups)
@@ -54,40 +56,40 @@ static void check_names(struct wrong *w, const struct json *group,
  */
 static void check_types(struct wrong *w, const struct json *body)
 {
-    static const char *const numbers[] = {"loadAverage",
-                                          "jvmCpuUsage",
-                                          "jvmMemoryUsage",
-                                          "diskAvailable",
-                                          "availablePhysicalMemorySize",
-                                          "maxCpuloadAvg",
-                                          "reservedMemory",
-                                          "port"};
+    static const struct {
+        const char *member;
+        enum json_type type;
+        const char *wanted;
+    } types[] = {
+        {"groups", JSON_ARRAY, "an array of names"},
+        {"group", JSON_STRING, "one name"},
+        {"host", JSON_STRING, "a string"},
+        {"loadAverage", JSON_NUMBER, "a number"},
+        {"jvmCpuUsage", JSON_NUMBER, "a number"},
+        {"jvmMemoryUsage", JSON_NUMBER, "a number"},
+        {"diskAvailable", JSON_NUMBER, "a number"},
+        {"availablePhysicalMemorySize", JSON_NUMBER, "a number"},
+        {"maxCpuloadAvg", JSON_NUMBER, "a number"},
+        {"reservedMemory", JSON_NUMBER, "a number"},
+        {"port", JSON_NUMBER, "a number"},
+    };
     const struct json *groups = json_get(body, "groups");
-    const struct json *group = json_get(body, "group");
-    const struct json *host = json_get(body, "host");
     char text[96];
 
-    if (groups != NULL && !json_is(groups, JSON_NULL) &&
-        !json_is(groups, JSON_ARRAY))
-        add_wrong(w, "groups", "groups: an array of names is expected");
+    assert(json_is(body, JSON_OBJECT));
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        const struct json *item = json_given(body, types[i].member);
+
+        if (item == NULL || json_is(item, types[i].type))
+            continue;
+        snprintf(text, sizeof(text), "%s: %s is expected", types[i].member,
+                 types[i].wanted);
+        add_wrong(w, types[i].member, text);
+    }
     if (json_count(groups) > HEARTBEAT_GROUPS_MAX)
         add_wrong(w, "groups", "groups: at most 32 names are expected");
-    if (group != NULL && !json_is(group, JSON_NULL) &&
-        !json_is(group, JSON_STRING))
-        add_wrong(w, "group", "group: one name is expected");
-    check_names(w, group, json_is(groups, JSON_ARRAY) ? groups : NULL);
-    if (host != NULL && !json_is(host, JSON_NULL) &&
-        !json_is(host, JSON_STRING))
-        add_wrong(w, "host", "host: a string is expected");
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        const struct json *item = json_get(body, numbers[i]);
-
-        if (item == NULL || json_is(item, JSON_NULL) ||
-            json_is(item, JSON_NUMBER))
-            continue;
-        snprintf(text, sizeof(text), "%s: a number is expected", numbers[i]);
-        add_wrong(w, numbers[i], text);
-    }
+    check_names(w, json_get(body, "group"),
+                json_is(groups, JSON_ARRAY) ? groups : NULL);
 }
 
 /* `ttl` is the query's; a missing identity is the registration's. */
@@ -106,6 +108,7 @@ static void check_fields(struct wrong *w, const struct json *body)
 {
     struct heartbeat *hb = mem_zalloc(sizeof(*hb));
 
+    assert(json_is(body, JSON_OBJECT));
     heartbeat_read_object(hb, body);
     for (size_t i = 0; i < hb->n_problems; i++)
         if (is_told(&hb->problems[i], body))
@@ -113,10 +116,15 @@ static void check_fields(struct wrong *w, const struct json *body)
     mem_free(hb);
 }
 
-static void add_warning(struct coordinator_node_request *n, const char *text)
+/* Takes `text`. */
+static void add_warning(struct coordinator_node_request *n, char *text)
 {
+    assert(n->n_warnings <= NODE_WARNINGS_MAX);
+    assert(text != NULL);
     if (n->n_warnings < NODE_WARNINGS_MAX)
-        n->warnings[n->n_warnings++] = mem_strdup(text);
+        n->warnings[n->n_warnings++] = text;
+    else
+        mem_free(text);
 }
 
 /* Seconds, or parts of a millisecond, in which the time of no running process
@@ -125,21 +133,20 @@ static void warn_of_time(struct coordinator_node_request *n,
                          const struct json *body)
 {
     double t = json_num(body, "startupTime", 1e12);
-    char text[128];
 
-    if (t >= 1e11 && t < 1e14)
-        return;
-    snprintf(text, sizeof(text),
-             "startupTime: %.0f are no milliseconds since 1970 (%s?)", t,
-             t < 1e11 ? "seconds" : "microseconds");
-    add_warning(n, text);
+    if (t < 1e11 || t >= 1e14)
+        add_warning(n, mem_printf("startupTime: %.0f are no milliseconds since "
+                                  "1970 (%s?)",
+                                  t, t < 1e11 ? "seconds" : "microseconds"));
 }
 
 static void warn_of_address(struct coordinator_node_request *n)
 {
+    assert(n->address[0] != '\0');
     if (conf_every_address(n->address))
-        add_warning(n, "address: every address, and so nobody's; register one "
-                       "at which others reach the node");
+        add_warning(n, mem_strdup("address: every address, and so nobody's; "
+                                  "register one at which others reach the "
+                                  "node"));
 }
 
 /* Of a heartbeat that was copied from another node. */
@@ -150,47 +157,59 @@ static void warn_of_host(struct coordinator_node_request *n,
     const char *colon = strrchr(n->address, ':');
     double port = json_num(body, "port", 0);
     size_t len = (size_t)(colon - n->address);
-    char text[400];
 
+    assert(colon != NULL);
     /* A name and an address may mean the same host. */
     if ((host == NULL || !isdigit((unsigned char)host[0]) ||
          !isdigit((unsigned char)n->address[0]) ||
          (strlen(host) == len && strncasecmp(host, n->address, len) == 0)) &&
         (port <= 0 || port == strtod(colon + 1, NULL)))
         return;
-    snprintf(text, sizeof(text),
-             "host, port: not those of %.260s, which the path names and which "
-             "counts",
-             n->address);
-    add_warning(n, text);
+    add_warning(n, mem_printf("host, port: not those of %.260s, which the path "
+                              "names and which counts",
+                              n->address));
 }
 
-static void warn(struct coordinator_node_request *n, const char *member,
-                 const char *meant)
+static void warn_of_member(struct coordinator_node_request *n,
+                           const char *member, const char *meant)
 {
-    char text[256];
-
     if (strcmp(member, "ttl") == 0)
-        snprintf(text, sizeof(text),
-                 "ttl: not read here; give it in the query, as in ?ttl=30s");
+        add_warning(n, mem_strdup("ttl: not read here; give it in the query, "
+                                  "as in ?ttl=30s"));
     else if (meant != NULL)
-        snprintf(text, sizeof(text),
-                 "%.64s: nobody reads this member; did you mean %s?", member,
-                 meant);
+        add_warning(n, mem_printf("%.64s: nobody reads this member; did you "
+                                  "mean %s?",
+                                  member, meant));
     else
-        snprintf(text, sizeof(text),
-                 "%.64s: nobody reads this member of a heartbeat; those that "
-                 "are read stand in /openapi.yaml",
-                 member);
-    add_warning(n, text);
+        add_warning(n, mem_printf("%.64s: nobody reads this member of a "
+                                  "heartbeat; those that are read stand in "
+                                  "/openapi.yaml",
+                                  member));
+}
+
+/* A body that is a heartbeat may still not say what its writer meant. */
+static void add_warnings(struct coordinator_node_request *n,
+                         const struct json *body)
+{
+    const struct json *m;
+    const char *meant;
+
+    warn_of_time(n, body);
+    warn_of_address(n);
+    warn_of_host(n, body);
+    json_each (m, body)
+        if (!heartbeat_knows(m->key, &meant))
+            warn_of_member(n, m->key, meant);
+    assert(n->n_warnings <= NODE_WARNINGS_MAX);
 }
 
 int coordinator_node_body_check(struct coordinator_node_request *n,
                                 const struct json *body, struct err *err)
 {
     struct wrong w = {.n = 0};
-    const char *meant;
 
+    assert(n->n_warnings == 0);
+    err_clear(err);
     buf_init(&w.names, 512);
     buf_init(&w.texts, 4096);
     check_fields(&w, body);
@@ -201,17 +220,8 @@ int coordinator_node_body_check(struct coordinator_node_request *n,
     else if (w.n == 1)
         err_set(err, ERR_INVALID, "%s", buf_text(&w.texts));
     else
-        err_clear(err);
+        add_warnings(n, body);
     buf_close(&w.names);
     buf_close(&w.texts);
-    if (w.n == 0) {
-        warn_of_time(n, body);
-        warn_of_address(n);
-        warn_of_host(n, body);
-    }
-    for (const struct json *m = json_first(body); m != NULL && w.n == 0;
-         m = m->next)
-        if (!heartbeat_knows(m->key, &meant))
-            warn(n, m->key, meant);
     return (int)err->code;
 }

@@ -33,32 +33,16 @@
 
 /* --- the end ------------------------------------------------------------- */
 
-static void put_refuse(struct coordinator_node_request *n, enum problem code,
-                       const char *why)
-{
-    struct coordinator_reply refused = {.code = code, .process = n->process};
-
-    err_set(&refused.err, ERR_CONFLICT, "%s", why);
-    coordinator_request_end(&n->base, &refused);
-}
-
 static void put_taken(struct coordinator_node_request *n, const char *why)
 {
-    char text[320];
-
-    snprintf(text, sizeof(text),
-             "%s (startupTime %" PRId64 ", processId %" PRId64
-             "); it goes when its ttl is over or it is deleted, or replace it "
-             "with takeover=1",
-             why, n->process.startup_time, n->process.process_id);
-    put_refuse(n, PROBLEM_ADDRESS_TAKEN, text);
-}
-
-static void put_fenced(struct coordinator_node_request *n)
-{
-    put_refuse(n, PROBLEM_FENCED,
-               "the work of this process was taken over; stop it and register "
-               "again with a new startupTime");
+    assert(n->ruling == NODE_RULES_TAKEN);
+    assert(!attempt_waits(&n->base.attempt));
+    coordinator_request_refuse(
+        &n->base, PROBLEM_ADDRESS_TAKEN, ERR_CONFLICT,
+        "%s (startupTime %" PRId64 ", processId %" PRId64
+        "); it goes when its ttl is over or it is deleted, or replace it with "
+        "takeover=1",
+        why, n->process.startup_time, n->process.process_id);
 }
 
 /* A third of its ttl, so that one that is lost does no harm; and as often as
@@ -68,6 +52,8 @@ static int64_t renew_after(const struct coordinator_node_request *n)
     int64_t interval = n->base.c->conf->balancer.heartbeat_interval_ms;
     int64_t third = n->ttl_ms / 3;
 
+    assert(n->ttl_ms >= TTL_MIN_MS);
+    assert(n->ttl_ms <= TTL_MAX_MS);
     return third < interval ? third : interval;
 }
 
@@ -88,26 +74,29 @@ static void put_end(struct coordinator_node_request *n)
             coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
     };
 
-    if (n->version != 0)
-        coordinator_index_add_over(&reply.wrote, n->key, n->stood, n->version);
-    else
-        coordinator_index_add(&reply.wrote, n->key);
+    assert(n->written);
+    assert(n->process.known);
+    coordinator_index_add_over(&reply.wrote, n->base.key, n->created_revision,
+                               n->version);
     coordinator_request_end(&n->base, &reply);
 }
 
 /* --- writing ------------------------------------------------------------- */
 
-static void read_gate(struct coordinator_node_request *n);
+static void on_gate(void *arg, const struct registry_reply *reply);
 
-static void put_written(void *arg, const struct registry_reply *reply)
+static void read_gate(struct coordinator_node_request *n)
 {
-    struct coordinator_node_request *n = arg;
+    assert(!attempt_waits(&n->base.attempt));
+    gates_get(n->base.c->registry, n->kind, n->address, on_gate, n);
+}
 
-    if (reply->err.code != ERR_OK) {
-        (void)coordinator_node_life_refused(&n->life, reply, n->n_ops);
-        coordinator_request_write_failed(&n->base, &reply->err);
-        return;
-    }
+static void put_written(struct request *r)
+{
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
+
+    assert(!n->written);
     n->written = true;
     if (n->gate_version != 0 || planted(PLANTED_LEASE_UNGATED))
         put_end(n);
@@ -123,12 +112,13 @@ static void put_write(struct coordinator_node_request *n)
     bool has_life;
     struct buf text;
 
+    assert(n->next.process.known);
+    assert(!n->written);
     failover_failpoint("node-before-write", 1);
-    if (coordinator_request_is_overtaken(&n->base))
-        return;
     /* what stands now may be our own, written with an unknown outcome */
     n->created = n->version == 0 || (n->created && n->base.attempt.doubt);
-    has_life = coordinator_node_life_put(&n->life, n->base.c, n->key, &life);
+    has_life =
+        coordinator_node_life_put(&n->life, n->base.c, n->base.key, &life);
     memcpy(n->next.registration, n->life.name, sizeof(n->life.name));
     buf_init(&text, 2 * NODE_BODY_MAX);
     node_claim_write(&text, buf_text(&n->others), &n->next, n->ttl_ms);
@@ -137,11 +127,11 @@ static void put_write(struct coordinator_node_request *n)
         ops[n_ops++] = registry_op_at(
             REGISTRY_CHECK, gate_key(n->kind, n->address, gate, sizeof(gate)),
             n->gate_version);
-    ops[n_ops++] = registry_op_put(n->key, &text, n->version);
+    ops[n_ops++] = registry_op_put(n->base.key, &text, n->version);
     if (has_life)
         ops[n_ops++] = life;
     n->n_ops = n_ops;
-    registry_txn(n->base.c->registry, ops, n_ops, put_written, n);
+    coordinator_request_txn(&n->base, ops, n_ops);
     buf_close(&text);
 }
 
@@ -151,31 +141,38 @@ static void put_write(struct coordinator_node_request *n)
 static void gate_unread(struct coordinator_node_request *n,
                         const struct err *err)
 {
+    assert(err->code != ERR_OK);
     if (n->written)
         attempt_doubt(&n->base.attempt, n->base.c->clock->mono);
     coordinator_request_read_failed(&n->base, err);
 }
 
 /* Whoever had work at this address before came, by our word, before. */
-static void come_after(struct coordinator_node_request *n,
-                       const struct gate *gate)
+static void start_after(struct coordinator_node_request *n,
+                        const struct gate *gate)
 {
     struct process *p = &n->next.process;
 
+    assert(n->next.process.known);
     if (n->ask.has_startup || n->ruling == NODE_RULES_RENEW || n->written ||
         !gate->process.known || p->startup_time > gate->process.startup_time)
         return;
     p->startup_time = gate->process.startup_time + 1;
-    n->next.said = p->startup_time;
+    n->next.body_startup = p->startup_time;
     n->process = *p;
 }
 
 static void gate_seen(struct coordinator_node_request *n,
                       const struct gate *gate)
 {
-    come_after(n, gate);
+    assert(n->gate_version == gate->version);
+    assert(gate->state != GATE_ABSENT || gate->version == 0);
+    start_after(n, gate);
     if (gate_bars(gate, &n->process)) {
-        put_fenced(n);
+        coordinator_request_refuse(
+            &n->base, PROBLEM_FENCED, ERR_CONFLICT,
+            "the work of this process was taken over; stop it and register "
+            "again with a new startupTime");
         return;
     }
     n->waits = gate->state == GATE_FENCED;
@@ -192,6 +189,7 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     struct err err;
     int rc = gates_take(&gate, reply, &err);
 
+    assert(!attempt_waits(&n->base.attempt));
     if (rc == 0) {
         n->gate_version = gate.version;
         gate_seen(n, &gate);
@@ -202,17 +200,13 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     }
 }
 
-static void read_gate(struct coordinator_node_request *n)
-{
-    gates_get(n->base.c->registry, n->kind, n->address, on_gate, n);
-}
-
 /* Most workers have none: theirs is read once, after the write. That we know
  * of none is a hint and no more. */
 static bool gate_unlikely(const struct coordinator_node_request *n)
 {
     const struct coordinator *c = n->base.c;
 
+    assert(n->ruling != NODE_RULES_RENEW || n->version != 0);
     return n->ruling == NODE_RULES_RENEW && gates_synced(c->gates) &&
            gates_find(c->gates, n->kind, n->address)->state == GATE_ABSENT;
 }
@@ -222,26 +216,26 @@ static bool gate_unlikely(const struct coordinator_node_request *n)
 /* A process of another kind of client, an ephemeral key below /nodes: while
  * that stands it lives, whatever the clocks say. A hint from what is watched,
  * which is enough to refuse. */
-static bool stands_elsewhere(const struct coordinator_node_request *n)
+static bool registered_elsewhere(const struct coordinator_node_request *n)
 {
     const struct node *node =
         membership_find(n->base.c->membership, n->kind, n->address);
 
+    assert(n->ruling != NODE_RULES_TAKEN);
     return node != NULL && node->registered && !node->ours &&
            process_differs(&node->process, &n->next.process);
 }
 
-static void on_registration(void *arg, const struct registry_reply *reply)
+static void put_read(struct request *r, const struct registry_reply *reply)
 {
-    struct coordinator_node_request *n = arg;
-    struct node_claim standing = {.stands = false};
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
+    struct node_claim standing = {.exists = false};
     bool there = reply->err.code == ERR_OK;
     const char *why;
 
-    if (!there && reply->err.code != ERR_NOT_FOUND) {
-        coordinator_request_read_failed(&n->base, &reply->err);
-        return;
-    }
+    assert(!n->written);
+    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
     if (there && reply->entries[0].owner != 0) {
         coordinator_node_refuse_agents(n);
         return;
@@ -250,13 +244,14 @@ static void on_registration(void *arg, const struct registry_reply *reply)
         node_claim_read(&standing, reply->entries[0].value,
                         reply->entries[0].value_len);
     n->version = there ? reply->entries[0].version : 0;
-    n->stood = there ? reply->entries[0].created : 0;
+    n->created_revision = there ? reply->entries[0].created : 0;
     coordinator_node_life_read(&n->life, there ? &standing : NULL);
     n->process = standing.process;
-    n->ruling = node_judge(&n->ask, &standing, n->fresh,
+    n->ruling = node_judge(&n->ask, &standing, n->new_instance,
                            n->takeover || planted(PLANTED_OLDER_OVERWRITES),
                            n->base.c->clock->wall, &n->next, &why);
-    if (n->ruling != NODE_RULES_TAKEN && !n->takeover && stands_elsewhere(n)) {
+    if (n->ruling != NODE_RULES_TAKEN && !n->takeover &&
+        registered_elsewhere(n)) {
         n->ruling = NODE_RULES_TAKEN;
         why = "another process is registered here below /nodes, and lives";
     }
@@ -272,47 +267,49 @@ static void on_registration(void *arg, const struct registry_reply *reply)
         read_gate(n);
 }
 
-static void put_misplaced(struct coordinator_node_request *n)
-{
-    struct coordinator_reply refused = {.code = PROBLEM_INVALID_VALUE};
-    char place[HISTORY_PLACE_SIZE];
-
-    err_set(&refused.err, ERR_INVALID,
-            "place: this registry, which stands at %s, was never there: the "
-            "node has seen another cluster's. Stop what it does for that one, "
-            "and register again without a place",
-            registry_place_text(registry_place(n->base.c->registry), place));
-    coordinator_request_end(&n->base, &refused);
-}
-
 static void put_begin(struct request *r)
 {
     struct coordinator_node_request *n =
         CONTAINER_OF(r, struct coordinator_node_request, base);
-    struct coordinator_reply late = {.code = PROBLEM_TOO_LATE};
+    char place[HISTORY_PLACE_SIZE];
 
-    if (!r->attempt.doubt && r->c->clock->mono >= n->too_late) {
-        err_set(&late.err, ERR_TIMEOUT,
-                "it waited for longer than its ttl before it could be carried "
-                "out: the lease that it asks for is over. Send it again");
-        coordinator_request_end(r, &late);
+    assert(n->ttl_ms >= TTL_MIN_MS);
+    assert(!attempt_waits(&r->attempt));
+    if (!r->attempt.doubt && r->c->clock->mono >= n->expires) {
+        coordinator_request_refuse(
+            r, PROBLEM_TOO_LATE, ERR_TIMEOUT,
+            "it waited for longer than its ttl before it could be carried out: "
+            "the lease that it asks for is over. Send it again");
         return;
     }
     /* A lease is given on the registry that its node knows. */
-    switch (coordinator_place_heard(r->c, &n->place, n->key)) {
+    switch (coordinator_place_check(r->c, &n->place, n->base.key)) {
     case PLACE_KNOWN:
         break;
     case PLACE_IN_DOUBT:
         r->attempt.wake = r->c->clock->mono + DOUBT_MS;
         return;
     case PLACE_IMPOSSIBLE:
-        put_misplaced(n);
+        coordinator_request_refuse(
+            r, PROBLEM_INVALID_VALUE, ERR_INVALID,
+            "place: this registry, which stands at %s, was never there: the "
+            "node has seen another cluster's. Stop what it does for that one, "
+            "and register again without a place",
+            registry_place_text(registry_place(r->c->registry), place));
         return;
     }
     n->written = false;
     n->waits = false;
-    coordinator_request_read(r, n->key, on_registration);
+    coordinator_request_read(r);
 }
+
+static const struct request_type put_type = {
+    .drop = coordinator_node_request_drop,
+    .begin = put_begin,
+    .read = put_read,
+    .written = put_written,
+    .refused = coordinator_node_refused,
+};
 
 /* --- beginning ----------------------------------------------------------- */
 
@@ -351,6 +348,7 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
     const struct json *tree = NULL;
     int rc;
 
+    assert(n->n_warnings == 0);
     if (put->ttl_ms < TTL_MIN_MS || put->ttl_ms > TTL_MAX_MS)
         return (int)err_set(err, ERR_INVALID, "ttl: %s is outside 1s to 1h",
                             units_format_duration(put->ttl_ms, asked));
@@ -381,15 +379,17 @@ void coordinator_node_put(struct coordinator *c, const struct node_put *put,
                           coordinator_reply_f *done, void *arg)
 {
     struct coordinator_node_request *n = coordinator_node_request(
-        c, put->kind, put->address, done, arg, put_begin);
+        c, &put_type, put->kind, put->address, done, arg);
     struct err err;
 
+    assert(put->body != NULL || put->len == 0);
     if (n == NULL)
         return;
     n->ttl_ms = put->ttl_ms;
     n->takeover = put->takeover;
-    n->too_late = c->clock->mono - put->age_ms + put->ttl_ms;
-    snprintf(n->fresh, sizeof(n->fresh), "%016" PRIx64, rand_u64(&c->rand));
+    n->expires = c->clock->mono - put->age_ms + put->ttl_ms;
+    snprintf(n->new_instance, sizeof(n->new_instance), "%016" PRIx64,
+             rand_u64(&c->rand));
     if (take(n, put, &err) != 0)
         coordinator_request_fail(&n->base, &err);
     else

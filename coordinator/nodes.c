@@ -24,11 +24,12 @@
 /* So long a request may have waited and still mean whoever is registered. */
 #define NAMELESS_MS 1000
 
-static void node_request_drop(struct request *r)
+void coordinator_node_request_drop(struct request *r)
 {
     struct coordinator_node_request *n =
         CONTAINER_OF(r, struct coordinator_node_request, base);
 
+    assert(n->n_warnings <= NODE_WARNINGS_MAX);
     buf_close(&n->others);
     for (size_t i = 0; i < n->n_warnings; i++)
         mem_free(n->warnings[i]);
@@ -36,39 +37,39 @@ static void node_request_drop(struct request *r)
 }
 
 struct coordinator_node_request *
-coordinator_node_request(struct coordinator *c, enum node_kind kind,
-                         const char *address, coordinator_reply_f *done,
-                         void *arg, void (*again)(struct request *))
+coordinator_node_request(struct coordinator *c, const struct request_type *type,
+                         enum node_kind kind, const char *address,
+                         coordinator_reply_f *done, void *arg)
 {
     struct coordinator_node_request *n = mem_zalloc(sizeof(*n));
     struct err err;
 
+    assert(type->drop == coordinator_node_request_drop);
     buf_init(&n->others, NODE_BODY_MAX);
-    coordinator_request_init(c, &n->base, done, arg, node_request_drop, again);
+    coordinator_request_init(c, &n->base, type, NULL, done, arg);
     if (node_ask_address(address, &err) != 0) {
         coordinator_request_fail(&n->base, &err);
         return NULL;
     }
     n->kind = kind;
     (void)node_canonical(address, n->address);
-    node_key_ours(kind, address, n->key);
+    node_key_ours(kind, address, n->base.key);
     return n;
 }
 
 void coordinator_node_refuse_agents(struct coordinator_node_request *n)
 {
-    struct err err;
-
-    err_set(&err, ERR_CONFLICT,
-            "%s is registered by an agent with a session of its own",
-            n->address);
-    coordinator_request_fail(&n->base, &err);
+    assert(n->address[0] != '\0');
+    coordinator_request_refuse(
+        &n->base, PROBLEM_CONFLICT, ERR_CONFLICT,
+        "%s is registered by an agent with a session of its own", n->address);
 }
 
 /* --- the second key ------------------------------------------------------ */
 
 static char *life_key(struct node_life *life)
 {
+    assert(life->name[0] != '\0');
     snprintf(life->key, sizeof(life->key), REGISTRATIONS_PREFIX "/%s",
              life->name);
     return life->key;
@@ -87,6 +88,7 @@ bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
 {
     uint64_t first = registry_first_version(c->registry);
 
+    assert(key[0] == '/');
     if (first == 0 || planted(PLANTED_ONE_LIFE))
         return false;
     if (life->name[0] != '\0') {
@@ -102,8 +104,9 @@ bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
     return true;
 }
 
-bool coordinator_node_life_delete(struct node_life *life, struct coordinator *c,
-                                  struct registry_op *op)
+/* The op beside a delete of the registration; false: none is needed. */
+static bool life_delete(struct node_life *life, struct coordinator *c,
+                        struct registry_op *op)
 {
     uint64_t first = registry_first_version(c->registry);
 
@@ -113,38 +116,34 @@ bool coordinator_node_life_delete(struct node_life *life, struct coordinator *c,
     return true;
 }
 
-bool coordinator_node_life_refused(struct node_life *life,
-                                   const struct registry_reply *reply, size_t n)
+void coordinator_node_refused(struct request *r,
+                              const struct registry_reply *reply)
 {
-    if (reply->err.code != ERR_CONFLICT || life->name[0] == '\0' ||
-        reply->failed_op != n - 1)
-        return false;
-    memcpy(life->missing, life->name, sizeof(life->missing));
-    return true;
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
+    struct node_life *life = &n->life;
+
+    assert(reply->err.code != ERR_OK);
+    assert(n->n_ops > 0);
+    if (reply->err.code == ERR_CONFLICT && life->name[0] != '\0' &&
+        reply->failed_op == n->n_ops - 1)
+        memcpy(life->missing, life->name, sizeof(life->missing));
 }
 
 /* --- delete -------------------------------------------------------------- */
 
-static void delete_end(struct coordinator_node_request *n)
+static void delete_end(struct request *r)
 {
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
     struct coordinator_reply left = {0};
     char gate[REGISTRY_KEY_MAX + 1];
 
-    coordinator_index_add(&left.wrote, n->key);
+    assert(r->key[0] == '/');
+    coordinator_index_add(&left.wrote, r->key);
     coordinator_index_add(&left.wrote,
                           gate_key(n->kind, n->address, gate, sizeof(gate)));
-    coordinator_request_end(&n->base, &left);
-}
-
-static void delete_done(void *arg, const struct registry_reply *reply)
-{
-    struct coordinator_node_request *n = arg;
-
-    (void)coordinator_node_life_refused(&n->life, reply, n->n_ops);
-    if (reply->err.code == ERR_OK)
-        delete_end(n);
-    else
-        coordinator_request_write_failed(&n->base, &reply->err);
+    coordinator_request_end(r, &left);
 }
 
 /* The process that leaves: whom the client named, else whoever was registered
@@ -154,11 +153,12 @@ static bool delete_concerns(struct coordinator_node_request *n,
 {
     struct process *p = &n->process;
 
+    assert(n->base.done != NULL);
     if (n->ask.instance[0] != '\0' && standing->instance[0] != '\0')
         return strcmp(n->ask.instance, standing->instance) == 0;
     if (n->ask.has_startup)
         return standing->process.startup_time == n->ask.process.startup_time ||
-               standing->said == n->ask.process.startup_time;
+               standing->body_startup == n->ask.process.startup_time;
     if (!p->known)
         *p = standing->process;
     return !process_differs(p, &standing->process);
@@ -174,9 +174,8 @@ static void delete_write(struct coordinator_node_request *n,
     size_t n_ops = 0;
     struct buf text;
 
+    assert(gate == NULL || gate->left);
     failover_failpoint("node-before-leave", 1);
-    if (coordinator_request_is_overtaken(&n->base))
-        return;
     buf_init(&text, REGISTRY_VALUE_MAX);
     if (gate != NULL) {
         gate_write(&text, gate);
@@ -184,10 +183,10 @@ static void delete_write(struct coordinator_node_request *n,
             registry_op_put(gate_key(n->kind, n->address, key, sizeof(key)),
                             &text, gate->version);
     }
-    ops[n_ops++] = registry_op_at(REGISTRY_DELETE, n->key, n->version);
-    n_ops += coordinator_node_life_delete(&n->life, n->base.c, &ops[n_ops]);
+    ops[n_ops++] = registry_op_at(REGISTRY_DELETE, n->base.key, n->version);
+    n_ops += life_delete(&n->life, n->base.c, &ops[n_ops]);
     n->n_ops = n_ops;
-    registry_txn(n->base.c->registry, ops, n_ops, delete_done, n);
+    coordinator_request_txn(&n->base, ops, n_ops);
     buf_close(&text);
 }
 
@@ -197,6 +196,7 @@ static void delete_gate_read(void *arg, const struct registry_reply *reply)
     struct gate gate;
     int rc = gates_take(&gate, reply, NULL);
 
+    assert(n->version != 0);
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         coordinator_request_read_failed(&n->base, &reply->err);
         return;
@@ -205,31 +205,21 @@ static void delete_gate_read(void *arg, const struct registry_reply *reply)
     delete_write(n, rc == 0 && gate_leave(&gate, &n->process) ? &gate : NULL);
 }
 
-static void delete_read_gate(struct coordinator_node_request *n,
-                             const struct registry_entry *standing)
+static void delete_read(struct request *r, const struct registry_reply *reply)
 {
-    n->version = standing->version;
-    n->process.created = standing->created;
-    gates_get(n->base.c->registry, n->kind, n->address, delete_gate_read, n);
-}
-
-static void delete_read(void *arg, const struct registry_reply *reply)
-{
-    struct coordinator_node_request *n = arg;
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
     const struct registry_entry *e = reply->entries;
     struct node_claim standing;
-    struct err err = reply->err;
 
-    if (err.code == ERR_NOT_FOUND && n->base.attempt.doubt) {
-        delete_end(n); /* our own delete */
+    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
+    assert(!attempt_waits(&r->attempt));
+    if (reply->err.code == ERR_NOT_FOUND && r->attempt.doubt) {
+        delete_end(r); /* our own delete */
         return;
     }
-    if (err.code == ERR_NOT_FOUND) {
-        coordinator_request_fail(&n->base, &err);
-        return;
-    }
-    if (err.code != ERR_OK) {
-        coordinator_request_read_failed(&n->base, &err);
+    if (reply->err.code == ERR_NOT_FOUND) {
+        coordinator_request_fail(r, &reply->err);
         return;
     }
     if (e->owner != 0) {
@@ -237,28 +227,31 @@ static void delete_read(void *arg, const struct registry_reply *reply)
         return;
     }
     node_claim_read(&standing, e->value, e->value_len);
-    if (delete_concerns(n, &standing)) {
-        if (!n->process.known)
-            n->process = standing.process;
-        coordinator_node_life_read(&n->life, &standing);
-        delete_read_gate(n, e);
+    if (!delete_concerns(n, &standing)) {
+        coordinator_request_refuse(r, PROBLEM_CONFLICT, ERR_CONFLICT,
+                                   "another process is registered at %s by now",
+                                   n->address);
         return;
     }
-    err_set(&err, ERR_CONFLICT, "another process is registered at %s by now",
-            n->address);
-    coordinator_request_fail(&n->base, &err);
+    if (!n->process.known)
+        n->process = standing.process;
+    coordinator_node_life_read(&n->life, &standing);
+    n->version = e->version;
+    n->process.created = e->created;
+    gates_get(r->c->registry, n->kind, n->address, delete_gate_read, n);
 }
 
-static void delete_begin(struct request *r)
-{
-    coordinator_request_read(
-        r, CONTAINER_OF(r, struct coordinator_node_request, base)->key,
-        delete_read);
-}
+static const struct request_type delete_type = {
+    .drop = coordinator_node_request_drop,
+    .read = delete_read,
+    .written = delete_end,
+    .refused = coordinator_node_refused,
+};
 
 static int delete_take(struct coordinator_node_request *n,
                        const struct node_leave *leave, struct err *err)
 {
+    assert(leave->startup_time >= 0);
     n->ask.has_startup = leave->startup_time != 0;
     n->ask.process.startup_time = leave->startup_time;
     if (leave->instance == NULL)
@@ -274,113 +267,106 @@ void coordinator_node_delete(struct coordinator *c,
                              coordinator_reply_f *done, void *arg)
 {
     struct coordinator_node_request *n = coordinator_node_request(
-        c, leave->kind, leave->address, done, arg, delete_begin);
-    struct coordinator_reply late = {.code = PROBLEM_TOO_LATE};
+        c, &delete_type, leave->kind, leave->address, done, arg);
     struct err err;
 
     assert(leave->startup_time >= 0);
     if (n == NULL)
         return;
-    if (delete_take(n, leave, &err) != 0) {
+    if (delete_take(n, leave, &err) != 0)
         coordinator_request_fail(&n->base, &err);
-    } else if (leave->age_ms > NAMELESS_MS && !n->ask.has_startup &&
-               n->ask.instance[0] == '\0') {
-        err_set(&late.err, ERR_TIMEOUT,
-                "it waited, and whoever is registered may be another one by "
-                "now; name him by instance or startupTime");
-        coordinator_request_end(&n->base, &late);
-    } else {
-        delete_begin(&n->base);
-    }
+    else if (leave->age_ms > NAMELESS_MS && !n->ask.has_startup &&
+             n->ask.instance[0] == '\0')
+        coordinator_request_refuse(
+            &n->base, PROBLEM_TOO_LATE, ERR_TIMEOUT,
+            "it waited, and whoever is registered may be another one by now; "
+            "name him by instance or startupTime");
+    else
+        coordinator_request_read(&n->base);
 }
 
 /* --- a ttl is over ------------------------------------------------------- */
 
-struct removal {
-    struct request base; /* first */
-    char key[REGISTRY_KEY_MAX + 1];
-    uint64_t created, version; /* what stood unchanged for its ttl */
-    struct node_life life;
-    size_t n_ops;
-};
-
-static void removal_drop(struct request *r)
-{
-    mem_free(CONTAINER_OF(r, struct removal, base));
-}
-
 static void removal_said(void *arg, const struct coordinator_reply *reply)
 {
-    struct removal *r = arg;
+    struct coordinator_node_request *n = arg;
 
+    assert(reply->code == problem_of_err(reply->err.code));
     switch (reply->err.code) {
     case ERR_OK:
-        log_info("-registration", LOG_S("key", r->key), LOG_S("reason", "ttl"));
+        log_info("-registration", LOG_S("key", n->base.key),
+                 LOG_S("reason", "ttl"));
         break;
     case ERR_CONFLICT:  /* renewed meanwhile: all is well */
     case ERR_NOT_FOUND: /* another coordinator was faster */
     case ERR_CANCELLED:
         break;
     default:
-        log_warn("!registration", LOG_S("key", r->key),
+        log_warn("!registration", LOG_S("key", n->base.key),
                  LOG_S("reason", reply->err.msg));
     }
 }
 
-static void removal_read(void *arg, const struct registry_reply *reply);
-
+/* A second key that is not there is left out, once. */
 static void removal_done(void *arg, const struct registry_reply *reply)
 {
-    struct removal *r = arg;
-    bool looked = r->life.missing[0] != '\0';
+    struct coordinator_node_request *n = arg;
+    bool again = n->life.missing[0] == '\0';
 
-    if (coordinator_node_life_refused(&r->life, reply, r->n_ops) && !looked)
-        registry_get(r->base.c->registry, r->key, removal_read, r);
+    assert(n->n_ops == 1 || n->n_ops == 2);
+    if (reply->err.code != ERR_OK)
+        coordinator_node_refused(&n->base, reply);
+    if (again && n->life.missing[0] != '\0')
+        coordinator_request_read(&n->base);
     else
-        coordinator_request_fail(&r->base, &reply->err);
-}
-
-static void removal_write(struct removal *r)
-{
-    struct registry_op ops[2] = {
-        registry_op_at(REGISTRY_DELETE, r->key, r->version)};
-
-    r->n_ops = 1;
-    r->n_ops += coordinator_node_life_delete(&r->life, r->base.c, &ops[1]);
-    registry_txn(r->base.c->registry, ops, r->n_ops, removal_done, r);
+        coordinator_request_fail(&n->base, &reply->err);
 }
 
 /* On ZooKeeper the versions of a key that was removed and made again begin
  * anew, so the version alone may be that of another registration, which lives:
  * what stands is looked at once more. */
-static void removal_read(void *arg, const struct registry_reply *reply)
+static void removal_read(struct request *r, const struct registry_reply *reply)
 {
-    struct removal *r = arg;
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
+    struct registry_op ops[2] = {{.type = REGISTRY_DELETE,
+                                  .expect = REGISTRY_VERSION,
+                                  .key = r->key,
+                                  .version = n->version}};
     struct err err = reply->err;
     struct node_claim standing;
 
-    if (err.code == ERR_OK && (reply->entries[0].created != r->created ||
-                               reply->entries[0].version != r->version))
+    assert(n->version != 0);
+    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
+    if (err.code == ERR_OK &&
+        (reply->entries[0].created != n->created_revision ||
+         reply->entries[0].version != n->version))
         err_set(&err, ERR_CONFLICT, "renewed, or registered anew");
     if (err.code != ERR_OK) {
-        coordinator_request_fail(&r->base, &err);
+        coordinator_request_fail(r, &err);
         return;
     }
     node_claim_read(&standing, reply->entries[0].value,
                     reply->entries[0].value_len);
-    coordinator_node_life_read(&r->life, &standing);
-    removal_write(r);
+    coordinator_node_life_read(&n->life, &standing);
+    n->n_ops = 1;
+    n->n_ops += life_delete(&n->life, r->c, &ops[1]);
+    registry_txn(r->c->registry, ops, n->n_ops, removal_done, n);
 }
 
-/* Not removed, for whatever reason: membership says so again. */
-void coordinator_nodes_ttl_over(struct coordinator *c, const char *key,
-                                uint64_t created, uint64_t version)
-{
-    struct removal *r = mem_zalloc(sizeof(*r));
+static const struct request_type removal_type = {
+    .drop = coordinator_node_request_drop, .read = removal_read};
 
-    coordinator_request_init(c, &r->base, removal_said, r, removal_drop, NULL);
-    snprintf(r->key, sizeof(r->key), "%s", key);
-    r->created = created;
-    r->version = version;
-    registry_get(c->registry, key, removal_read, r);
+/* Not removed, for whatever reason: membership says so again. */
+void coordinator_nodes_expired(struct coordinator *c,
+                               const struct membership_event *ev)
+{
+    struct coordinator_node_request *n = mem_zalloc(sizeof(*n));
+
+    assert(ev->type == MEMBERSHIP_TTL_OVER);
+    coordinator_request_init(c, &n->base, &removal_type, ev->key, removal_said,
+                             n);
+    n->created_revision = ev->created; /* what was unchanged for its ttl */
+    n->version = ev->version;
+    coordinator_request_read(&n->base);
 }

@@ -27,45 +27,35 @@ struct node_life {
 void coordinator_node_life_read(struct node_life *life,
                                 const struct node_claim *standing);
 
-/* The op beside a put of the registration at `key`, and beside its delete,
- * the last of their txn; false: none is needed. `life` is lent to it. A name
- * is drawn where there is none yet. */
+/* The op beside a put of the registration at `key`, the last of its txn; false:
+ * none is needed. `life` is lent to it. A name is drawn where there is none
+ * yet. */
 bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
                                const char *key, struct registry_op *op);
-bool coordinator_node_life_delete(struct node_life *life, struct coordinator *c,
-                                  struct registry_op *op);
-
-/* The txn of `n` ops was refused. Where all but its last op held the second
- * key is not there, and it is never made again: a registration that still
- * names it when it is read after this (somebody took the second key alone
- * away) goes on without. True: this may be so. */
-bool coordinator_node_life_refused(struct node_life *life,
-                                   const struct registry_reply *reply,
-                                   size_t n);
 
 #define NODE_WARNINGS_MAX 16
 #define NODE_BODY_MAX     ((size_t)64 * 1024) /* bytes of a heartbeat */
 
 struct coordinator_node_request {
-    struct request base; /* first */
+    struct request base; /* first; its key is the registration's */
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
-    char key[REGISTRY_KEY_MAX + 1];
     struct process process; /* put: who is registered; delete: whom it shall
                                concern */
     /* put only */
     struct buf others; /* members of the body that are not ours, as sent */
     int64_t ttl_ms;
-    mono_ms too_late; /* the lease that it asks for is over then */
+    mono_ms expires; /* the lease that it asks for is over then */
     bool takeover;
     char *warnings[NODE_WARNINGS_MAX]; /* sentences about the body */
     size_t n_warnings;
     struct node_claim ask, next;
     struct registry_place place; /* that its node has seen; "" unknown */
     enum node_ruling ruling;
-    char fresh[NODE_INSTANCE_MAX + 1]; /* of a registration that it begins */
-    uint64_t version;                  /* of the one that was read; 0 none */
-    uint64_t stood;                    /* and what it was created at */
+    char new_instance[NODE_INSTANCE_MAX +
+                      1];      /* of a registration that it begins */
+    uint64_t version;          /* of the one that was read; 0 none */
+    uint64_t created_revision; /* and what it was created at */
     struct node_life life;
     size_t n_ops;          /* of its txn */
     uint64_t gate_version; /* 0: none was seen */
@@ -78,11 +68,21 @@ int coordinator_node_body_check(struct coordinator_node_request *n,
                                 const struct json *body,
                                 struct err *err) MUST_CHECK;
 
-/* NULL: the address is none, and that was answered. `again` may be NULL. */
+/* NULL: the address is none, and that was answered. */
 struct coordinator_node_request *
-coordinator_node_request(struct coordinator *c, enum node_kind kind,
-                         const char *address, coordinator_reply_f *done,
-                         void *arg, void (*again)(struct request *));
+coordinator_node_request(struct coordinator *c, const struct request_type *type,
+                         enum node_kind kind, const char *address,
+                         coordinator_reply_f *done, void *arg);
+/* Of its type. */
+void coordinator_node_request_drop(struct request *r);
+/*
+ * Its txn was not applied. Where all but the last op held, the second key is
+ * not there, and it is never made again: a registration that still names it
+ * when it is read after this (somebody took the second key alone away) goes on
+ * without.
+ */
+void coordinator_node_refused(struct request *r,
+                              const struct registry_reply *reply);
 
 /* The key is another client's, and goes with that one's session. */
 void coordinator_node_refuse_agents(struct coordinator_node_request *n);

@@ -70,6 +70,7 @@ static bool impossible(const struct coordinator *c,
 {
     const struct registry_place *known = registry_place(c->registry);
 
+    assert(beyond(c, p));
     if (foreign(c, p))
         return strcmp(p->incarnation, c->doubt.mistaken) == 0;
     return ahead(c, p) &&
@@ -79,30 +80,35 @@ static bool impossible(const struct coordinator *c,
              (known->line == 0 || p->line - known->line > LINE_BEYOND)));
 }
 
-static void settled(struct coordinator *c)
+static void doubt_end(struct coordinator *c)
 {
     memset(&c->doubt.place, 0, sizeof(c->doubt.place));
     c->doubt.proofs = 0;
+    assert(c->doubt.place.incarnation[0] == '\0');
+    assert(c->doubt.proofs == 0);
 }
 
 static void doubt(struct coordinator *c, const struct registry_place *p,
-                  const char *key, bool stands)
+                  const char *key, bool registered)
 {
     struct place_doubt *d = &c->doubt;
 
+    assert(beyond(c, p));
+    assert(key[0] == '/');
     if (d->place.incarnation[0] != '\0')
         return; /* one after the other */
     d->place = *p;
     d->proofs = 0;
     d->next = c->clock->mono;
-    d->stands = stands;
+    d->registered = registered;
     snprintf(d->key, sizeof(d->key), "%s", key);
 }
 
-enum place_said coordinator_place_heard(struct coordinator *c,
-                                        const struct registry_place *p,
-                                        const char *key)
+enum place_verdict coordinator_place_check(struct coordinator *c,
+                                           const struct registry_place *p,
+                                           const char *key)
 {
+    assert(key[0] == '/');
     if (!connected(c) || !beyond(c, p))
         return PLACE_KNOWN;
     if (impossible(c, p))
@@ -111,9 +117,10 @@ enum place_said coordinator_place_heard(struct coordinator *c,
     return PLACE_IN_DOUBT;
 }
 
-void coordinator_place_told(struct coordinator *c, const char *key,
-                            const struct registry_place *place)
+void coordinator_place_reported(struct coordinator *c, const char *key,
+                                const struct registry_place *place)
 {
+    assert(key[0] == '/');
     if (place->incarnation[0] == '\0' || !connected(c) || !beyond(c, place))
         return;
     if (foreign(c, place) || !impossible(c, place))
@@ -126,8 +133,9 @@ void coordinator_place_told(struct coordinator *c, const char *key,
 
 /* --- where does it really stand? ----------------------------------------- */
 
-static void again(struct coordinator *c)
+static void prove_later(struct coordinator *c)
 {
+    assert(c->doubt.busy);
     c->doubt.busy = false;
     c->doubt.next = c->clock->mono + PROOF_EVERY_MS;
 }
@@ -138,13 +146,15 @@ static void mistaken(struct coordinator *c)
 {
     struct place_doubt *d = &c->doubt;
 
+    assert(!d->registered);
+    assert(foreign(c, &d->place));
     log_warn("!place", LOG_S("key", d->key),
              LOG_S("incarnation", d->place.incarnation),
              LOG_S("reason", "the registry neither is nor was that: its client "
                              "has spoken to another cluster, and is refused "
                              "until it begins anew"));
     memcpy(d->mistaken, d->place.incarnation, sizeof(d->mistaken));
-    settled(c);
+    doubt_end(c);
 }
 
 static void on_proved(void *arg, const struct registry_reply *reply)
@@ -153,17 +163,18 @@ static void on_proved(void *arg, const struct registry_reply *reply)
     struct place_doubt *d = &c->doubt;
     char text[HISTORY_PLACE_SIZE];
 
-    again(c);
+    assert(d->proofs < PROOFS);
+    prove_later(c);
     if (reply->err.code != ERR_OK || !connected(c))
         return;
     if (!beyond(c, &d->place)) {
-        settled(c);
-    } else if (foreign(c, &d->place) && !d->stands) {
+        doubt_end(c);
+    } else if (foreign(c, &d->place) && !d->registered) {
         mistaken(c);
     } else if (++d->proofs == PROOFS) {
         struct registry_place place = d->place;
 
-        settled(c);
+        doubt_end(c);
         registry_report_contradiction(c->registry, &place,
                                       "%s has seen it at %s", d->key,
                                       registry_place_text(&place, text));
@@ -174,10 +185,13 @@ static void on_proved(void *arg, const struct registry_reply *reply)
 static void prove(struct coordinator *c, uint64_t registration)
 {
     struct place_doubt *d = &c->doubt;
-    struct registry_op checks[2] = {
+    struct registry_op checks[] = {
         {.type = REGISTRY_CHECK, .key = HISTORY_KEY, .version = d->version},
         {.type = REGISTRY_CHECK, .key = d->key, .version = registration}};
 
+    assert(d->version != 0);
+    assert(!d->busy);
+    d->busy = true;
     registry_txn(c->registry, checks, registration != 0 ? 2 : 1, on_proved, c);
 }
 
@@ -189,19 +203,17 @@ static void on_registration(void *arg, const struct registry_reply *reply)
     const struct registry_entry *e = reply->entries;
     struct heartbeat hb = {.readable = false};
 
-    assert(d->place.incarnation[0] != '\0');
+    prove_later(c);
+    if (d->place.incarnation[0] == '\0')
+        return; /* the registry went back meanwhile */
     if (reply->err.code == ERR_OK)
         heartbeat_read(&hb, e->value, e->value_len);
     if (reply->err.code == ERR_NOT_FOUND ||
         (reply->err.code == ERR_OK &&
-         strcmp(hb.seen.incarnation, d->place.incarnation) != 0)) {
-        again(c);
-        settled(c);
-    } else if (reply->err.code != ERR_OK) {
-        again(c);
-    } else {
+         strcmp(hb.seen.incarnation, d->place.incarnation) != 0))
+        doubt_end(c);
+    else if (reply->err.code == ERR_OK)
         prove(c, e->version);
-    }
 }
 
 static void on_record(void *arg, const struct registry_reply *reply)
@@ -210,26 +222,27 @@ static void on_record(void *arg, const struct registry_reply *reply)
     struct place_doubt *d = &c->doubt;
     bool news;
 
+    assert(d->proofs < PROOFS);
+    prove_later(c);
     if (reply->err.code != ERR_OK ||
         registry_history_read(&d->record, reply->entries[0].value,
-                              reply->entries[0].value_len, NULL) != 0) {
-        again(c);
+                              reply->entries[0].value_len, NULL) != 0)
         return;
-    }
     /* Another one by now, or in doubt already: we are about to hear of it. */
     news = strcmp(d->record.incarnation, d->place.incarnation) == 0 &&
            strcmp(d->record.incarnation,
                   registry_place(c->registry)->incarnation) != 0;
     if (news || d->record.went_back.is || !beyond(c, &d->place)) {
-        again(c);
-        settled(c);
+        doubt_end(c);
         return;
     }
     d->version = reply->entries[0].version;
-    if (foreign(c, &d->place) && d->stands)
-        registry_get(c->registry, d->key, on_registration, c);
-    else
+    if (!foreign(c, &d->place) || !d->registered) {
         prove(c, 0);
+        return;
+    }
+    d->busy = true;
+    registry_get(c->registry, d->key, on_registration, c);
 }
 
 /* --- what we know of the lost future ------------------------------------- */
@@ -242,8 +255,8 @@ static void testify(struct coordinator *c)
     struct buf b;
     bool whole;
 
-    c->doubt.testified = c->clock->mono;
-    c->doubt.told = work_shown_changes(c->work);
+    c->doubt.testified_at = c->clock->mono;
+    c->doubt.testified_changes = work_shown_changes(c->work);
     buf_init(&b, REGISTRY_VALUE_MAX);
     json_open(&b, NULL, '{');
     json_put_str(&b, "place",
@@ -262,7 +275,7 @@ static void testify(struct coordinator *c)
 
 void coordinator_place_went_back(struct coordinator *c)
 {
-    settled(c);
+    doubt_end(c);
     testify(c);
 }
 
@@ -272,13 +285,14 @@ void coordinator_place_tick(struct coordinator *c)
     mono_ms now = c->clock->mono;
     uint64_t fence;
 
+    assert(d->proofs < PROOFS);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL && engine_holds_lock(c->engines[k], &fence) &&
             fence > d->fence)
             d->fence = fence;
     if (registry_went_back(c->registry) != NULL) {
-        if (work_shown_changes(c->work) != d->told &&
-            now - d->testified >= TESTIFY_MS)
+        if (work_shown_changes(c->work) != d->testified_changes &&
+            now - d->testified_at >= TESTIFY_MS)
             testify(c);
         return;
     }

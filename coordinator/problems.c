@@ -23,8 +23,9 @@ struct key_problem {
 };
 
 /* False: enough was said, and that was said, too. */
-static bool may_say(struct coordinator *c)
+static bool may_log(struct coordinator *c)
 {
+    assert(c->problem_lines <= LINES_MAX + 1);
     if (c->problem_lines > LINES_MAX)
         return false;
     if (c->problem_lines++ < LINES_MAX)
@@ -34,15 +35,30 @@ static bool may_say(struct coordinator *c)
     return false;
 }
 
-void coordinator_problems_key(struct coordinator *c, const char *key,
-                              const char *reason)
+static void drop(struct coordinator *c, struct key_problem *p)
 {
+    assert(p->reason != NULL);
+    HASH_DEL(c->problems, p);
+    mem_free(p->reason);
+    mem_free(p);
+}
+
+void coordinator_problems_key(void *arg, const char *key, const char *reason)
+{
+    struct coordinator *c = arg;
     struct key_problem *p;
     size_t len = strlen(key);
 
+    assert(key[0] != '\0');
     HASH_FIND(hh, c->problems, key, len, p);
-    if (p != NULL && strcmp(p->reason, reason) == 0)
+    if (p == NULL ? reason == NULL
+                  : reason != NULL && strcmp(p->reason, reason) == 0)
         return;
+    c->dirty_soon = true;
+    if (reason == NULL) {
+        drop(c, p);
+        return;
+    }
     if (p == NULL) {
         p = mem_zalloc(sizeof(*p) + len + 1);
         memcpy(p->key, key, len + 1);
@@ -50,37 +66,8 @@ void coordinator_problems_key(struct coordinator *c, const char *key,
     }
     mem_free(p->reason);
     p->reason = mem_strdup(reason);
-    c->dirty_soon = true;
-    if (may_say(c))
+    if (may_log(c))
         log_warn("!key", LOG_S("key", key), LOG_S("reason", reason));
-}
-
-static void drop(struct coordinator *c, struct key_problem *p)
-{
-    HASH_DEL(c->problems, p);
-    mem_free(p->reason);
-    mem_free(p);
-}
-
-void coordinator_problems_key_good(struct coordinator *c, const char *key)
-{
-    struct key_problem *p;
-
-    if (c->problems == NULL)
-        return;
-    HASH_FIND_STR(c->problems, key, p);
-    if (p == NULL)
-        return;
-    drop(c, p);
-    c->dirty_soon = true;
-}
-
-void coordinator_problems_unfit(void *arg, const char *key, const char *reason)
-{
-    if (reason != NULL)
-        coordinator_problems_key(arg, key, reason);
-    else
-        coordinator_problems_key_good(arg, key);
 }
 
 /* The same field wrong in the same way is no news, whatever its value. */
@@ -93,29 +80,32 @@ static uint64_t name_of(const struct heartbeat_problem *p)
     return hash_str(what, (uint64_t)p->reason + 1);
 }
 
-static bool was_said(const struct coordinator_node_extra *x, uint64_t name)
+static bool was_logged(const struct coordinator_node_extra *x, uint64_t name)
 {
-    for (size_t i = 0; i < x->n_said; i++)
-        if (x->said[i] == name)
+    assert(x->n_logged <= ARRAY_LEN(x->logged));
+    for (size_t i = 0; i < x->n_logged; i++)
+        if (x->logged[i] == name)
             return true;
-    return x->n_said == ARRAY_LEN(x->said);
+    return x->n_logged == ARRAY_LEN(x->logged);
 }
 
 void coordinator_problems_node(struct coordinator *c, struct node *node,
                                struct coordinator_node_extra *x)
 {
-    if (!process_same(&x->said_of, &node->process) && node->process.known) {
-        if (x->said_of.known)
-            x->n_said = 0; /* another process, which may have others */
-        x->said_of = node->process;
+    assert(x == node->user);
+    if (!process_same(&x->logged_process, &node->process) &&
+        node->process.known) {
+        if (x->logged_process.known)
+            x->n_logged = 0; /* another process, which may have others */
+        x->logged_process = node->process;
     }
     for (size_t i = 0; i < node->n_problems; i++) {
         uint64_t name = name_of(&node->problems[i]);
 
-        if (was_said(x, name))
+        if (was_logged(x, name))
             continue;
-        x->said[x->n_said++] = name;
-        if (may_say(c))
+        x->logged[x->n_logged++] = name;
+        if (may_log(c))
             log_warn("!heartbeat", LOG_S("kind", node_kind_name(node->kind)),
                      LOG_S("address", node->address),
                      LOG_S("reason", node->problems[i].text));
@@ -126,6 +116,7 @@ void coordinator_problems_fill(struct coordinator *c, struct snapshot *s)
 {
     struct key_problem *p, *tmp;
 
+    assert(s->n_problems == 0);
     s->problem_keys = HASH_COUNT(c->problems);
     s->problems = coordinator_snapshot_alloc(
         s, SNAPSHOT_PROBLEMS_MAX * sizeof(struct snapshot_problem));
@@ -137,6 +128,7 @@ void coordinator_problems_fill(struct coordinator *c, struct snapshot *s)
             (struct snapshot_problem){coordinator_snapshot_str(s, p->key),
                                       coordinator_snapshot_str(s, p->reason)};
     }
+    assert(s->n_problems <= s->problem_keys);
 }
 
 void coordinator_problems_fill_node(struct snapshot *s,
@@ -145,6 +137,7 @@ void coordinator_problems_fill_node(struct snapshot *s,
 {
     const char **texts;
 
+    assert(to->n_problems == 0);
     if (node->n_problems == 0)
         return;
     texts = coordinator_snapshot_alloc(s, node->n_problems * sizeof(*texts));
@@ -163,4 +156,5 @@ void coordinator_problems_end(struct coordinator *c)
     {
         drop(c, p);
     }
+    assert(c->problems == NULL);
 }

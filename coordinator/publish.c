@@ -28,21 +28,18 @@ static int node_order(const void *a, const void *b)
 
 static void order_nodes(struct coordinator *c)
 {
-    size_t n = 0;
-    struct node *node;
-
     if (!c->order_stale)
         return;
     c->order_stale = false;
-    for (node = membership_next(c->membership, NULL); node != NULL;
-         node = membership_next(c->membership, node))
-        n++;
-    c->order = mem_regrow(c->order, n + 1, sizeof(struct node *));
     c->n_order = 0;
-    for (node = membership_next(c->membership, NULL); node != NULL;
-         node = membership_next(c->membership, node))
+    for (struct node *node = membership_next(c->membership, NULL); node != NULL;
+         node = membership_next(c->membership, node)) {
+        c->order = mem_regrow(c->order, c->n_order + 1, sizeof(struct node *));
         c->order[c->n_order++] = node;
-    qsort(c->order, n, sizeof(struct node *), node_order);
+    }
+    if (c->n_order > 0)
+        qsort(c->order, c->n_order, sizeof(struct node *), node_order);
+    assert(c->n_order == 0 || c->order != NULL);
 }
 
 /* Its groups, with "default" in its place. */
@@ -53,6 +50,7 @@ static void fill_groups(struct coordinator *c, struct snapshot *s,
     const char **names;
     size_t i = 0;
 
+    assert(to->n_groups == 0);
     if (node->kind != NODE_WORKER)
         return;
     names = coordinator_snapshot_alloc(s, (l->n + 1) * sizeof(*names));
@@ -62,6 +60,7 @@ static void fill_groups(struct coordinator *c, struct snapshot *s,
     while (i < l->n)
         names[to->n_groups++] = s->groups[l->names[i++]->place].name;
     to->groups = names;
+    assert(to->n_groups == l->n + 1);
 }
 
 /* As the balancer judges it. */
@@ -71,7 +70,8 @@ static const char *report_age(const struct coordinator *c,
     int64_t interval = node_report_interval(
         node->ttl_ms, c->conf->balancer.heartbeat_interval_ms);
     bool hears = !membership_silent(c->membership);
-    mono_ms now = hears ? c->clock->mono : membership_heard(c->membership);
+    mono_ms now =
+        hears ? c->clock->mono : membership_last_answer(c->membership);
     int64_t age = now - node->last_report;
 
     return age > NODE_REPORT_STALE * interval  ? "stale"
@@ -79,22 +79,20 @@ static const char *report_age(const struct coordinator *c,
                                                : "fresh";
 }
 
-/* When a drain's or lease's time is over, as the engine counts it. */
-static wall_ms gate_until(const struct coordinator *c, const struct node *node)
+/* When that was, by the clock of answers. */
+static wall_ms wall_at(const struct coordinator *c, mono_ms at)
 {
-    int64_t for_ms = node->gate->for_ms;
-
-    return for_ms <= 0
-               ? 0
-               : c->clock->wall - c->clock->mono + for_ms +
-                     gates_order_seen(c->gates, node->kind, node->address);
+    return c->clock->wall - (c->clock->mono - at);
 }
 
 static void fill_node(struct coordinator *c, struct snapshot *s,
                       struct coordinator_snapshot_node *to, struct node *node)
 {
     const struct coordinator_node_extra *x = coordinator_node_extra(c, node);
+    const struct gate *gate = node->gate;
 
+    assert(gate != NULL);
+    assert(node->state < NODE_STATES);
     to->kind = node->kind;
     to->state = node->state;
     to->status = node->status;
@@ -107,17 +105,17 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->last_report = node->last_report_wall;
     to->report = report_age(c, node);
     to->flaps = node->flaps;
-    to->gate = node->gate->state;
-    to->cordoned = node->gate->cordoned || node->gate->state == GATE_CORDONED;
-    to->gate_left = node->gate->left;
-    to->gate_process = node->gate->process;
-    to->gate_who =
-        node->gate->who[0] ? coordinator_snapshot_str(s, node->gate->who) : "";
-    to->gate_reason = node->gate->reason[0]
-                          ? coordinator_snapshot_str(s, node->gate->reason)
-                          : "";
-    to->gate_since = node->gate->ordered;
-    to->gate_until = gate_until(c, node);
+    to->gate = gate->state;
+    to->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
+    to->gate_left = gate->left;
+    to->gate_process = gate->process;
+    to->gate_who = coordinator_snapshot_str(s, gate->who);
+    to->gate_reason = coordinator_snapshot_str(s, gate->reason);
+    to->gate_since = gate->ordered;
+    if (gate->for_ms > 0) /* as the engine counts it */
+        to->gate_until =
+            gate->for_ms +
+            wall_at(c, gates_order_seen(c->gates, node->kind, node->address));
     fill_groups(c, s, to, node);
     coordinator_problems_fill_node(s, to, node);
 }
@@ -127,17 +125,18 @@ static void fill_settings(const struct coordinator *c, struct snapshot *s)
     const struct settings *set = work_view_settings(c->view);
     wall_ms now = c->clock->wall;
 
+    assert(s->settings_who == NULL);
     s->paused = work_settings_paused(set, now);
     s->paused_until = s->paused ? set->paused_until : 0;
     s->brake_override_until =
         work_settings_overridden(set, now) ? set->brake_override_until : 0;
-    s->settings_who = set->who[0] ? coordinator_snapshot_str(s, set->who) : "";
-    s->settings_reason =
-        set->reason[0] ? coordinator_snapshot_str(s, set->reason) : "";
+    s->settings_who = coordinator_snapshot_str(s, set->who);
+    s->settings_reason = coordinator_snapshot_str(s, set->reason);
 }
 
 static void fill_nodes(struct coordinator *c, struct snapshot *s)
 {
+    assert(s->nodes == NULL);
     s->n_nodes = c->n_order;
     s->nodes =
         coordinator_snapshot_alloc(s, (s->n_nodes + 1) * sizeof(*s->nodes));
@@ -159,6 +158,8 @@ static void fill_group_def(struct coordinator *c, struct snapshot *s,
     struct group_def *g;
     const char **addresses;
 
+    assert(to->name != NULL);
+    assert(to->addresses == NULL);
     HASH_FIND_STR(c->groups, to->name, g);
     if (g == NULL)
         return;
@@ -177,6 +178,8 @@ static void fill_alive(struct coordinator *c, struct snapshot *s)
 {
     const char ***alive = mem_array(s->n_groups, sizeof(*alive));
 
+    assert(s->n_groups > 0);
+    assert(s->n_nodes == c->n_order);
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; pass == 1 && i < s->n_groups; i++) {
             struct coordinator_snapshot_group *g = &s->groups[i];
@@ -225,13 +228,7 @@ static void fill_group_list(struct coordinator *c, struct snapshot *s)
         fill_group_def(c, s, g);
     }
     mem_free(names);
-}
-
-static int coordinator_order(const void *a, const void *b)
-{
-    const struct snapshot_coordinator *x = a, *y = b;
-
-    return strcmp(x->address, y->address);
+    assert(s->n_groups == n + 1);
 }
 
 static void fill_peers(struct coordinator *c, struct snapshot *s)
@@ -243,15 +240,9 @@ static void fill_peers(struct coordinator *c, struct snapshot *s)
         coordinator_snapshot_alloc(s, (n + 1) * sizeof(*s->coordinators));
     HASH_ITER(hh, c->peers, p, tmp)
     {
-        struct snapshot_coordinator *to = &s->coordinators[s->n_coordinators++];
-
-        to->address = coordinator_snapshot_str(s, p->address);
-        to->version = coordinator_snapshot_str(s, p->version);
-        to->locks = coordinator_snapshot_str(s, p->locks);
-        to->started = p->started;
+        s->coordinators[s->n_coordinators++] = p->entry;
     }
-    if (n > 1)
-        qsort(s->coordinators, n, sizeof(*s->coordinators), coordinator_order);
+    assert(s->n_coordinators == n);
 }
 
 /* --- the cluster --------------------------------------------------------- */
@@ -275,25 +266,17 @@ static bool is_ready(const struct coordinator *c)
            !registry_trouble(c->registry, &trouble);
 }
 
-bool coordinator_trouble(const struct coordinator *c,
-                         struct registry_trouble *out)
-{
-    return registry_trouble(c->registry, out);
-}
-
 static void fill_trouble(struct coordinator *c, struct snapshot *s)
 {
-    struct registry_trouble trouble;
-    struct snapshot_trouble *to;
+    struct registry_trouble trouble, *to;
 
+    assert(s->trouble == NULL);
     if (!registry_trouble(c->registry, &trouble))
         return;
-    to = coordinator_snapshot_alloc(s, sizeof(*to));
-    to->what = trouble.what;
+    s->trouble = to = coordinator_snapshot_alloc(s, sizeof(*to));
+    *to = trouble;
     to->detail = coordinator_snapshot_str(s, trouble.detail);
-    to->since = c->clock->wall - (c->clock->mono - trouble.since);
-    to->times = trouble.times;
-    s->trouble = to;
+    s->trouble_since = wall_at(c, trouble.since);
 }
 
 /* The first thing that is missing. */
@@ -301,6 +284,7 @@ static void fill_unready(struct coordinator *c, struct snapshot *s)
 {
     char text[ERR_MSG_MAX + 256];
 
+    assert(s->unready == NULL);
     if (s->ready)
         return;
     if (s->trouble != NULL)
@@ -322,37 +306,26 @@ static void fill_unready(struct coordinator *c, struct snapshot *s)
     s->unready = coordinator_snapshot_str(s, text);
 }
 
-static const char *place_text(struct snapshot *s,
-                              const struct registry_place *place)
-{
-    char text[HISTORY_PLACE_SIZE];
-
-    return coordinator_snapshot_str(s, registry_place_text(place, text));
-}
-
 static void fill_history(struct coordinator *c, struct snapshot *s)
 {
     const struct registry_back *back = registry_went_back(c->registry);
     char text[HISTORY_PLACE_SIZE];
-    struct snapshot_back *to;
 
+    assert(s->went_back == NULL);
     s->registry_place = coordinator_snapshot_str(
         s, registry_place_token(registry_place(c->registry), text));
     if (back == NULL)
         return;
-    to = coordinator_snapshot_alloc(s, sizeof(*to));
-    to->known = place_text(s, &back->known);
-    to->now = place_text(s, &back->now);
-    to->by = coordinator_snapshot_str(s, back->by);
-    to->why = coordinator_snapshot_str(s, back->why);
-    to->since = c->clock->wall - (c->clock->mono - back->since);
-    s->went_back = to;
+    s->went_back = memcpy(coordinator_snapshot_alloc(s, sizeof(*back)), back,
+                          sizeof(*back));
+    s->back_since = wall_at(c, back->since);
 }
 
 static void fill_cluster(struct coordinator *c, struct snapshot *s)
 {
+    assert(s->self == NULL);
     s->registry_state = registry_state(c->registry);
-    s->stale = !coordinator_hears(c);
+    s->stale = !coordinator_is_current(c);
     s->ready = is_ready(c);
     c->ready = s->ready;
     c->stale = s->stale;
@@ -378,12 +351,15 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
         if (!engine_holds_lock(c->engines[k], &s->fence[k]))
             s->fence[k] = 0;
     }
+    assert(s->ready == (s->unready == NULL));
+    assert(c->ready == s->ready);
 }
 
 void coordinator_publish_now(struct coordinator *c)
 {
     struct snapshot *s = coordinator_snapshot_new(), *before;
 
+    assert(c->slot != NULL);
     order_nodes(c);
     fill_group_list(c, s);
     fill_nodes(c, s);
@@ -400,6 +376,8 @@ void coordinator_publish_now(struct coordinator *c)
     c->dirty_soon = c->dirty_late = false;
     c->published = c->clock->mono;
     coordinator_snapshot_publish(c->slot, s);
+    assert(!c->dirty_soon);
+    assert(!c->dirty_late);
 }
 
 /* Between two for those who wait for what they wrote. One of 10,000 nodes
@@ -414,7 +392,8 @@ void coordinator_publish_tick(struct coordinator *c)
     mono_ms age = c->clock->mono - c->published;
     bool dirty = c->dirty_soon || c->dirty_late;
 
-    if (is_ready(c) != c->ready || coordinator_hears(c) == c->stale)
+    assert(age >= 0);
+    if (is_ready(c) != c->ready || coordinator_is_current(c) == c->stale)
         c->dirty_soon = true; /* whoever asks for it is waiting */
     if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) ||
         age >= PUBLISH_LATE_MS ||

@@ -21,117 +21,105 @@
 
 struct settings_request {
     struct request base; /* first */
-    struct settings_patch patch;
-    char *who, *reason, *policy;
     bool change;
+    struct settings_patch patch; /* its texts are those of `words` */
+    struct settings words;
     struct settings settings;
 };
 
-static void settings_drop(struct request *r)
+static void settings_end(struct request *r)
 {
     struct settings_request *s = CONTAINER_OF(r, struct settings_request, base);
-
-    mem_free(s->who);
-    mem_free(s->reason);
-    mem_free(s->policy);
-    mem_free(s);
-}
-
-static void settings_end(struct settings_request *s)
-{
     struct coordinator_reply reply = {.settings = &s->settings};
 
+    assert(!r->attempt.doubt || s->change);
     if (s->change)
         coordinator_index_add(&reply.wrote, SETTINGS_KEY);
-    coordinator_request_end(&s->base, &reply);
+    coordinator_request_end(r, &reply);
 }
 
 static void settings_apply(struct settings_request *s)
 {
     const struct settings_patch *p = &s->patch;
+    struct settings *to = &s->settings;
     wall_ms now = s->base.c->clock->wall;
 
+    assert(s->change);
     if (p->paused >= 0) {
-        s->settings.paused = p->paused == 1;
-        s->settings.paused_until =
+        to->paused = p->paused == 1;
+        to->paused_until =
             p->paused == 1 && p->paused_for_ms > 0 ? now + p->paused_for_ms : 0;
     }
     if (p->brake_override_ms >= 0)
-        s->settings.brake_override_until =
+        to->brake_override_until =
             p->brake_override_ms > 0 ? now + p->brake_override_ms : 0;
-    if (s->policy != NULL)
-        snprintf(s->settings.policy, sizeof(s->settings.policy), "%s",
-                 s->policy);
-    snprintf(s->settings.who, sizeof(s->settings.who), "%s",
-             s->who ? s->who : "");
-    snprintf(s->settings.reason, sizeof(s->settings.reason), "%s",
-             s->reason ? s->reason : "");
+    if (p->policy != NULL)
+        memcpy(to->policy, s->words.policy, sizeof(to->policy));
+    memcpy(to->who, s->words.who, sizeof(to->who));
+    memcpy(to->reason, s->words.reason, sizeof(to->reason));
 }
 
-static void settings_read_done(void *arg, const struct registry_reply *reply);
-
-static void settings_begin(struct request *r)
-{
-    coordinator_request_read(r, SETTINGS_KEY, settings_read_done);
-}
-
-static void settings_written(void *arg, const struct registry_reply *reply)
-{
-    struct settings_request *s = arg;
-
-    if (reply->err.code == ERR_OK)
-        settings_end(s);
-    else
-        coordinator_request_write_failed(&s->base, &reply->err);
-}
-
-static void settings_write_back(struct settings_request *s)
+static void settings_write(struct settings_request *s)
 {
     struct buf b;
 
+    assert(s->change);
     settings_apply(s);
     buf_init(&b, 4096);
     work_settings_write(&b, &s->settings);
-    coordinator_request_put(&s->base, SETTINGS_KEY, &b, s->settings.version,
-                            settings_written);
+    coordinator_request_put(&s->base, &b, s->settings.version);
     buf_close(&b);
 }
 
-static void settings_read_done(void *arg, const struct registry_reply *reply)
+static void settings_read(struct request *r, const struct registry_reply *reply)
 {
-    struct settings_request *s = arg;
+    struct settings_request *s = CONTAINER_OF(r, struct settings_request, base);
+    const struct registry_entry *e = reply->entries;
     struct err err;
 
-    memset(&s->settings, 0, sizeof(s->settings));
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        coordinator_request_read_failed(&s->base, &reply->err);
-        return;
-    }
+    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
+    assert(!attempt_waits(&r->attempt));
+    s->settings = (struct settings){0};
     if (reply->err.code == ERR_OK) {
-        const struct registry_entry *e = &reply->entries[0];
-
         if (work_settings_read(&s->settings, e->value, e->value_len, &err) !=
             0) {
-            coordinator_request_damaged(&s->base, &err);
+            coordinator_request_damaged(r, &err);
             return;
         }
         s->settings.version = e->version;
     }
-    work_settings_lapse(&s->settings, s->base.c->clock->wall);
+    work_settings_lapse(&s->settings, r->c->clock->wall);
     if (s->change)
-        settings_write_back(s);
+        settings_write(s);
     else
-        settings_end(s);
+        settings_end(r);
 }
+
+static const struct request_type settings_type = {.read = settings_read,
+                                                  .written = settings_end};
 
 void coordinator_settings_get(struct coordinator *c, coordinator_reply_f *done,
                               void *arg)
 {
     struct settings_request *s = mem_zalloc(sizeof(*s));
 
-    coordinator_request_init(c, &s->base, done, arg, settings_drop,
-                             settings_begin);
-    settings_begin(&s->base);
+    coordinator_request_init(c, &s->base, &settings_type, SETTINGS_KEY, done,
+                             arg);
+    coordinator_request_read(&s->base);
+}
+
+static void take_words(struct settings_request *s,
+                       const struct settings_patch *patch)
+{
+    struct settings *w = &s->words;
+
+    (void)snprintf(w->who, sizeof(w->who), "%s", patch->who ? patch->who : "");
+    (void)snprintf(w->reason, sizeof(w->reason), "%s",
+                   patch->reason ? patch->reason : "");
+    if (patch->policy != NULL)
+        (void)snprintf(w->policy, sizeof(w->policy), "%s", patch->policy);
+    s->patch.policy = patch->policy != NULL ? w->policy : NULL;
+    assert((s->patch.policy == NULL) == (patch->policy == NULL));
 }
 
 void coordinator_settings_patch(struct coordinator *c,
@@ -143,33 +131,31 @@ void coordinator_settings_patch(struct coordinator *c,
     enum conf_policy policy;
     struct err err;
 
-    assert(patch->paused >= -1 && patch->paused <= 1);
+    assert(patch->paused >= -1);
+    assert(patch->paused <= 1);
     s->patch = *patch;
-    s->who = mem_strdup(patch->who);
-    s->reason = mem_strdup(patch->reason);
-    s->policy = mem_strdup(patch->policy);
     s->change = true;
-    coordinator_request_init(c, &s->base, done, arg, settings_drop,
-                             settings_begin);
-    if (patch->brake_override_ms > BRAKE_OVERRIDE_MAX_MS) {
-        err_set(&err, ERR_INVALID, "brake_override: %s is outside 0s to 1h",
-                units_format_duration(patch->brake_override_ms, asked));
-        coordinator_request_fail(&s->base, &err);
-    } else if (patch->policy != NULL && patch->policy[0] != '\0' &&
-               conf_policy_parse(patch->policy, &policy, &err) != 0) {
-        err_wrap(&err, "policy");
-        coordinator_request_fail(&s->base, &err);
-    } else {
-        settings_begin(&s->base);
-    }
+    take_words(s, patch);
+    coordinator_request_init(c, &s->base, &settings_type, SETTINGS_KEY, done,
+                             arg);
+    if (patch->brake_override_ms > BRAKE_OVERRIDE_MAX_MS)
+        coordinator_request_refuse(
+            &s->base, PROBLEM_NONE, ERR_INVALID,
+            "brake_override: %s is outside 0s to 1h",
+            units_format_duration(patch->brake_override_ms, asked));
+    else if (patch->policy != NULL && patch->policy[0] != '\0' &&
+             conf_policy_parse(patch->policy, &policy, &err) != 0)
+        coordinator_request_refuse(&s->base, PROBLEM_NONE, err.code,
+                                   "policy: %s", err.msg);
+    else
+        coordinator_request_read(&s->base);
 }
 
 /* --- groups -------------------------------------------------------------- */
 
 struct group_request {
     struct request base; /* first */
-    char key[REGISTRY_KEY_MAX + 1];
-    struct buf text; /* put: what it shall be; empty: delete it */
+    struct buf text;     /* put: what it shall be; empty: delete it */
     bool created;
 };
 
@@ -181,28 +167,21 @@ static void group_drop(struct request *r)
     mem_free(g);
 }
 
-static void group_end(struct group_request *g)
+static void group_end(struct request *r)
 {
+    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
     struct coordinator_reply reply = {.created = g->created};
 
-    coordinator_index_add(&reply.wrote, g->key);
-    coordinator_request_end(&g->base, &reply);
-}
-
-static void group_written(void *arg, const struct registry_reply *reply)
-{
-    struct group_request *g = arg;
-
-    if (reply->err.code == ERR_OK)
-        group_end(g);
-    else
-        coordinator_request_write_failed(&g->base, &reply->err);
+    assert(!g->created || g->text.len > 0);
+    coordinator_index_add(&reply.wrote, r->key);
+    coordinator_request_end(r, &reply);
 }
 
 /* Does it stand as it was asked for, by a write of unknown outcome? */
 static bool group_settled(const struct group_request *g,
                           const struct registry_entry *e)
 {
+    assert(e == NULL || e->version != 0);
     if (!g->base.attempt.doubt)
         return false;
     if (e == NULL || g->text.len == 0)
@@ -211,33 +190,28 @@ static bool group_settled(const struct group_request *g,
            memcmp(e->value, g->text.data, g->text.len) == 0;
 }
 
-static void group_read(void *arg, const struct registry_reply *reply)
+static void group_read(struct request *r, const struct registry_reply *reply)
 {
-    struct group_request *g = arg;
+    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
     const struct registry_entry *e =
-        reply->err.code == ERR_OK ? &reply->entries[0] : NULL;
+        reply->err.code == ERR_OK ? reply->entries : NULL;
 
-    if (e == NULL && reply->err.code != ERR_NOT_FOUND) {
-        coordinator_request_read_failed(&g->base, &reply->err);
-    } else if (group_settled(g, e)) {
-        group_end(g);
+    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
+    assert(!attempt_waits(&r->attempt));
+    if (group_settled(g, e)) {
+        group_end(r);
     } else if (g->text.len > 0) {
         g->created = e == NULL;
-        coordinator_request_put(&g->base, g->key, &g->text,
-                                e == NULL ? 0 : e->version, group_written);
-    } else if (e == NULL) {
-        coordinator_request_fail(&g->base, &reply->err);
-    } else if (!coordinator_request_is_overtaken(&g->base)) {
-        registry_delete(g->base.c->registry, g->key, e->version, group_written,
-                        g);
+        coordinator_request_put(r, &g->text, e == NULL ? 0 : e->version);
+    } else if (e != NULL) {
+        coordinator_request_delete(r, e->version);
+    } else {
+        coordinator_request_fail(r, &reply->err);
     }
 }
 
-static void group_begin(struct request *r)
-{
-    coordinator_request_read(
-        r, CONTAINER_OF(r, struct group_request, base)->key, group_read);
-}
+static const struct request_type group_type = {
+    .drop = group_drop, .read = group_read, .written = group_end};
 
 /* NULL, and the request answered, if the name is none. */
 static struct group_request *group_request(struct coordinator *c,
@@ -248,19 +222,14 @@ static struct group_request *group_request(struct coordinator *c,
     char clean[NODE_GROUP_MAX + 1];
     struct err err;
 
-    coordinator_request_init(c, &g->base, done, arg, group_drop, group_begin);
+    coordinator_request_init(c, &g->base, &group_type, NULL, done, arg);
     buf_init(&g->text, REGISTRY_VALUE_MAX);
-    if (node_clean_group(name, clean, &err) != 0) {
+    if (coordinator_group_check(name, clean, &err) != 0) {
         coordinator_request_fail(&g->base, &err);
         return NULL;
     }
-    if (strcmp(clean, "default") == 0) {
-        err_set(&err, ERR_INVALID,
-                "group default holds every worker and cannot be defined");
-        coordinator_request_fail(&g->base, &err);
-        return NULL;
-    }
-    snprintf(g->key, sizeof(g->key), GROUPS_PREFIX "/%s", clean);
+    snprintf(g->base.key, sizeof(g->base.key), GROUPS_PREFIX "/%s", clean);
+    assert(g->text.len == 0);
     return g;
 }
 
@@ -272,6 +241,7 @@ void coordinator_group_put(struct coordinator *c, const char *name,
     char canonical[NODE_ADDRESS_MAX + 1];
     struct err err;
 
+    assert(addresses != NULL || n == 0);
     if (g == NULL)
         return;
     err_clear(&err);
@@ -292,7 +262,7 @@ void coordinator_group_put(struct coordinator *c, const char *name,
     if (err.code != ERR_OK)
         coordinator_request_fail(&g->base, &err);
     else
-        group_begin(&g->base);
+        coordinator_request_read(&g->base);
 }
 
 void coordinator_group_delete(struct coordinator *c, const char *name,
@@ -301,7 +271,7 @@ void coordinator_group_delete(struct coordinator *c, const char *name,
     struct group_request *g = group_request(c, name, done, arg);
 
     if (g != NULL)
-        group_begin(&g->base);
+        coordinator_request_read(&g->base);
 }
 
 /* --- failovers ----------------------------------------------------------- */
@@ -334,6 +304,7 @@ static int newest_first(const void *a, const void *b)
 static void failovers_add(struct failovers_request *f,
                           const struct registry_reply *reply, struct err *err)
 {
+    assert(reply->err.code == ERR_OK);
     f->records = mem_regrow(f->records, f->n + reply->n_entries + 1,
                             sizeof(*f->records));
     for (size_t i = 0; i < reply->n_entries; i++) {
@@ -345,11 +316,21 @@ static void failovers_add(struct failovers_request *f,
     }
 }
 
+static void failovers_end(struct failovers_request *f)
+{
+    struct coordinator_reply answer = {.failovers = f->records,
+                                       .n_failovers = f->n};
+
+    assert(f->n == 0 || f->records != NULL);
+    coordinator_request_end(&f->base, &answer);
+}
+
 static void failovers_listed(void *arg, const struct registry_reply *reply)
 {
     struct failovers_request *f = arg;
-    struct coordinator_reply answer = {0};
 
+    assert(f->base.done != NULL);
+    assert(!f->base.attempt.doubt);
     if (reply->err.code != ERR_OK) {
         coordinator_request_fail(&f->base, &reply->err);
         return;
@@ -361,54 +342,58 @@ static void failovers_listed(void *arg, const struct registry_reply *reply)
         return;
     }
     qsort(f->records, f->n, sizeof(*f->records), newest_first);
-    answer.failovers = f->records;
-    answer.n_failovers = f->n;
-    coordinator_request_end(&f->base, &answer);
+    failovers_end(f);
 }
 
-static void failover_got(void *arg, const struct registry_reply *reply)
+static void failover_read(struct request *r, const struct registry_reply *reply)
 {
-    struct failovers_request *f = arg;
-    struct coordinator_reply answer = {0};
+    struct failovers_request *f =
+        CONTAINER_OF(r, struct failovers_request, base);
     struct err err;
 
+    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
+    assert(f->n == 0);
     if (reply->err.code != ERR_OK) {
-        coordinator_request_fail(&f->base, &reply->err);
+        coordinator_request_fail(r, &reply->err);
         return;
     }
     failovers_add(f, reply, &err);
-    if (f->n == 0) {
-        coordinator_request_damaged(&f->base, &err);
-        return;
-    }
-    answer.failovers = f->records;
-    answer.n_failovers = f->n;
-    coordinator_request_end(&f->base, &answer);
+    if (f->n == 0)
+        coordinator_request_damaged(r, &err);
+    else
+        failovers_end(f);
 }
+
+static const struct request_type failovers_type = {.drop = failovers_drop,
+                                                   .read = failover_read};
 
 void coordinator_failover_list(struct coordinator *c, coordinator_reply_f *done,
                                void *arg)
 {
     struct failovers_request *f = mem_zalloc(sizeof(*f));
 
-    coordinator_request_init(c, &f->base, done, arg, failovers_drop, NULL);
+    coordinator_request_init(c, &f->base, &failovers_type, NULL, done, arg);
     registry_list(c->registry, FAILOVER_PREFIX, NULL, REGISTRY_PAGE_MAX,
                   failovers_listed, f);
+}
+
+void coordinator_request_read_failover(struct request *r, const char *id)
+{
+    assert(r->key[0] == '\0');
+    if (work_check_id(id, NULL) == 0 && strlen(id) <= FAILOVER_ID_MAX) {
+        (void)work_failover_key(id, r->key);
+        coordinator_request_read(r);
+    } else {
+        coordinator_request_refuse(r, PROBLEM_NOT_FOUND, ERR_NOT_FOUND,
+                                   "no failover of this id");
+    }
 }
 
 void coordinator_failover_get(struct coordinator *c, const char *id,
                               coordinator_reply_f *done, void *arg)
 {
     struct failovers_request *f = mem_zalloc(sizeof(*f));
-    char key[REGISTRY_KEY_MAX + 1];
-    struct err err;
 
-    coordinator_request_init(c, &f->base, done, arg, failovers_drop, NULL);
-    if (strlen(id) > FAILOVER_ID_MAX || strchr(id, '/') != NULL ||
-        id[0] == '\0') {
-        err_set(&err, ERR_NOT_FOUND, "no failover of this id");
-        coordinator_request_fail(&f->base, &err);
-        return;
-    }
-    registry_get(c->registry, work_failover_key(id, key), failover_got, f);
+    coordinator_request_init(c, &f->base, &failovers_type, NULL, done, arg);
+    coordinator_request_read_failover(&f->base, id);
 }

@@ -11,6 +11,7 @@
 #include "base/locks.h"
 #include "base/mem.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define ARENA_BLOCK (64 * 1024)
@@ -31,6 +32,7 @@ static struct snapshot_arena *arena_block(size_t size,
 {
     struct snapshot_arena *a = mem_alloc(sizeof(*a) + size);
 
+    assert(size >= ARENA_BLOCK);
     a->next = next;
     a->used = 0;
     a->size = size;
@@ -43,6 +45,7 @@ struct snapshot *coordinator_snapshot_new(void)
 
     s->refs = 1;
     s->arena = arena_block(ARENA_BLOCK, NULL);
+    assert(s->arena->used == 0);
     return s;
 }
 
@@ -59,6 +62,7 @@ void *coordinator_snapshot_alloc(struct snapshot *s, size_t size)
     p = (char *)s->arena->data + s->arena->used;
     s->arena->used += need;
     memset(p, 0, size);
+    assert(s->arena->used <= s->arena->size);
     return p;
 }
 
@@ -66,6 +70,9 @@ const char *coordinator_snapshot_str(struct snapshot *s, const char *text)
 {
     size_t n = strlen(text) + 1;
 
+    assert(text != NULL);
+    if (n == 1)
+        return "";
     return memcpy(coordinator_snapshot_alloc(s, n), text, n);
 }
 
@@ -73,6 +80,7 @@ static void snapshot_unref(struct snapshot *s)
 {
     struct snapshot_arena *a;
 
+    assert(s->arena != NULL);
     if (__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     while ((a = s->arena) != NULL) {
@@ -133,26 +141,24 @@ struct snapshot *coordinator_snapshot_acquire(struct snapshot_slot *slot)
     return s;
 }
 
+/* Their order in a snapshot. */
+static int compare_nodes(const void *a, const void *b)
+{
+    const struct coordinator_snapshot_node *x = a, *y = b;
+
+    if (x->kind != y->kind)
+        return x->kind < y->kind ? -1 : 1;
+    return strcmp(x->address, y->address);
+}
+
 const struct coordinator_snapshot_node *
 coordinator_snapshot_node(const struct snapshot *s, enum node_kind kind,
                           const char *address)
 {
-    size_t low = 0, high = s->n_nodes;
+    struct coordinator_snapshot_node key = {.kind = kind, .address = address};
 
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        const struct coordinator_snapshot_node *n = &s->nodes[mid];
-        int c = n->kind != kind ? (n->kind < kind ? -1 : 1)
-                                : strcmp(n->address, address);
-
-        if (c == 0)
-            return n;
-        if (c < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return NULL;
+    assert(s->nodes != NULL);
+    return bsearch(&key, s->nodes, s->n_nodes, sizeof(key), compare_nodes);
 }
 
 uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,
@@ -161,6 +167,8 @@ uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,
     const struct coordinator_snapshot_node *n;
     uint64_t index = 0;
 
+    assert(kind <= NODE_KINDS);
+    assert(kind < NODE_KINDS || address == NULL);
     if (address != NULL) {
         n = coordinator_snapshot_node(s, kind, address);
         return n == NULL ? 0 : membership ? n->seen.membership : n->seen.all;
@@ -173,25 +181,23 @@ uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,
     return membership ? index : s->index;
 }
 
+static int compare_groups(const void *a, const void *b)
+{
+    const struct coordinator_snapshot_group *x = a, *y = b;
+
+    return strcmp(x->name, y->name);
+}
+
 const struct coordinator_snapshot_group *
 coordinator_snapshot_group(const struct snapshot *s, const char *name)
 {
-    size_t low = 1, high = s->n_groups; /* [0] is "default" */
+    struct coordinator_snapshot_group key = {.name = name};
 
-    if (s->n_groups > 0 && strcmp(name, s->groups[0].name) == 0)
+    assert(s->n_groups > 0); /* the first is "default" */
+    if (strcmp(name, s->groups[0].name) == 0)
         return &s->groups[0];
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        int order = strcmp(s->groups[mid].name, name);
-
-        if (order == 0)
-            return &s->groups[mid];
-        if (order < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return NULL;
+    return bsearch(&key, s->groups + 1, s->n_groups - 1, sizeof(key),
+                   compare_groups);
 }
 
 /* --- what changed ---------------------------------------------------------
@@ -204,6 +210,7 @@ coordinator_snapshot_group(const struct snapshot *s, const char *name)
 static bool same_texts(const char *const *a, size_t n_a, const char *const *b,
                        size_t n_b)
 {
+    assert(n_a == 0 || a != NULL);
     if (n_a != n_b)
         return false;
     for (size_t i = 0; i < n_a; i++)
@@ -222,6 +229,7 @@ static bool same_process(const struct process *a, const struct process *b)
 static bool same_member(const struct coordinator_snapshot_node *a,
                         const struct coordinator_snapshot_node *b)
 {
+    assert(a->kind == b->kind);
     return a->state == b->state && same_process(&a->process, &b->process) &&
            same_texts(a->groups, a->n_groups, b->groups, b->n_groups) &&
            a->gate == b->gate && a->cordoned == b->cordoned &&
@@ -240,19 +248,12 @@ static bool same_load(const struct load *a, const struct load *b)
 static bool same_report(const struct coordinator_snapshot_node *a,
                         const struct coordinator_snapshot_node *b)
 {
+    assert(a->kind == b->kind);
     return a->status == b->status && a->degraded == b->degraded &&
            same_load(&a->load, &b->load) && a->owned == b->owned &&
            a->last_report == b->last_report &&
            strcmp(a->report, b->report) == 0 && a->flaps == b->flaps &&
            same_texts(a->problems, a->n_problems, b->problems, b->n_problems);
-}
-
-static int order(const struct coordinator_snapshot_node *a,
-                 const struct coordinator_snapshot_node *b)
-{
-    if (a->kind != b->kind)
-        return a->kind < b->kind ? -1 : 1;
-    return strcmp(a->address, b->address);
 }
 
 /* `b`: the same node before, or NULL. */
@@ -263,6 +264,7 @@ static void mark(struct snapshot *s, struct coordinator_snapshot_node *n,
     bool member = b != NULL && same_member(n, b);
     bool all = member && same_report(n, b);
 
+    assert(b == NULL || b->kind == n->kind);
     n->seen.membership = member ? b->seen.membership : index;
     n->seen.all = all ? b->seen.all : index;
     if (!member)
@@ -278,13 +280,15 @@ bool coordinator_snapshot_mark_changes(struct snapshot *s,
     size_t n_before = before != NULL ? before->n_nodes : 0, i = 0, j = 0;
     bool any = false;
 
+    assert(before == NULL || index > before->index);
     for (int k = 0; k < NODE_KINDS; k++)
         s->seen[k] = before != NULL ? before->seen[k]
                                     : (struct snapshot_seen){index, index};
     while (i < s->n_nodes || j < n_before) {
         int c = i == s->n_nodes ? 1
-                : j == n_before ? -1
-                                : order(&s->nodes[i], &before->nodes[j]);
+                : j == n_before
+                    ? -1
+                    : compare_nodes(&s->nodes[i], &before->nodes[j]);
 
         if (c <= 0)
             mark(s, &s->nodes[i++], c == 0 ? &before->nodes[j++] : NULL, index);

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "cluster/membership.h"
+#include "registry/history.h"
 #include "registry/trouble.h"
 #include "work/cause.h"
 
@@ -59,12 +60,15 @@ struct coordinator_snapshot_group {
     size_t n_alive;
 };
 
+#define SNAPSHOT_LOCKS_SIZE 40
+
+/* A coordinator, as its entry in the registry says. */
 struct snapshot_coordinator {
-    const char *address;
-    const char *version;
+    char address[NODE_ADDRESS_MAX + 1];
+    char version[32];
+    char locks[SNAPSHOT_LOCKS_SIZE]; /* kinds whose failover lock it holds: "",
+                                        "master", "master,worker" */
     wall_ms started;
-    const char *locks; /* kinds whose failover lock it holds: "", "master",
-                          "worker", "master,worker" */
 };
 
 #define SNAPSHOT_PROBLEMS_MAX 100
@@ -72,21 +76,6 @@ struct snapshot_coordinator {
 /* A key in the registry that is not used. */
 struct snapshot_problem {
     const char *key, *reason;
-};
-
-/* The registry is not what it was (registry/history.h). */
-struct snapshot_back {
-    const char *known, *now; /* where it stood, and stands */
-    const char *by, *why;
-    wall_ms since;
-};
-
-/* registry/trouble.h, by the wall's clock. */
-struct snapshot_trouble {
-    enum trouble what;
-    const char *detail;
-    wall_ms since;
-    uint64_t times;
 };
 
 struct snapshot {
@@ -110,8 +99,9 @@ struct snapshot {
     enum registry_state registry_state;
     uint64_t registry_revision;
     const char *registry_place;             /* "" not known yet */
-    const struct snapshot_back *went_back;  /* NULL: it did not */
-    const struct snapshot_trouble *trouble; /* NULL: the registry serves us */
+    const struct registry_back *went_back;  /* NULL: it did not */
+    const struct registry_trouble *trouble; /* NULL: the registry serves us */
+    wall_ms back_since, trouble_since;      /* of these two */
     const char *unready; /* why it is not ready; NULL: it is */
     int64_t session_timeout_ms;
     enum failover_cause brake[NODE_KINDS]; /* for master and worker */
@@ -148,9 +138,9 @@ void coordinator_snapshot_release(struct snapshot **s);
 
 /* --- building: loop thread, before it is published ----------------------- */
 
-struct snapshot *
-coordinator_snapshot_new(void); /* one reference, the builder's */
-/* Memory that lives as long as the snapshot. */
+/* One reference, the builder's. */
+struct snapshot *coordinator_snapshot_new(void);
+/* Memory that lives as long as the snapshot, all zero. */
 void *coordinator_snapshot_alloc(struct snapshot *s, size_t size);
 const char *coordinator_snapshot_str(struct snapshot *s, const char *text);
 

@@ -36,11 +36,13 @@ struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
     }
     if (node->kind == NODE_WORKER)
         coordinator_groups_join(c, node, x);
+    assert(node->user == x);
     return x;
 }
 
 static void master_add(struct coordinator *c, struct node *node)
 {
+    assert(node->kind == NODE_MASTER);
     for (size_t i = 0; i < c->n_masters; i++)
         if (c->masters[i] == node)
             return;
@@ -72,6 +74,7 @@ void coordinator_targets_forget(struct coordinator *c, struct node *node)
     coordinator_group_list_close(c, &x->groups);
     mem_free(x);
     node->user = NULL;
+    assert(node->user == NULL);
 }
 
 void coordinator_targets_end(struct coordinator *c)
@@ -79,6 +82,7 @@ void coordinator_targets_end(struct coordinator *c)
     for (struct node *n = membership_next(c->membership, NULL); n != NULL;
          n = membership_next(c->membership, n))
         coordinator_targets_forget(c, n);
+    assert(c->n_masters == 0);
     MEM_FREE(c->masters);
     MEM_FREE(c->order);
 }
@@ -86,6 +90,7 @@ void coordinator_targets_end(struct coordinator *c)
 /* May new work or picks go to it? */
 static bool node_open(const struct node *n)
 {
+    assert(n->gate != NULL);
     return n->state == NODE_UP && n->process.known && !n->unidentified &&
            gate_takes(n->gate, &n->process) && !n->gate->cordoned;
 }
@@ -113,11 +118,12 @@ void coordinator_targets_update(struct coordinator *c, struct node *node)
                        (uint64_t)node->process.process_id,
     };
 
+    assert(x == node->user);
     if (node->kind == NODE_MASTER)
         master_add(c, node);
     if (node->kind != NODE_WORKER)
         return;
-    coordinator_groups_of(c, node, x);
+    coordinator_groups_update(c, node, x);
     names = mem_array(x->groups.n + 1, sizeof(*names));
     for (size_t i = 0; i < x->groups.n; i++)
         names[i] = x->groups.names[i]->text;
@@ -133,6 +139,7 @@ static void planned_age(const struct coordinator *c,
 {
     mono_ms age = c->clock->mono - x->planned_since;
 
+    assert(x->planned_since <= c->clock->mono);
     if (age < PLANNED_PERIOD_MS)
         return;
     x->planned[1] = age < 2 * PLANNED_PERIOD_MS ? x->planned[0] : 0;
@@ -160,15 +167,17 @@ static void planned_back(struct coordinator_node_extra *x)
         x->planned[1]--;
 }
 
-void coordinator_targets_seen(struct coordinator *c, struct node *node,
-                              const struct work_view_owner *owner)
+void coordinator_targets_markers(struct coordinator *c, struct node *node,
+                                 const struct work_view_owner *owner)
 {
     struct coordinator_node_extra *x = coordinator_node_extra(c, node);
 
+    assert(owner->kind == node->kind);
     if (owner->n_markers > x->markers)
         planned_shown(x, owner->n_markers - x->markers);
     x->markers = owner->n_markers;
     x->work_index = owner->index;
+    assert(x->markers == owner->n_markers);
 }
 
 static bool excluded(const char *address, const char *const *exclude, size_t n)
@@ -204,6 +213,7 @@ static struct usual_master usual_master(const struct coordinator *c)
     }
     if (n_slots == 0)
         u.slots = 1;
+    assert(u.slots > 0);
     return u;
 }
 
@@ -218,6 +228,7 @@ static double master_score(struct coordinator *c, struct node *n,
     double free_share = 1.0 - cpu / 2 - memory / 2;
     double owned;
 
+    assert(slots > 0);
     planned_age(c, x);
     owned = (double)x->markers + x->planned[0] + x->planned[1];
     if (n->status == NODE_BUSY)
@@ -235,6 +246,7 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
     double best_score = 0;
     bool any = false;
 
+    assert(out->address[0] == '\0');
     if (!c->known) {
         out->code = PROBLEM_NOT_SYNCED;
         out->retry_after_ms = BALANCER_SYNC_RETRY_MS;
@@ -262,6 +274,7 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
     coordinator_node_extra(c, best)->planned[0]++;
     out->counted = true;
     snprintf(out->address, sizeof(out->address), "%s", best->address);
+    assert(best->kind == NODE_MASTER);
 }
 
 enum problem coordinator_pick_problem(enum balancer_code code)
@@ -288,6 +301,7 @@ static void choose_worker(struct coordinator *c, const char *group,
         .group = group, .count = 1, .now = c->clock->mono};
     struct balancer_answer answer = {.picks = &pick};
 
+    assert(out->address[0] == '\0');
     for (size_t i = 0; i < n_exclude && i < BALANCER_EXCLUDE_MAX; i++)
         request.exclude[request.n_exclude++] = exclude[i];
     balancer_pick(c->balancer, &request, &answer);
@@ -299,6 +313,8 @@ static void choose_worker(struct coordinator *c, const char *group,
     snprintf(out->address, sizeof(out->address), "%s", pick.address);
     out->pick = pick.pick;
     out->counted = true;
+    assert(answer.code == BALANCER_OK);
+    assert(out->address[0] != '\0');
 }
 
 void coordinator_targets_choose(void *arg, enum node_kind kind,
@@ -331,7 +347,7 @@ void coordinator_targets_unused(void *arg, enum node_kind kind,
         planned_back(coordinator_node_extra(c, n));
 }
 
-bool coordinator_targets_take(void *arg, enum node_kind kind, const char *group)
+bool coordinator_targets_any(void *arg, enum node_kind kind, const char *group)
 {
     struct coordinator *c = arg;
     struct balancer_pick pick = {0};

@@ -19,6 +19,7 @@ uint64_t coordinator_index(const struct coordinator *c,
 {
     const struct work_view_owner *owner;
 
+    assert(kind < NODE_KINDS || address == NULL);
     if (topic != COORDINATOR_WORK) {
         struct snapshot *s = coordinator_snapshot_acquire(c->slot);
         uint64_t index = coordinator_snapshot_index(
@@ -80,6 +81,7 @@ void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait)
 
 static void wait_wake(struct coordinator *c, struct coordinator_wait *w)
 {
+    assert(c->n_waits > 0);
     coordinator_woken_f *woken = w->woken;
     void *arg = w->arg;
     uint64_t index = wait_index(c, w);
@@ -91,9 +93,10 @@ static void wait_wake(struct coordinator *c, struct coordinator_wait *w)
 /* Nodes are compared once per snapshot. */
 static bool changed(const struct coordinator *c, struct coordinator_wait *w)
 {
-    if (w->topic != COORDINATOR_WORK && w->looked == c->index)
+    assert(w->compared <= c->index);
+    if (w->topic != COORDINATOR_WORK && w->compared == c->index)
         return false;
-    w->looked = c->index;
+    w->compared = c->index;
     return wait_index(c, w) != w->seen;
 }
 
@@ -101,6 +104,8 @@ void coordinator_waits_tick(struct coordinator *c)
 {
     struct coordinator_wait *w, *tmp;
 
+    assert((c->waits == NULL) == (c->n_waits == 0));
+    assert(c->n_waits <= COORDINATOR_WAITS_MAX);
     DL_FOREACH_SAFE(c->waits, w, tmp)
     {
         if (c->leaving || c->clock->mono >= w->until || changed(c, w))
@@ -108,18 +113,15 @@ void coordinator_waits_tick(struct coordinator *c)
     }
 }
 
-void coordinator_waits_end(struct coordinator *c)
+void coordinator_waits_end(struct coordinator *c, bool told)
 {
-    while (c->waits != NULL)
-        wait_wake(c, c->waits);
+    struct coordinator_wait *w;
+
+    assert(c->leaving);
+    while ((w = c->waits) != NULL)
+        if (told)
+            wait_wake(c, w);
+        else
+            coordinator_unwait(c, &w);
     assert(c->n_waits == 0);
-}
-
-void coordinator_waits_abandon(struct coordinator *c)
-{
-    while (c->waits != NULL) {
-        struct coordinator_wait *w = c->waits;
-
-        coordinator_unwait(c, &w);
-    }
 }

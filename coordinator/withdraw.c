@@ -11,49 +11,36 @@
 #include "base/mem.h"
 #include "work/cause.h"
 
-#include <stdio.h>
-#include <string.h>
-
 struct withdrawal {
     struct request base; /* first */
-    char key[REGISTRY_KEY_MAX + 1];
     struct failover_record record;
 };
 
-static void withdrawal_drop(struct request *r)
-{
-    mem_free(CONTAINER_OF(r, struct withdrawal, base));
-}
-
-static void withdrawn(struct withdrawal *w)
+static void end(struct withdrawal *w)
 {
     struct coordinator_reply answer = {.failovers = &w->record,
                                        .n_failovers = 1};
 
-    coordinator_index_add(&answer.wrote, w->key);
+    assert(work_failover_aborted(&w->record, WHY_WITHDRAWN));
+    coordinator_index_add(&answer.wrote, w->base.key);
     coordinator_request_end(&w->base, &answer);
 }
 
 static void refuse(struct withdrawal *w, enum problem code, const char *why)
 {
-    struct coordinator_reply answer = {.code = code};
-
-    (void)err_set(&answer.err, ERR_CONFLICT, "failover %s %s", w->record.id,
-                  why);
-    coordinator_request_end(&w->base, &answer);
+    assert(code != PROBLEM_NONE);
+    coordinator_request_refuse(&w->base, code, ERR_CONFLICT, "failover %s %s",
+                               w->record.id, why);
 }
 
-static void on_written(void *arg, const struct registry_reply *reply)
+static void on_written(struct request *r)
 {
-    struct withdrawal *w = arg;
+    struct withdrawal *w = CONTAINER_OF(r, struct withdrawal, base);
 
-    if (reply->err.code != ERR_OK) {
-        coordinator_request_write_failed(&w->base, &reply->err);
-        return;
-    }
+    assert(w->record.phase == FAILOVER_ABORTED);
     log_warn("-failover-withdrawn", LOG_S("address", w->record.address),
              LOG_S("failover", w->record.id));
-    withdrawn(w);
+    end(w);
 }
 
 static void write_back(struct withdrawal *w)
@@ -61,32 +48,34 @@ static void write_back(struct withdrawal *w)
     struct failover_record *r = &w->record;
     struct buf b;
 
+    assert(r->version != 0);
     work_failover_abort(r, WHY_WITHDRAWN, w->base.c->clock->wall);
     buf_init(&b, REGISTRY_VALUE_MAX);
     work_failover_write(&b, r);
-    coordinator_request_put(&w->base, w->key, &b, r->version, on_written);
+    coordinator_request_put(&w->base, &b, r->version);
     buf_close(&b);
 }
 
-static void on_read(void *arg, const struct registry_reply *reply)
+static void on_read(struct request *base, const struct registry_reply *reply)
 {
-    struct withdrawal *w = arg;
+    struct withdrawal *w = CONTAINER_OF(base, struct withdrawal, base);
     struct failover_record *r = &w->record;
+    const struct registry_entry *e = reply->entries;
     struct err err;
 
-    err_clear(&err);
+    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
+    assert(!attempt_waits(&base->attempt));
     if (reply->err.code != ERR_OK) {
-        coordinator_request_read_failed(&w->base, &reply->err);
+        coordinator_request_read_failed(base, &reply->err);
         return;
     }
-    if (work_failover_read(r, reply->entries[0].value,
-                           reply->entries[0].value_len, &err) != 0) {
-        coordinator_request_damaged(&w->base, &err);
+    if (work_failover_read(r, e->value, e->value_len, &err) != 0) {
+        coordinator_request_damaged(base, &err);
         return;
     }
-    r->version = reply->entries[0].version;
+    r->version = e->version;
     if (work_failover_aborted(r, WHY_WITHDRAWN))
-        withdrawn(w); /* again, or ours of unknown outcome */
+        end(w); /* again, or ours of unknown outcome */
     else if (failover_phase_final(r->phase))
         refuse(w, PROBLEM_FINISHED, "is over");
     else if (r->phase != FAILOVER_QUEUED && r->phase != FAILOVER_HELD)
@@ -99,25 +88,14 @@ static void on_read(void *arg, const struct registry_reply *reply)
         write_back(w);
 }
 
-static void withdrawal_begin(struct request *r)
-{
-    coordinator_request_read(r, CONTAINER_OF(r, struct withdrawal, base)->key,
-                             on_read);
-}
+static const struct request_type withdrawal_type = {.read = on_read,
+                                                    .written = on_written};
 
 void coordinator_failover_withdraw(struct coordinator *c, const char *id,
                                    coordinator_reply_f *done, void *arg)
 {
     struct withdrawal *w = mem_zalloc(sizeof(*w));
-    struct err err;
 
-    coordinator_request_init(c, &w->base, done, arg, withdrawal_drop,
-                             withdrawal_begin);
-    if (work_check_id(id, NULL) != 0 || strlen(id) > FAILOVER_ID_MAX) {
-        err_set(&err, ERR_NOT_FOUND, "no failover of this id");
-        coordinator_request_fail(&w->base, &err);
-        return;
-    }
-    (void)work_failover_key(id, w->key);
-    withdrawal_begin(&w->base);
+    coordinator_request_init(c, &w->base, &withdrawal_type, NULL, done, arg);
+    coordinator_request_read_failover(&w->base, id);
 }

@@ -87,8 +87,10 @@ static void put_engines(struct buf *b, const struct snapshot *s)
     json_close(b, '}');
 }
 
-static void put_trouble(struct buf *b, const struct snapshot_trouble *t)
+static void put_trouble(struct buf *b, const struct snapshot *s)
 {
+    const struct registry_trouble *t = s->trouble;
+
     if (!http_put_object(b, "trouble", t != NULL))
         return;
     assert(t != NULL);
@@ -96,15 +98,15 @@ static void put_trouble(struct buf *b, const struct snapshot_trouble *t)
     json_put_str(b, "title", registry_trouble_texts[t->what].title);
     json_put_str(b, "detail", t->detail);
     json_put_str(b, "advice", registry_trouble_texts[t->what].advice);
-    http_put_time(b, "since", t->since);
+    http_put_time(b, "since", s->trouble_since);
     json_put_u64(b, "times", t->times);
     json_close(b, '}');
 }
 
 static void put_registry(struct buf *b, const struct snapshot *s)
 {
-    const struct snapshot_back *back = s->went_back;
-    char timeout[UNITS_DURATION_SIZE];
+    const struct registry_back *back = s->went_back;
+    char timeout[UNITS_DURATION_SIZE], place[HISTORY_PLACE_SIZE];
 
     assert(s->session_timeout_ms >= 0);
     json_open(b, "registry", '{');
@@ -117,14 +119,14 @@ static void put_registry(struct buf *b, const struct snapshot *s)
     http_put_text(b, "place", s->registry_place);
     if (http_put_object(b, "went_back", back != NULL)) {
         assert(back != NULL);
-        json_put_str(b, "known", back->known);
-        json_put_str(b, "now", back->now);
+        json_put_str(b, "known", registry_place_text(&back->known, place));
+        json_put_str(b, "now", registry_place_text(&back->now, place));
         json_put_str(b, "by", back->by);
         json_put_str(b, "why", back->why);
-        http_put_time(b, "since", back->since);
+        http_put_time(b, "since", s->back_since);
         json_close(b, '}');
     }
-    put_trouble(b, s->trouble);
+    put_trouble(b, s);
     json_close(b, '}');
 }
 

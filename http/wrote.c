@@ -49,8 +49,8 @@ void http_answer_write(struct http_request *r, const struct write_index *write)
     assert(!r->refused);
     if (write->n == 0) {
         http_answer(r);
-    } else if (coordinator_look(r->h->coordinator, write, true, VISIBLE_MS,
-                                on_shown, r) != 0) {
+    } else if (coordinator_await_write(r->h->coordinator, write, true,
+                                       VISIBLE_MS, on_shown, r) != 0) {
         r->invisible = true;
         put_index(r, write);
         http_answer(r);
@@ -94,8 +94,8 @@ static void settle(struct http_request *r)
     (void)coordinator_index_parse(&write, http_query(r, "index"));
     (void)http_query_wait(r, &wait_ms);
     if (r->h->stopped != NULL ||
-        coordinator_look(r->h->coordinator, &write, false, wait_ms, on_settled,
-                         r) != 0) {
+        coordinator_await_write(r->h->coordinator, &write, false, wait_ms,
+                                on_settled, r) != 0) {
         http_problem(r,
                      r->h->stopped != NULL ? PROBLEM_LEAVING
                                            : PROBLEM_TOO_MANY_WAITING,

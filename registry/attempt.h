@@ -58,6 +58,11 @@ enum attempt_next attempt_write_failed(struct attempt *a, enum err_code code,
                                        mono_ms now);
 /* From here on it is in doubt, if it was not. */
 void attempt_doubt(struct attempt *a, mono_ms now);
+/* Is it in time that passes before it begins again? */
+static inline bool attempt_waits(const struct attempt *a)
+{
+    return a->wake >= 0;
+}
 /* True once: the time has come to begin again. */
 bool attempt_is_due(struct attempt *a, mono_ms now);
 

@@ -62,7 +62,7 @@ static void on_granted(void *arg, enum err_code code)
 static void on_lost(void *arg)
 {
     struct engine *e = arg;
-    assert(e->lock != NULL);
+    assert(e->lock != NULL || e->hook_lock != NULL); /* a hook is being ended */
     engine_tell(e, ENGINE_LOCK_LOST, "", "", "lock", 0);
     engine_feed(e, engine_event_of(e, FAILOVER_LOST, ERR_SESSION_LOST));
 }

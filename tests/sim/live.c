@@ -5,6 +5,7 @@
  * held for a person; no failover is unfinished; the locks are free; and what
  * each coordinator remembers is what stands in the registry.
  */
+#include "coordinator/coordinator_priv.h"
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -146,7 +147,7 @@ static bool node_known(struct world *w, struct coord *k, int i, char *why,
     const struct sim_node *n = &w->nodes[i];
     const struct check_gate_record *g = check_gate(&w->check, i);
     const struct node *m =
-        membership_find(coordinator_membership(k->c), n->kind, n->address);
+        membership_find(k->c->membership, n->kind, n->address);
     bool up = m != NULL && m->state == NODE_UP;
 
     if (up != usable(w, n))
@@ -158,12 +159,11 @@ static bool node_known(struct world *w, struct coord *k, int i, char *why,
     if (m != NULL && m->gate->version != g->version)
         NOT_YET("%s knows gate %" PRIu64 " of %s, it is %" PRIu64, k->self,
                 m->gate->version, n->address, g->version);
-    if (work_view_marker_count(coordinator_view(k->c), n->kind, n->address) !=
+    if (work_view_marker_count(k->c->view, n->kind, n->address) !=
         w->check.nodes[i].markers)
-        NOT_YET(
-            "%s counts %zu markers at %s, there are %zu", k->self,
-            work_view_marker_count(coordinator_view(k->c), n->kind, n->address),
-            n->address, w->check.nodes[i].markers);
+        NOT_YET("%s counts %zu markers at %s, there are %zu", k->self,
+                work_view_marker_count(k->c->view, n->kind, n->address),
+                n->address, w->check.nodes[i].markers);
     return true;
 }
 
@@ -175,7 +175,7 @@ static bool caches_true(struct world *w, char *why, size_t size)
 
         if (k->c == NULL)
             NOT_YET("%s does not run", k->self);
-        v = coordinator_view(k->c);
+        v = k->c->view;
         for (int i = 0; i < NODES; i++)
             if (!node_known(w, k, i, why, size))
                 return false;

@@ -280,7 +280,7 @@ static void step(struct world *w)
         if (c->registry == NULL || c->frozen)
             continue;
         membership_answered(c->membership, registry_answered(c->registry));
-        if (w->clock.mono >= membership_wants(c->membership))
+        if (w->clock.mono >= membership_answer_due(c->membership))
             registry_prove(c->registry);
         membership_tick(c->membership);
         work_view_tick(c->view);

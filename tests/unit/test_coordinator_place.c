@@ -1,5 +1,6 @@
 /* test_coordinator_place.c - who restarts learns from who lives how far the
  * registry was, and what is put down for the person who accepts it. */
+#include "coordinator/coordinator_priv.h"
 #include "tests/unit/coordinator_world.h"
 
 #define M1    "10.0.0.1:5678"
@@ -214,6 +215,24 @@ static void a_registration_proves_no_more_than_it_can(void **state)
     assert_non_null(back(w, 0));
 }
 
+/* What is in doubt is still being read when somebody else shows it. */
+static void a_registry_may_go_back_while_a_doubt_is_looked_into(void **state)
+{
+    struct world *w = *state;
+    const struct place_doubt *d = &w->c[0]->doubt;
+    struct registry_place place = *known(w, 0);
+
+    agent(w, M1, OTHER, 1);
+    while (!d->busy || d->version == 0 || d->place.incarnation[0] == '\0')
+        world_run(w, 1);
+    place.position += 1000;
+    registry_report_contradiction(w->registry[0], &place, "shown by a test");
+    world_run(w, 5000);
+    assert_non_null(back(w, 0));
+    assert_string_equal(d->place.incarnation, "");
+    assert_int_equal(registry_state(w->registry[0]), REGISTRY_WENT_BACK);
+}
+
 static void a_put_gives_the_place_and_brings_it_back(void **state)
 {
     struct world *w = *state;
@@ -374,6 +393,7 @@ int main(void)
         WORLD_TEST(what_an_agent_has_seen_up_to_now_is_no_evidence),
         WORLD_TEST(a_place_that_is_none_is_ignored_or_refused),
         WORLD_TEST(of_another_incarnation_only_a_stranger_is_evidence),
+        WORLD_TEST(a_registry_may_go_back_while_a_doubt_is_looked_into),
         WORLD_TEST(a_client_s_mistake_stops_nobody),
         WORLD_TEST(a_registration_proves_no_more_than_it_can),
         WORLD_TEST(a_put_gives_the_place_and_brings_it_back),

@@ -101,9 +101,9 @@ static void check_sample(const char *file, const struct json *sample)
     expect_number(file, expect, "weight", hb.load.weight);
     expect_number(file, expect, "slots", hb.load.slots);
     expect_groups(file, expect, &key, &hb);
-    if (json_bool(expect, "degraded", false) != (hb.reason != HEARTBEAT_OK))
-        fail_msg("%s: %s (%s)", file, heartbeat_reason_name(hb.reason),
-                 hb.field != NULL ? hb.field : "");
+    if (json_bool(expect, "degraded", false) !=
+        (hb.problems[0].reason != HEARTBEAT_OK))
+        fail_msg("%s: %s", file, hb.problems[0].text);
     assert_int_equal(hb.process.known, strncmp(file, "bad-", 4) != 0 ||
                                            hb.process.startup_time > 0);
 }
@@ -222,12 +222,12 @@ static void refusals_name_reason_and_field_and_keep_the_identity(void **state)
         struct heartbeat hb;
 
         heartbeat_read(&hb, r->value, strlen(r->value));
-        if (hb.reason != r->reason || hb.process.known != r->known)
-            fail_msg("%s: %s", r->value, heartbeat_reason_name(hb.reason));
+        if (hb.problems[0].reason != r->reason || hb.process.known != r->known)
+            fail_msg("%s: %s", r->value, hb.problems[0].text);
         if (r->field == NULL)
-            assert_null(hb.field);
+            assert_null(hb.problems[0].field);
         else
-            assert_string_equal(hb.field, r->field);
+            assert_string_equal(hb.problems[0].field, r->field);
         if (hb.process.known)
             assert_int_equal(hb.process.process_id, 7);
     }
@@ -241,7 +241,7 @@ static void status_is_taken_from_a_refused_heartbeat(void **state)
 
     (void)state;
     heartbeat_read(&hb, v, strlen(v));
-    assert_int_equal(hb.reason, HEARTBEAT_NOT_A_NUMBER);
+    assert_int_equal(hb.problems[0].reason, HEARTBEAT_NOT_A_NUMBER);
     assert_true(hb.has_status);
     assert_int_equal(hb.status, NODE_BUSY);
     assert_int_equal(hb.n_groups, 1);
@@ -322,15 +322,17 @@ static void depth_is_bounded_and_brackets_in_strings_do_not_count(void **state)
     (void)state;
     memset(value, '[', 2000);
     heartbeat_read(&hb, value, 2000);
-    assert_int_equal(hb.reason, HEARTBEAT_TOO_DEEP);
+    assert_int_equal(hb.problems[0].reason, HEARTBEAT_NOT_JSON);
+    assert_non_null(strstr(hb.problems[0].text, "nested too deeply"));
     memset(value + 2000, ']', 2000);
     heartbeat_read(&hb, value, 4000);
-    assert_int_equal(hb.reason, HEARTBEAT_TOO_DEEP);
+    assert_int_equal(hb.problems[0].reason, HEARTBEAT_NOT_JSON);
+    assert_non_null(strstr(hb.problems[0].text, "nested too deeply"));
     at = (size_t)snprintf(value, sizeof(value), "{" ID ",\"x\":\"\\\"");
     memset(value + at, '{', 1000);
     memcpy(value + at + 1000, "\"}", 2);
     heartbeat_read(&hb, value, at + 1002);
-    assert_int_equal(hb.reason, HEARTBEAT_OK);
+    assert_int_equal(hb.problems[0].reason, HEARTBEAT_OK);
 }
 
 static void of_a_key_said_twice_the_first_counts(void **state)
@@ -352,7 +354,7 @@ static void missing_numbers_are_unknown_and_not_zero(void **state)
 
     (void)state;
     heartbeat_read(&hb, v, strlen(v));
-    assert_int_equal(hb.reason, HEARTBEAT_OK);
+    assert_int_equal(hb.problems[0].reason, HEARTBEAT_OK);
     assert_true(hb.load.cpu == LOAD_UNKNOWN);
     assert_true(hb.load.memory == LOAD_UNKNOWN);
     assert_true(hb.load.disk == LOAD_UNKNOWN);
@@ -398,7 +400,7 @@ static void abnormal_counts_as_busy(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         heartbeat_read(&hb, cases[i].value, strlen(cases[i].value));
-        assert_int_equal(hb.reason, HEARTBEAT_OK);
+        assert_int_equal(hb.problems[0].reason, HEARTBEAT_OK);
         assert_int_equal(hb.status, cases[i].status);
     }
 }
@@ -412,7 +414,7 @@ static void groups_are_clean_sorted_and_bounded(void **state)
 
     (void)state;
     heartbeat_read(&hb, v, strlen(v));
-    assert_int_equal(hb.reason, HEARTBEAT_OK);
+    assert_int_equal(hb.problems[0].reason, HEARTBEAT_OK);
     assert_int_equal(hb.n_groups, 3);
     assert_string_equal(hb.groups[0], "a");
     assert_string_equal(hb.groups[1], "eu");
@@ -424,7 +426,7 @@ static void groups_are_clean_sorted_and_bounded(void **state)
     buf_str(&b, "]}");
     heartbeat_read(&hb, b.data, b.len);
     assert_int_equal(hb.n_groups, HEARTBEAT_GROUPS_MAX);
-    assert_int_equal(hb.reason, HEARTBEAT_OUT_OF_RANGE);
+    assert_int_equal(hb.problems[0].reason, HEARTBEAT_OUT_OF_RANGE);
     buf_close(&b);
 }
 
@@ -448,7 +450,7 @@ static void what_is_written_is_read_again(void **state)
     heartbeat_write(&b, NODE_WORKER, "[::1]:1234", &hb, 1732000010000);
     assert_non_null(strstr(buf_text(&b), "\"host\":\"::1\",\"port\":1234"));
     heartbeat_read(&again, b.data, b.len);
-    assert_int_equal(again.reason, HEARTBEAT_OK);
+    assert_int_equal(again.n_problems, 0);
     assert_true(process_same(&again.process, &hb.process));
     assert_int_equal(again.status, NODE_BUSY);
     assert_memory_equal(&again.load, &hb.load, sizeof(hb.load));

@@ -39,7 +39,8 @@ static void look(struct world *w, int i, const struct write_index *write,
 {
     *l = (struct looked){.c = w->c[i]};
     assert_int_equal(
-        coordinator_look(w->c[i], write, ours, wait_ms, on_looked, l), 0);
+        coordinator_await_write(w->c[i], write, ours, wait_ms, on_looked, l),
+        0);
     assert_int_equal(l->times, 0); /* never before it returns */
 }
 

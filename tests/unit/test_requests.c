@@ -2,6 +2,7 @@
  * test_requests.c - what clients ask of the registry when answers get lost,
  * and who may take whose registration away.
  */
+#include "coordinator/coordinator_priv.h"
 #include "tests/unit/coordinator_world.h"
 
 #define W1 "10.0.1.1:1234"
@@ -133,11 +134,10 @@ a_fenced_process_is_barred_after_its_node_was_forgotten(void **state)
              false);
     hand_delete(w, "/nodes/worker/" W1);
     world_run(w, 12 * 60 * 1000);
-    assert_null(
-        membership_find(coordinator_membership(w->c[0]), NODE_WORKER, W1));
+    assert_null(membership_find(w->c[0]->membership, NODE_WORKER, W1));
     hand_put(w, "/nodes/worker/" W1, beat, true);
     world_run(w, 500);
-    n = membership_find(coordinator_membership(w->c[0]), NODE_WORKER, W1);
+    n = membership_find(w->c[0]->membership, NODE_WORKER, W1);
     assert_non_null(n);
     assert_int_equal(n->state, NODE_FENCED);
 }

@@ -1,21 +1,23 @@
 /*
- * looks.c - whoever wrote sees what it wrote in the next answer.
+ * written.c - a client that wrote sees its write in every answer after that.
  *
- * Answers are made of snapshots, and these of what the watches told, which is
- * later than the write. So a write's answer is held until the watches have told
- * it or something later, and a snapshot of that is published. Nothing but the
- * watches changes what we know: a write that was put in directly could be
- * overtaken by an older event of the same key. What they have to reach is more
- * than the version that was overwritten; else, and when they do not get there,
- * a get says it, which is behind the write: it finds it, or what became of it.
- * What a watch would tell late is asked for at once (registry_poll_now()).
+ * Answers are made from snapshots, and snapshots from what the watches tell,
+ * which comes later than the write. So the answer to a write is held back until
+ * the watches have told of this write or of a later one at the same keys, and a
+ * snapshot with it is published. Only the watches change what we know: if the
+ * write itself did, an older event of the same key could undo it.
  *
- * Another coordinator does the same when it is asked with the write's index. A
- * get reads what everybody has written before, so it needs no version; the
- * index's own says without a get that the write is known here already, and that
- * a server which is behind the others has not answered for all.
+ * The watch has to reach a version above the one that was overwritten. Where
+ * that one is not known, or the watch does not get there in time, a get of the
+ * key says what to wait for: a get comes after the write, so it finds the write
+ * or what became of it. registry_hurry() asks a slow watch to look at once.
  *
- * The settings are not watched: the get itself shows them to the view.
+ * Another coordinator does the same when a client shows it the index of the
+ * write, which holds the keys and their versions. With a version it can see
+ * without a get that it knows the write already, and that a server which
+ * answered it is behind the others.
+ *
+ * The settings are not watched: the get itself gives them to the view.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -29,7 +31,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#define LOOKS_MAX 10000
+#define WAITS_MAX 10000
 #define AGAIN_MS  100 /* between two gets of a key that is not told */
 #define BEHIND_MS 20  /* the same if the get itself was too early */
 #define HURRY_MS  10
@@ -38,8 +40,8 @@
 #define UNESCAPED                                                              \
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/-"
 
-struct look_key {
-    struct coordinator_look *look;
+struct write_wait_key {
+    struct write_wait *wait;
     struct write_key *is;      /* in look->write: as it was found */
     uint64_t created, version; /* to be reached */
     bool asked;                /* a get is under way */
@@ -48,15 +50,15 @@ struct look_key {
     mono_ms asked_at, hurried;
 };
 
-struct coordinator_look {
+struct write_wait {
     struct coordinator *c;
     struct write_index write;
-    struct look_key keys[WRITE_KEYS_MAX];
+    struct write_wait_key keys[WRITE_KEYS_MAX];
     bool told; /* all of them */
     mono_ms until;
-    coordinator_looked_f *looked;
+    coordinator_shown_f *shown;
     void *arg;
-    struct coordinator_look *next, *prev;
+    struct write_wait *next, *prev;
 };
 
 /* --- the index as text --------------------------------------------------- */
@@ -96,7 +98,7 @@ void coordinator_index_add_over(struct write_index *w, const char *key,
     coordinator_index_add(w, key);
     assert(w->n > 0 && strcmp(w->keys[w->n - 1].key, key) == 0);
     w->keys[w->n - 1].created = created;
-    w->keys[w->n - 1].version = version + 1;
+    w->keys[w->n - 1].version = version != 0 ? version + 1 : 0;
 }
 
 const char *coordinator_index_text(const struct write_index *w,
@@ -104,6 +106,7 @@ const char *coordinator_index_text(const struct write_index *w,
 {
     struct buf b;
 
+    assert(w->n <= WRITE_KEYS_MAX);
     buf_init(&b, WRITE_INDEX_SIZE - 1);
     for (size_t i = 0; i < w->n; i++) {
         buf_str(&b, i == 0 ? "w:" : ",");
@@ -194,20 +197,21 @@ bool coordinator_index_parse(struct write_index *w, const char *text)
 
 static void soon(struct coordinator *c, int64_t ms)
 {
-    if (c->soon != NULL)
-        c->soon(c->soon_arg, ms);
+    assert(ms >= 0);
+    if (c->config.soon != NULL)
+        c->config.soon(c->config.soon_arg, ms);
 }
 
 /* As soon as it may be published again. */
-void coordinator_looks_stir(struct coordinator *c)
+void coordinator_written_wake(struct coordinator *c)
 {
     int64_t gap = coordinator_publish_gap(c) - (c->clock->mono - c->published);
 
-    if (c->looks != NULL)
+    if (c->write_waits != NULL)
         soon(c, gap > 0 ? gap : 0);
 }
 
-static bool early(const struct look_key *k)
+static bool early(const struct write_wait_key *k)
 {
     return k->is->created != 0 &&
            (k->is->created < k->created ||
@@ -216,11 +220,13 @@ static bool early(const struct look_key *k)
 
 static void on_got(void *arg, const struct registry_reply *reply)
 {
-    struct look_key *k = arg;
-    struct coordinator *c = k->look->c;
+    struct write_wait_key *k = arg;
+    struct coordinator *c = k->wait->c;
     const struct registry_entry *e =
         reply->err.code == ERR_OK ? &reply->entries[0] : NULL;
 
+    assert(k->asked);
+    assert(reply->err.code != ERR_OK || reply->n_entries == 1);
     k->asked = false;
     if (e == NULL && reply->err.code != ERR_NOT_FOUND)
         return; /* again, as long as somebody waits */
@@ -229,21 +235,23 @@ static void on_got(void *arg, const struct registry_reply *reply)
     k->found = !early(k);
     if (strcmp(k->is->key, SETTINGS_KEY) == 0)
         work_view_show_settings(c->view, e);
-    coordinator_looks_stir(c);
+    coordinator_written_wake(c);
 }
 
-static void key_ask(struct look_key *k)
+static void key_ask(struct write_wait_key *k)
 {
-    struct coordinator *c = k->look->c;
+    struct coordinator *c = k->wait->c;
 
+    assert(!k->asked);
+    assert(!k->told);
     k->asked = true;
     k->asked_at = c->clock->mono;
     registry_get(c->registry, k->is->key, on_got, k);
 }
 
-static bool key_told(struct look_key *k)
+static bool key_told(struct write_wait_key *k)
 {
-    struct coordinator *c = k->look->c;
+    struct coordinator *c = k->wait->c;
     const char *key = k->is->key;
     mono_ms now = c->clock->mono;
 
@@ -265,10 +273,12 @@ static bool key_told(struct look_key *k)
 
 /* --- all of them --------------------------------------------------------- */
 
-static void key_begin(struct look_key *k, bool ours)
+static void key_begin(struct write_wait_key *k, bool ours)
 {
-    struct coordinator *c = k->look->c;
+    struct coordinator *c = k->wait->c;
 
+    assert(!k->told);
+    assert(!k->asked);
     k->created = k->is->created;
     k->version = k->is->version;
     k->found = k->created != 0 && strcmp(k->is->key, SETTINGS_KEY) != 0;
@@ -282,58 +292,61 @@ static void key_begin(struct look_key *k, bool ours)
         key_ask(k);
 }
 
-int coordinator_look(struct coordinator *c, const struct write_index *write,
-                     bool ours, int64_t wait_ms, coordinator_looked_f *looked,
-                     void *arg)
+int coordinator_await_write(struct coordinator *c,
+                            const struct write_index *write, bool ours,
+                            int64_t wait_ms, coordinator_shown_f *shown,
+                            void *arg)
 {
-    struct coordinator_look *l;
+    struct write_wait *l;
 
-    assert(wait_ms >= 0 && looked != NULL && write->n <= WRITE_KEYS_MAX);
-    if (c->n_looks >= LOOKS_MAX || c->leaving)
+    assert(wait_ms >= 0 && shown != NULL && write->n <= WRITE_KEYS_MAX);
+    if (c->n_write_waits >= WAITS_MAX || c->leaving)
         return ERR_FULL;
     l = mem_zalloc(sizeof(*l));
     l->c = c;
     l->write = *write;
     l->until = c->clock->mono + wait_ms;
-    l->looked = looked;
+    l->shown = shown;
     l->arg = arg;
-    DL_APPEND(c->looks, l);
-    c->n_looks++;
+    DL_APPEND(c->write_waits, l);
+    c->n_write_waits++;
     for (size_t i = 0; i < write->n; i++) {
-        struct look_key *k = &l->keys[i];
+        struct write_wait_key *k = &l->keys[i];
 
-        k->look = l;
+        k->wait = l;
         k->is = &l->write.keys[i];
         key_begin(k, ours);
     }
-    coordinator_looks_stir(c);
+    coordinator_written_wake(c);
     return 0;
 }
 
-static void look_drop(struct coordinator_look *l)
+static void wait_drop(struct write_wait *l)
 {
     struct coordinator *c = l->c;
 
-    DL_DELETE(c->looks, l);
-    c->n_looks--;
+    assert(c->n_write_waits > 0);
+    DL_DELETE(c->write_waits, l);
+    c->n_write_waits--;
     mem_free(l);
 }
 
-static void look_end(struct coordinator_look *l, bool seen)
+static void wait_end(struct write_wait *l, bool seen)
 {
+    assert(!seen || l->told);
     for (size_t i = 0; i < l->write.n; i++)
         if (l->keys[i].asked)
             registry_forget(l->c->registry, &l->keys[i]);
-    l->looked(l->arg, seen, &l->write);
-    look_drop(l);
+    l->shown(l->arg, seen, &l->write);
+    wait_drop(l);
 }
 
-void coordinator_looks_tick(struct coordinator *c)
+void coordinator_written_tick(struct coordinator *c)
 {
-    struct coordinator_look *l;
+    struct write_wait *l;
 
     c->awaited = false;
-    DL_FOREACH(c->looks, l)
+    DL_FOREACH(c->write_waits, l)
     {
         bool told = true;
 
@@ -344,33 +357,33 @@ void coordinator_looks_tick(struct coordinator *c)
     }
 }
 
-void coordinator_looks_answer(struct coordinator *c)
+void coordinator_written_answer(struct coordinator *c)
 {
     bool published = !c->dirty_soon && !c->dirty_late;
-    struct coordinator_look *l, *next;
+    struct write_wait *l, *next;
 
-    DL_FOREACH_SAFE(c->looks, l, next)
+    assert(c->n_write_waits <= WAITS_MAX);
+    assert((c->write_waits == NULL) == (c->n_write_waits == 0));
+    DL_FOREACH_SAFE(c->write_waits, l, next)
     {
         if (l->told && published)
-            look_end(l, true);
+            wait_end(l, true);
         else if (c->clock->mono >= l->until)
-            look_end(l, false);
+            wait_end(l, false);
     }
     if (c->awaited && !published)
-        coordinator_looks_stir(c);
-    else if (c->looks != NULL)
+        coordinator_written_wake(c);
+    else if (c->write_waits != NULL)
         soon(c, CHECK_MS);
 }
 
-void coordinator_looks_end(struct coordinator *c)
+void coordinator_written_end(struct coordinator *c, bool told)
 {
-    while (c->looks != NULL)
-        look_end(c->looks, false);
-    assert(c->n_looks == 0);
-}
-
-void coordinator_looks_abandon(struct coordinator *c)
-{
-    while (c->looks != NULL)
-        look_drop(c->looks);
+    assert(c->leaving);
+    while (c->write_waits != NULL)
+        if (told)
+            wait_end(c->write_waits, false);
+        else
+            wait_drop(c->write_waits);
+    assert(c->n_write_waits == 0);
 }

@@ -1,5 +1,5 @@
 /*
- * hear.c - does the registry tell us what happens, and up to when?
+ * sync.c - does the registry tell us what happens, and up to when?
  *
  * It is asked for a sign of life several times per session and per heartbeat,
  * so that a silence is known long before SUSPENDED: what is shown is `stale`
@@ -12,7 +12,7 @@
 
 #define ANSWER_MS 250 /* it is asked no more often */
 
-int64_t coordinator_hear_interval(const struct coordinator *c)
+int64_t coordinator_answer_interval(const struct coordinator *c)
 {
     int64_t session = registry_session_timeout(c->registry);
     int64_t heartbeat = c->conf->balancer.heartbeat_interval_ms;
@@ -24,6 +24,7 @@ int64_t coordinator_hear_interval(const struct coordinator *c)
 /* Connected, and all of it is known. */
 bool coordinator_synced(const struct coordinator *c)
 {
+    assert(c->view != NULL);
     return registry_state_is_up(registry_state(c->registry)) &&
            membership_synced(c->membership) && work_view_synced(c->view) &&
            c->groups_synced;
@@ -31,32 +32,34 @@ bool coordinator_synced(const struct coordinator *c)
 
 /* Does the registry tell us what happens, now? Not from the first round trip
  * on that it missed. */
-bool coordinator_hears(const struct coordinator *c)
+bool coordinator_is_current(const struct coordinator *c)
 {
     return coordinator_synced(c) && !membership_silent(c->membership);
 }
 
 /* How far the present is known; and know more, if that is wanted. */
-void coordinator_hear_tick(struct coordinator *c)
+void coordinator_sync_tick(struct coordinator *c)
 {
+    assert(c->membership != NULL);
     registry_trouble_tick(c->registry);
     membership_answered(c->membership, registry_answered(c->registry));
-    if (c->clock->mono >= membership_wants(c->membership))
+    if (c->clock->mono >= membership_answer_due(c->membership))
         registry_prove(c->registry);
 }
 
 /* While nobody hears of the workers their last words do not grow old, from
  * when the registry was heard last. */
-void coordinator_hear_freeze(struct coordinator *c)
+void coordinator_freeze_balancer(struct coordinator *c)
 {
-    balancer_freeze(c->balancer, !coordinator_hears(c),
+    assert(c->balancer != NULL);
+    balancer_freeze(c->balancer, !coordinator_is_current(c),
                     membership_silent(c->membership)
-                        ? membership_heard(c->membership)
+                        ? membership_last_answer(c->membership)
                         : c->clock->mono);
 }
 
 /* The session's timeout is known now: the server may have raised it. */
-void coordinator_hear_check_timeout(const struct coordinator *c)
+void coordinator_check_timeout(const struct coordinator *c)
 {
     int64_t timeout = registry_session_timeout(c->registry);
 
