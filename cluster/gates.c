@@ -259,11 +259,9 @@ void gates_unwatch(struct gates *g)
     struct entry *e, *next;
 
     registry_unwatch(&g->watch);
-    HASH_ITER(hh, g->entries, e, next)
-    {
+    HASH_ITER (hh, g->entries, e, next)
         if (e->refreshing)
             registry_forget(g->registry, e);
-    }
     assert(g->watch == NULL);
     g->n_listeners = 0;
 }
@@ -275,8 +273,7 @@ void gates_free(struct gates **gates)
 
     if (g == NULL)
         return;
-    HASH_ITER(hh, g->entries, e, next)
-    {
+    HASH_ITER (hh, g->entries, e, next) {
         HASH_DEL(g->entries, e);
         mem_free(e);
     }

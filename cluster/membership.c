@@ -475,14 +475,10 @@ void membership_free(struct membership **m)
 
     if (*m == NULL)
         return;
-    HASH_ITER(hh, (*m)->registrations, r, next_r)
-    {
+    HASH_ITER (hh, (*m)->registrations, r, next_r)
         registration_free(*m, r);
-    }
-    HASH_ITER(hh, (*m)->members, e, next_e)
-    {
+    HASH_ITER (hh, (*m)->members, e, next_e)
         member_free(*m, e);
-    }
     assert((*m)->members == NULL);
     assert((*m)->windows.n == 0);
     mem_free((*m)->windows.heap);

@@ -108,8 +108,7 @@ static void entry_ranks(struct coordinator *c)
     struct peer *p, *tmp;
 
     assert(c->balancer != NULL);
-    HASH_ITER(hh, c->peers, p, tmp)
-    {
+    HASH_ITER (hh, c->peers, p, tmp) {
         if (strcmp(p->entry.address, c->self) == 0)
             continue;
         n++;
@@ -240,8 +239,7 @@ void coordinator_entry_end(struct coordinator *c)
 {
     struct peer *p, *tmp;
 
-    HASH_ITER(hh, c->peers, p, tmp)
-    {
+    HASH_ITER (hh, c->peers, p, tmp) {
         HASH_DEL(c->peers, p);
         mem_free(p);
     }

@@ -221,11 +221,9 @@ void coordinator_groups_reload(struct coordinator *c)
     struct group_def *g, *tmp;
 
     assert(c->membership != NULL);
-    HASH_ITER(hh, c->groups, g, tmp)
-    {
+    HASH_ITER (hh, c->groups, g, tmp)
         if (!g->by_api && conf_group(c, g->name->text) == NULL)
             def_drop(c, g);
-    }
     for (size_t i = 0; i < c->conf->n_groups; i++) {
         g = def_find(c, c->conf->groups[i].name);
         if (g == NULL || !g->by_api)
@@ -341,11 +339,9 @@ void coordinator_groups_join(struct coordinator *c, struct node *node,
     struct group_def *g, *tmp;
 
     assert(node->kind == NODE_WORKER && x->defined.n == 0);
-    HASH_ITER(hh, c->groups, g, tmp)
-    {
+    HASH_ITER (hh, c->groups, g, tmp)
         if (def_holds(g, node->address))
             list_add(c, &x->defined, g->name->text);
-    }
 }
 
 void coordinator_groups_update(struct coordinator *c, struct node *node,
@@ -376,10 +372,8 @@ void coordinator_groups_tick(struct coordinator *c)
         return;
     c->groups_changed = false;
     names = mem_array(HASH_COUNT(c->groups) + 1, sizeof(*names));
-    HASH_ITER(hh, c->groups, g, tmp)
-    {
+    HASH_ITER (hh, c->groups, g, tmp)
         names[n++] = g->name->text;
-    }
     assert(n == HASH_COUNT(c->groups));
     balancer_define(c->balancer, names, n);
     mem_free(names);
@@ -395,9 +389,7 @@ void coordinator_groups_end(struct coordinator *c)
 {
     struct group_def *g, *tmp;
 
-    HASH_ITER(hh, c->groups, g, tmp)
-    {
+    HASH_ITER (hh, c->groups, g, tmp)
         def_free(c, g);
-    }
     assert(c->names == NULL); /* the workers that carried them are gone */
 }

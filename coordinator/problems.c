@@ -120,8 +120,7 @@ void coordinator_problems_fill(struct coordinator *c, struct snapshot *s)
     s->problem_keys = HASH_COUNT(c->problems);
     s->problems = coordinator_snapshot_alloc(
         s, SNAPSHOT_PROBLEMS_MAX * sizeof(struct snapshot_problem));
-    HASH_ITER(hh, c->problems, p, tmp)
-    {
+    HASH_ITER (hh, c->problems, p, tmp) {
         if (s->n_problems == SNAPSHOT_PROBLEMS_MAX)
             break;
         s->problems[s->n_problems++] =
@@ -152,9 +151,7 @@ void coordinator_problems_end(struct coordinator *c)
 {
     struct key_problem *p, *tmp;
 
-    HASH_ITER(hh, c->problems, p, tmp)
-    {
+    HASH_ITER (hh, c->problems, p, tmp)
         drop(c, p);
-    }
     assert(c->problems == NULL);
 }

@@ -213,10 +213,8 @@ static void fill_group_list(struct coordinator *c, struct snapshot *s)
     struct group_name **names = mem_array(n + 1, sizeof(struct group_name *));
     struct group_name *name, *tmp;
 
-    HASH_ITER(hh, c->names, name, tmp)
-    {
+    HASH_ITER (hh, c->names, name, tmp)
         names[i++] = name;
-    }
     qsort(names, n, sizeof(struct group_name *), name_order);
     s->groups = coordinator_snapshot_alloc(s, (n + 1) * sizeof(*s->groups));
     s->groups[s->n_groups++].name = "default";
@@ -238,10 +236,8 @@ static void fill_peers(struct coordinator *c, struct snapshot *s)
 
     s->coordinators =
         coordinator_snapshot_alloc(s, (n + 1) * sizeof(*s->coordinators));
-    HASH_ITER(hh, c->peers, p, tmp)
-    {
+    HASH_ITER (hh, c->peers, p, tmp)
         s->coordinators[s->n_coordinators++] = p->entry;
-    }
     assert(s->n_coordinators == n);
 }
 

@@ -201,11 +201,9 @@ void coordinator_requests_tick(struct coordinator *c)
 {
     struct request *r, *tmp;
 
-    DL_FOREACH_SAFE(c->requests, r, tmp)
-    {
+    DL_FOREACH_SAFE (c->requests, r, tmp)
         if (attempt_is_due(&r->attempt, c->clock->mono))
             begin(r);
-    }
 }
 
 void coordinator_requests_end(struct coordinator *c, bool told)

@@ -106,11 +106,9 @@ void coordinator_waits_tick(struct coordinator *c)
 
     assert((c->waits == NULL) == (c->n_waits == 0));
     assert(c->n_waits <= COORDINATOR_WAITS_MAX);
-    DL_FOREACH_SAFE(c->waits, w, tmp)
-    {
+    DL_FOREACH_SAFE (c->waits, w, tmp)
         if (c->leaving || c->clock->mono >= w->until || changed(c, w))
             wait_wake(c, w);
-    }
 }
 
 void coordinator_waits_end(struct coordinator *c, bool told)

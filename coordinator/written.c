@@ -346,8 +346,7 @@ void coordinator_written_tick(struct coordinator *c)
     struct write_wait *l;
 
     c->awaited = false;
-    DL_FOREACH(c->write_waits, l)
-    {
+    DL_FOREACH (c->write_waits, l) {
         bool told = true;
 
         for (size_t i = 0; i < l->write.n && !l->told; i++)
@@ -364,13 +363,11 @@ void coordinator_written_answer(struct coordinator *c)
 
     assert(c->n_write_waits <= WAITS_MAX);
     assert((c->write_waits == NULL) == (c->n_write_waits == 0));
-    DL_FOREACH_SAFE(c->write_waits, l, next)
-    {
+    DL_FOREACH_SAFE (c->write_waits, l, next)
         if (l->told && published)
             wait_end(l, true);
         else if (c->clock->mono >= l->until)
             wait_end(l, false);
-    }
     if (c->awaited && !published)
         coordinator_written_wake(c);
     else if (c->write_waits != NULL)

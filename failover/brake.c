@@ -63,10 +63,8 @@ void failover_brake_free(struct brake **b)
     if (*b == NULL)
         return;
     struct brake_missing *m, *next;
-    HASH_ITER(hh, (*b)->missing, m, next)
-    {
+    HASH_ITER (hh, (*b)->missing, m, next)
         forget(*b, m);
-    }
     MEM_FREE(*b);
 }
 
@@ -160,11 +158,9 @@ bool failover_brake_end(struct brake *b)
     struct brake_missing *m, *next;
     const struct counts *n = &b->n;
     bool down = b->last.down;
-    HASH_ITER(hh, b->missing, m, next)
-    {
+    HASH_ITER (hh, b->missing, m, next)
         if (m->sweep != b->sweep)
             forget(b, m);
-    }
     assert(n->missing + n->doubtful + n->settled <= n->known);
     assert(n->recent <= n->missing);
     if (!down)

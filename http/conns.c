@@ -309,8 +309,7 @@ void http_conns_reap(struct http_conns *c, mono_ms now)
     bool full;
 
     lock_acquire(&c->mutex);
-    DL_FOREACH(c->list, conn)
-    {
+    DL_FOREACH (c->list, conn) {
         mono_ms until = __atomic_load_n(&conn->until, __ATOMIC_RELAXED);
         bool late = until != CUT && until != 0 && now >= until;
         bool half = late && sent_a_part(conn, now);

@@ -174,9 +174,9 @@ void http_end_waits(struct http *h)
 {
     struct http_request *r, *tmp;
 
-    DL_FOREACH_SAFE(h->on_loop, r, tmp)
-    if (r->wait != NULL)
-        end_wait(r);
+    DL_FOREACH_SAFE (h->on_loop, r, tmp)
+        if (r->wait != NULL)
+            end_wait(r);
 }
 
 /* A client that only shut its sending side gets its answer early. */
@@ -186,20 +186,20 @@ void http_end_gone(struct http *h)
     struct pollfd *fds;
     size_t n = 0, i = 0;
 
-    DL_FOREACH(h->on_loop, r)
-    n += r->wait != NULL;
+    DL_FOREACH (h->on_loop, r)
+        n += r->wait != NULL;
     if (n == 0)
         return;
     fds = mem_array(n, sizeof(*fds));
-    DL_FOREACH(h->on_loop, r)
-    if (r->wait != NULL)
-        fds[i++] =
-            (struct pollfd){.fd = http_conn_fd(r->conn), .events = POLLRDHUP};
+    DL_FOREACH (h->on_loop, r)
+        if (r->wait != NULL)
+            fds[i++] = (struct pollfd){.fd = http_conn_fd(r->conn),
+                                       .events = POLLRDHUP};
     if (poll(fds, (nfds_t)n, 0) > 0) {
         i = 0; /* the same ones in the same order: ending one is only its own */
-        DL_FOREACH_SAFE(h->on_loop, r, tmp)
-        if (r->wait != NULL && fds[i++].revents != 0)
-            end_wait(r);
+        DL_FOREACH_SAFE (h->on_loop, r, tmp)
+            if (r->wait != NULL && fds[i++].revents != 0)
+                end_wait(r);
     }
     mem_free(fds);
 }

@@ -238,8 +238,7 @@ void registry_forget(struct registry *r, const void *arg)
     struct registry_call *call;
 
     assert(arg != NULL);
-    DL_FOREACH(r->calls, call)
-    {
+    DL_FOREACH (r->calls, call) {
         if (call->arg == arg) {
             call->done = forgotten;
             call->arg = NULL;

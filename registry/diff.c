@@ -232,12 +232,10 @@ bool registry_watches_caught_up(const struct registry *r, const char *key,
 {
     const struct registry_watch *w;
 
-    DL_FOREACH(r->watches, w)
-    {
+    DL_FOREACH (r->watches, w)
         if (w->fn != NULL && registry_key_below(key, w->prefix) &&
             !told_by(w, key, created, version))
             return false;
-    }
     return true;
 }
 
@@ -302,8 +300,7 @@ void registry_watches_free(struct registry_watch **list)
 {
     struct registry_watch *w, *next;
 
-    DL_FOREACH_SAFE(*list, w, next)
-    {
+    DL_FOREACH_SAFE (*list, w, next) {
         DL_DELETE(*list, w);
         while (w->keys != NULL)
             view_drop(w, w->keys);

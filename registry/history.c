@@ -276,10 +276,8 @@ static void forget_order(struct registry *r)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(r->watches, w)
-    {
+    DL_FOREACH (r->watches, w)
         registry_diff_reorder(w);
-    }
     r->revision = 0;
 }
 

@@ -50,12 +50,10 @@ static struct registry_hold *hold_find(struct registry *r, const char *key,
 {
     struct registry_hold *h;
 
-    DL_FOREACH(r->holds, h)
-    {
+    DL_FOREACH (r->holds, h)
         if (hold_live(h) && strcmp(h->key, key) == 0 &&
             strcmp(h->owner, owner) == 0)
             return h;
-    }
     return NULL;
 }
 
@@ -122,8 +120,7 @@ void registry_holds_free(struct registry_hold **list)
 {
     struct registry_hold *h, *next;
 
-    DL_FOREACH_SAFE(*list, h, next)
-    {
+    DL_FOREACH_SAFE (*list, h, next) {
         assert(h->n_locks == 0);
         DL_DELETE(*list, h);
         mem_free(h->key);
@@ -181,13 +178,11 @@ static struct registry_lock *lock_find(const struct registry *r,
 {
     struct registry_lock *l;
 
-    DL_FOREACH(r->locks, l)
-    {
+    DL_FOREACH (r->locks, l)
         if ((h == NULL || l->hold == h) && l->id <= last &&
             (which == ANY || l->state == LOCK_WAITING) &&
             (which != TRYING || l->try_once))
             return l;
-    }
     return NULL;
 }
 
@@ -299,11 +294,9 @@ void registry_holds_connected(struct registry *r)
     struct registry_hold *h;
 
     assert(r->ready);
-    DL_FOREACH(r->holds, h)
-    {
+    DL_FOREACH (r->holds, h)
         if (h->state == HOLD_PENDING)
             hold_begin(h);
-    }
 }
 
 /* --- handles ------------------------------------------------------------- */
@@ -468,10 +461,8 @@ void registry_locks_free(struct registry *r)
 {
     struct registry_lock *l, *next;
 
-    DL_FOREACH_SAFE(r->locks, l, next)
-    {
+    DL_FOREACH_SAFE (r->locks, l, next)
         lock_free(l);
-    }
     registry_holds_free(&r->holds);
     assert(r->locks == NULL);
     assert(r->holds == NULL);

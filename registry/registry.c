@@ -341,8 +341,7 @@ void registry_listeners_tell(struct registry *r, enum registry_state state)
     uint64_t last = r->last_id;
 
     r->telling++;
-    DL_FOREACH(r->listeners, l)
-    {
+    DL_FOREACH (r->listeners, l) {
         /* A callback may have changed the state again; it was told then. */
         if (r->mute || r->closing || r->state != state || l->id > last)
             break;
@@ -353,11 +352,9 @@ void registry_listeners_tell(struct registry *r, enum registry_state state)
     }
     if (--r->telling > 0)
         return;
-    DL_FOREACH_SAFE(r->listeners, l, next)
-    {
+    DL_FOREACH_SAFE (r->listeners, l, next)
         if (l->fn == NULL)
             listener_free(l);
-    }
 }
 
 struct registry_listener *registry_listen(struct registry *r,

@@ -105,10 +105,8 @@ void registry_unfit_sweep(struct registry_watch *w, bool all)
 {
     struct registry_unfit_key *k, *next;
 
-    HASH_ITER(hh, w->unfit, k, next)
-    {
+    HASH_ITER (hh, w->unfit, k, next)
         if (all || k->look != w->look)
             drop_unfit(w, k, !all);
-    }
     assert(!all || w->unfit == NULL);
 }

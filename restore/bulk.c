@@ -83,13 +83,12 @@ void restore_bulk_free(struct bulk **out)
 
     if (b == NULL)
         return;
-    LL_FOREACH_SAFE(b->flying, t, next)
-    {
+    LL_FOREACH_SAFE (b->flying, t, next) {
         registry_forget(b->registry, t);
         txn_free(t);
     }
-    LL_FOREACH_SAFE(b->waiting, t, next)
-    txn_free(t);
+    LL_FOREACH_SAFE (b->waiting, t, next)
+        txn_free(t);
     if (b->filling != NULL)
         txn_free(b->filling);
     for (size_t i = 0; i < b->n_change; i++)

@@ -113,12 +113,9 @@ static void remove_others(struct restore *r)
 {
     struct listed *s, *next;
     assert(r->at == r->c.backup->n);
-    HASH_ITER(hh, r->listed, s, next)
-    {
+    HASH_ITER (hh, r->listed, s, next)
         tell_parents(r, s);
-    }
-    HASH_ITER(hh, r->listed, s, next)
-    {
+    HASH_ITER (hh, r->listed, s, next) {
         if (s->wanted || s->below_wanted)
             continue;
         if (s->below) {

@@ -147,8 +147,7 @@ void restore_quiet_begin(struct restore *r)
 void restore_listed_free(struct restore *r)
 {
     struct listed *s, *next;
-    HASH_ITER(hh, r->listed, s, next)
-    {
+    HASH_ITER (hh, r->listed, s, next) {
         HASH_DEL(r->listed, s);
         mem_free(s);
     }
@@ -232,8 +231,7 @@ static void give_again(struct restore *r, struct work_item *w)
 static void spare(struct restore *r, const char *id)
 {
     struct listed *s, *next;
-    HASH_ITER(hh, r->listed, s, next)
-    {
+    HASH_ITER (hh, r->listed, s, next) {
         struct marker m;
         if (work_marker_key_parse(s->key, &m) == 0 && strcmp(m.id, id) == 0)
             s->wanted = true;
@@ -264,8 +262,7 @@ static void items_walked(struct restore *r)
 {
     struct listed *s, *next;
     assert(r->phase == PHASE_PASS && r->bulk != NULL);
-    HASH_ITER(hh, r->listed, s, next)
-    {
+    HASH_ITER (hh, r->listed, s, next) {
         struct marker m;
         if (s->wanted || work_marker_key_parse(s->key, &m) != 0)
             continue;

@@ -21,8 +21,7 @@
 void restore_known_free(struct known **list)
 {
     struct known *k, *next;
-    HASH_ITER(hh, *list, k, next)
-    {
+    HASH_ITER (hh, *list, k, next) {
         HASH_DEL(*list, k);
         mem_free(k);
     }
@@ -121,8 +120,7 @@ void restore_shown_compare(struct restore *r)
     uint64_t ahead = 0, back = 0, gone = 0;
     struct known *k, *next;
     assert(r->s.n_samples == 0);
-    HASH_ITER(hh, r->shown, k, next)
-    {
+    HASH_ITER (hh, r->shown, k, next) {
         struct known *is;
         HASH_FIND(hh, r->stored, k->id, strlen(k->id), is);
         if (is == NULL && !k->finished)

@@ -209,8 +209,7 @@ static void forget(struct view *v)
     struct owner *o, *tmp;
 
     work_view_records_close(v);
-    HASH_ITER(hh, v->owners, o, tmp)
-    {
+    HASH_ITER (hh, v->owners, o, tmp) {
         HASH_DEL(v->owners, o);
         work_marks_close(&o->marks);
         mem_free(o);

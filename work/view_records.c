@@ -367,14 +367,12 @@ void work_view_records_close(struct view *v)
     struct work_view_failover *f, *ftmp;
     struct view_finished *d, *dtmp;
 
-    HASH_ITER(hh, v->failovers, f, ftmp)
-    {
+    HASH_ITER (hh, v->failovers, f, ftmp) {
         HASH_DEL(v->failovers, f);
         mem_free(f->full);
         mem_free(f);
     }
-    HASH_ITER(hh, v->finished, d, dtmp)
-    {
+    HASH_ITER (hh, v->finished, d, dtmp) {
         HASH_DEL(v->finished, d);
         mem_free(d);
     }

@@ -297,10 +297,8 @@ void work_free(struct work **w)
                                                        : PROBLEM_CANCELLED,
                       NULL);
     }
-    DL_FOREACH_SAFE((*w)->replied, op, next)
-    {
+    DL_FOREACH_SAFE ((*w)->replied, op, next)
         op->w = NULL;
-    }
     mem_free((*w)->shown_items);
     MEM_FREE(*w);
 }

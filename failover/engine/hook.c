@@ -394,11 +394,9 @@ static struct hook *find(struct hooks *h, const void *arg)
 {
     struct hook *k;
 
-    DL_FOREACH(h->list, k)
-    {
+    DL_FOREACH (h->list, k)
         if (!k->over && k->ended != NULL && k->arg == arg)
             return k;
-    }
     return NULL;
 }
 
@@ -444,11 +442,9 @@ void engine_hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg)
     h->ending = true;
     h->ended = ended;
     h->ended_arg = arg;
-    DL_FOREACH(h->list, k)
-    {
+    DL_FOREACH (h->list, k)
         if (!k->over)
             stop(k);
-    }
     check_all_ended(h);
 }
 

@@ -153,11 +153,9 @@ static size_t excluded(struct move_pass *pass, const char **list)
 {
     size_t n = 0;
     struct target *t, *next;
-    HASH_ITER(hh, pass->targets, t, next)
-    {
+    HASH_ITER (hh, pass->targets, t, next)
         if (t->state == TARGET_CLOSED && n < EXCLUDED_MAX)
             list[n++] = t->address;
-    }
     return n;
 }
 
@@ -515,8 +513,7 @@ static void keep_open_targets(struct move_pass *pass)
     struct target *t, *next;
     assert(pass->n_busy == 0);
     assert(pass->n_batches == 0);
-    HASH_ITER(hh, pass->targets, t, next)
-    {
+    HASH_ITER (hh, pass->targets, t, next) {
         const struct process *p = target_process(pass, t);
         t->tries = 0;
         if (!room || t->state != TARGET_OPEN || p == NULL ||

@@ -263,11 +263,9 @@ static void on_dry_run(void *arg, struct dry_run *s)
 struct order *engine_orders_next(struct engine *e)
 {
     struct order *o;
-    DL_FOREACH(e->orders, o)
-    {
+    DL_FOREACH (e->orders, o)
         if (!o->taken)
             return o;
-    }
     return NULL;
 }
 
@@ -275,11 +273,9 @@ struct order *engine_orders_next(struct engine *e)
 bool engine_orders_queueing(const struct engine *e)
 {
     const struct order *o;
-    DL_FOREACH(e->orders, o)
-    {
+    DL_FOREACH (e->orders, o)
         if (o->queueing)
             return true;
-    }
     return e->c.clock->mono < e->queued_until;
 }
 
@@ -289,8 +285,7 @@ bool engine_orders_queueing(const struct engine *e)
 void engine_orders_tick(struct engine *e)
 {
     struct order *o, *next;
-    DL_FOREACH_SAFE(e->orders, o, next)
-    {
+    DL_FOREACH_SAFE (e->orders, o, next) {
         mono_ms now = e->c.clock->mono;
         if (now < o->deadline) {
             if (!o->taken && e->connected &&
@@ -302,8 +297,7 @@ void engine_orders_tick(struct engine *e)
         if (o == e->current)
             e->current = NULL;
         struct dry_run *s, *after;
-        DL_FOREACH_SAFE(e->dry_runs, s, after)
-        {
+        DL_FOREACH_SAFE (e->dry_runs, s, after) {
             struct dry_run *own = s;
             if (s->arg == o)
                 engine_dry_run_free(&own);

@@ -39,10 +39,8 @@ void engine_pass_forget_target(struct move_pass *pass, struct target *t)
 static void forget_targets(struct move_pass *pass)
 {
     struct target *t, *next;
-    HASH_ITER(hh, pass->targets, t, next)
-    {
+    HASH_ITER (hh, pass->targets, t, next)
         engine_pass_forget_target(pass, t);
-    }
 }
 
 static void batches_close(struct move_pass *pass)

@@ -54,8 +54,7 @@ static void drop(struct waiting *w, struct waiting_item *it)
 void engine_waiting_close(struct engine *e)
 {
     struct waiting_item *it, *next;
-    HASH_ITER(hh, e->waiting.items, it, next)
-    {
+    HASH_ITER (hh, e->waiting.items, it, next) {
         if (it->reading)
             registry_forget(e->c.registry, it);
         drop(&e->waiting, it);
@@ -145,11 +144,9 @@ static void look(struct engine *e)
             w->looked >= it->not_before)
             ask(e, it);
     }
-    HASH_ITER(hh, w->items, it, next)
-    {
+    HASH_ITER (hh, w->items, it, next)
         if (it->look != w->looks && !it->reading)
             drop(w, it);
-    }
 }
 
 static void refresh(struct engine *e)

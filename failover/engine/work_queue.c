@@ -261,10 +261,8 @@ static void forget(struct engine *e, struct queue_entry *a)
 void engine_queue_close(struct engine *e)
 {
     struct queue_entry *a, *next;
-    HASH_ITER(hh, e->work_queue, a, next)
-    {
+    HASH_ITER (hh, e->work_queue, a, next)
         forget(e, a);
-    }
 }
 
 void engine_look(struct engine *e, const char *address)
@@ -330,8 +328,7 @@ static struct queue_entry *first_wanting(struct engine *e, bool this_hold)
 {
     struct queue_entry *a, *next;
     mono_ms now = e->c.clock->mono;
-    HASH_ITER(hh, e->work_queue, a, next)
-    {
+    HASH_ITER (hh, e->work_queue, a, next) {
         if (!e->c.conf->enabled && !is_ordered(e, a->address))
             continue;
         if (this_hold && a->hold == e->hold)
@@ -350,8 +347,7 @@ size_t engine_pending(struct engine *e)
 {
     struct queue_entry *a, *next;
     size_t n = 0;
-    HASH_ITER(hh, e->work_queue, a, next)
-    {
+    HASH_ITER (hh, e->work_queue, a, next) {
         n += (e->c.conf->enabled || is_ordered(e, a->address)) &&
              wants(e, a->address);
     }

@@ -205,11 +205,9 @@ static void judge_clients(struct dbms *d, mono_ms now)
     struct dbms_dolphin *o = &d->dolphin;
     struct dbms_row *row, *next;
 
-    HASH_ITER(hh, o->rows, row, next)
-    {
+    HASH_ITER (hh, o->rows, row, next)
         if (row->look == o->look && row->ephemeral)
             dbms_peer_data(o, row->client, row->fresh && o->followed, now);
-    }
     dbms_peers_judge(o, &d->core, now);
 }
 
@@ -240,8 +238,7 @@ static void judge_rows(struct dbms *d, struct look *look, bool *revived)
     struct dbms_row *row, *next;
 
     *revived = false;
-    HASH_ITER(hh, o->rows, row, next)
-    {
+    HASH_ITER (hh, o->rows, row, next) {
         bool there = row->look == o->look, was_alive = row->alive;
 
         row->alive =
@@ -370,10 +367,8 @@ void dbms_dolphin_forget(struct dbms *d)
     struct dbms_dolphin *o = &d->dolphin;
     struct dbms_row *row, *next;
 
-    HASH_ITER(hh, o->rows, row, next)
-    {
+    HASH_ITER (hh, o->rows, row, next)
         drop_row(o, row);
-    }
     dbms_peers_forget(o);
     o->followed = o->broken = o->due = false;
     assert(o->rows == NULL);

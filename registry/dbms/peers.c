@@ -147,8 +147,7 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
     struct dbms_peer *peer, *next;
 
     core->client_span = INT64_MAX;
-    HASH_ITER(hh, o->peers, peer, next)
-    {
+    HASH_ITER (hh, o->peers, peer, next) {
         int64_t span = span_of(peer);
 
         if (peer->look != o->look) {
@@ -174,9 +173,7 @@ void dbms_peers_forget(struct dbms_dolphin *o)
 {
     struct dbms_peer *peer, *next;
 
-    HASH_ITER(hh, o->peers, peer, next)
-    {
+    HASH_ITER (hh, o->peers, peer, next)
         drop(o, peer);
-    }
     assert(o->peers == NULL);
 }

@@ -108,10 +108,8 @@ void etcd_calls_abort(struct etcd *e, enum err_code unsent, const char *why)
     DL_CONCAT(all, e->queue);
     e->running = e->queue = NULL;
     e->n_running = e->n_requests = e->queued = e->queued_bytes = 0;
-    DL_FOREACH_SAFE(all, c, next)
-    {
+    DL_FOREACH_SAFE (all, c, next)
         abort_one(c, unsent, why);
-    }
 }
 
 /* --- the queue ----------------------------------------------------------- */

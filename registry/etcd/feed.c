@@ -212,11 +212,9 @@ void etcd_feeds_expect_canary(struct etcd *e, uint64_t revision)
 
     assert(revision > 0);
     e->canary = revision;
-    DL_FOREACH(e->feeds, f)
-    {
+    DL_FOREACH (e->feeds, f)
         if (f->canary && f->canary_seen < revision && f->behind_since == 0)
             f->behind_since = etcd_now(e);
-    }
 }
 
 /* Ending one may close or open others: begin anew. */
@@ -227,8 +225,7 @@ void etcd_feeds_tick(struct etcd *e)
     struct etcd_feed *f;
 
     do {
-        DL_FOREACH(e->feeds, f)
-        {
+        DL_FOREACH (e->feeds, f) {
             if (f->behind_since != 0 &&
                 etcd_now(e) - f->behind_since > patience) {
                 if (++f->misses % 2 == 0)

@@ -183,11 +183,9 @@ void etcd_holds_tick(struct etcd *e)
     struct registry_hold *hold;
 
     do {
-        DL_FOREACH(e->base.holds, hold)
-        {
+        DL_FOREACH (e->base.holds, hold)
             if (tick(hold))
                 break;
-        }
     } while (hold != NULL && !etcd_is_closing(e));
 }
 
@@ -197,8 +195,7 @@ void etcd_holds_revoke(struct etcd *e)
 
     assert(e->http != NULL);
     e->leave_waits = false;
-    DL_FOREACH_SAFE(e->base.holds, hold, next)
-    {
+    DL_FOREACH_SAFE (e->base.holds, hold, next) {
         struct etcd_hold *h = hold->priv;
 
         if (h->lease != 0 && h->request == NULL && etcd_now(e) >= h->due &&
@@ -211,8 +208,7 @@ void etcd_holds_stop(struct etcd *e)
 {
     struct registry_hold *hold;
 
-    DL_FOREACH(e->base.holds, hold)
-    {
+    DL_FOREACH (e->base.holds, hold) {
         etcd_hold_cancel(hold);
         ((struct etcd_hold *)hold->priv)->due = 0;
     }
@@ -222,10 +218,8 @@ bool etcd_holds_leaving(const struct etcd *e)
 {
     const struct registry_hold *hold;
 
-    DL_FOREACH(e->base.holds, hold)
-    {
+    DL_FOREACH (e->base.holds, hold)
         if (((const struct etcd_hold *)hold->priv)->lease != 0)
             return true;
-    }
     return false;
 }

@@ -252,11 +252,9 @@ static bool hand_out_piece(struct etcd_http *http)
     struct etcd_transfer *t;
     struct buf piece;
 
-    DL_FOREACH(http->transfers, t)
-    {
+    DL_FOREACH (http->transfers, t)
         if (t->post.piece != NULL && t->reply.len > 0 && status_of(t) == 200)
             break;
-    }
     if (t == NULL)
         return false;
     assert(t->post.piece != NULL);

@@ -57,8 +57,7 @@ bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
 {
     const struct registry_hold *hold;
 
-    DL_FOREACH(e->base.holds, hold)
-    {
+    DL_FOREACH (e->base.holds, hold) {
         const struct etcd_hold *h = hold->priv;
 
         if (h->lease != 0 && hold->fence == fence &&
@@ -84,8 +83,7 @@ bool etcd_holds_delay(const struct etcd *e, uint64_t seq)
 {
     const struct registry_hold *hold;
 
-    DL_FOREACH(e->base.holds, hold)
-    {
+    DL_FOREACH (e->base.holds, hold) {
         const struct etcd_hold *h = hold->priv;
 
         if (h->delays_calls && h->asked_at < seq)

@@ -435,11 +435,9 @@ void etcd_requests_tick(struct etcd *e)
     if (e->user != NULL && e->token == NULL && !e->base.mute)
         authenticate(e);
     do {
-        DL_FOREACH(e->requests, a)
-        {
+        DL_FOREACH (e->requests, a)
             if (tick(a))
                 break;
-        }
     } while (a != NULL && e->http != NULL);
 }
 

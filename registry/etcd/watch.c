@@ -272,29 +272,23 @@ void etcd_watches_look(struct registry *r)
 
     assert(r->session != 0);
     etcd_of(r)->lowered = false; /* what stands now is what the base knows */
-    DL_FOREACH(r->watches, w)
-    {
+    DL_FOREACH (r->watches, w)
         if (w->fn != NULL && !((struct etcd_watch *)w->priv)->active)
             begin_list(w, true);
-    }
 }
 
 void etcd_watches_stop(struct etcd *e)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(e->base.watches, w)
-    {
+    DL_FOREACH (e->base.watches, w)
         stop(w);
-    }
 }
 
 void etcd_watches_tick(struct etcd *e)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(e->base.watches, w)
-    {
+    DL_FOREACH (e->base.watches, w)
         resume_watch(w);
-    }
 }

@@ -187,8 +187,6 @@ void sql_holds_stop(struct sql *s)
 {
     struct registry_hold *hold;
 
-    DL_FOREACH(s->base.holds, hold)
-    {
+    DL_FOREACH (s->base.holds, hold)
         registry_timer_stop(&((struct sql_hold *)hold->priv)->retry);
-    }
 }

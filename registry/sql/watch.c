@@ -147,21 +147,17 @@ void sql_watches_look(struct sql *s)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(s->base.watches, w)
-    {
+    DL_FOREACH (s->base.watches, w)
         if (w->fn != NULL)
             look(w);
-    }
 }
 
 void sql_watches_stop(struct sql *s)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(s->base.watches, w)
-    {
+    DL_FOREACH (s->base.watches, w)
         registry_timer_stop(&((struct sql_watch *)w->priv)->retry);
-    }
 }
 
 void sql_watches_free(struct sql *s)
@@ -169,8 +165,7 @@ void sql_watches_free(struct sql *s)
     struct registry_watch *w;
 
     assert(s->running == 0);
-    DL_FOREACH(s->base.watches, w)
-    {
+    DL_FOREACH (s->base.watches, w) {
         struct sql_watch *sw = w->priv;
 
         MEM_FREE(sw->from);
@@ -236,8 +231,7 @@ static void tell_change(struct sql *s, const struct registry_entry *entry)
 
     assert(entry->key[0] == '/');
     /* A watch that ends in a callback stays in the list: see forget(). */
-    DL_FOREACH(s->base.watches, w)
-    {
+    DL_FOREACH (s->base.watches, w) {
         if (!((struct sql_watch *)w->priv)->started)
             continue;
         if (entry->version == 0)

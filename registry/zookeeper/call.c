@@ -100,11 +100,9 @@ void zk_calls_refuse_unsent(struct zookeeper *z, enum err_code code,
     struct zk_request *q;
 
     do {
-        DL_FOREACH(z->queue, q)
-        {
+        DL_FOREACH (z->queue, q)
             if (q->call != NULL)
                 break;
-        }
         if (q != NULL)
             zk_call_fail(q->call, code, "%s", why);
     } while (q != NULL);

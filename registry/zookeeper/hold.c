@@ -99,8 +99,7 @@ static bool guards_a_txn(const struct registry_hold *hold)
 {
     const struct registry_call *call;
 
-    DL_FOREACH(hold->r->calls, call)
-    {
+    DL_FOREACH (hold->r->calls, call) {
         for (size_t i = 0; i < call->n_ops && call->refusal == NULL; i++)
             if (call->ops[i].type == REGISTRY_CHECK_LOCK &&
                 call->ops[i].version == hold->fence &&
@@ -148,8 +147,7 @@ void zk_holds_txn_done(struct zookeeper *z)
 {
     struct registry_hold *hold, *next;
 
-    DL_FOREACH_SAFE(z->base.holds, hold, next)
-    {
+    DL_FOREACH_SAFE (z->base.holds, hold, next) {
         struct zk_hold *h = hold->priv;
 
         if (h->leaving && h->step == ZK_HOLD_EXISTS)
@@ -332,8 +330,7 @@ void zk_holds_event(struct zookeeper *z, int type, const char *path)
 {
     struct registry_hold *hold, *own = NULL;
 
-    DL_FOREACH(z->base.holds, hold)
-    {
+    DL_FOREACH (z->base.holds, hold) {
         struct zk_hold *h = hold->priv;
 
         if (h->step != ZK_HOLD_EXISTS || h->leaving || over(hold))
@@ -513,8 +510,7 @@ const char *zk_lock_path(const struct zookeeper *z, const char *key,
 {
     const struct registry_hold *hold;
 
-    DL_FOREACH(z->base.holds, hold)
-    {
+    DL_FOREACH (z->base.holds, hold) {
         const struct zk_hold *h = hold->priv;
 
         if (h->granted && h->fence == fence && strcmp(hold->key, key) == 0)
@@ -530,8 +526,7 @@ void zk_holds_lost(struct zookeeper *z)
     struct registry_hold *hold, *next;
 
     assert(z->handle == NULL);
-    DL_FOREACH_SAFE(z->base.holds, hold, next)
-    {
+    DL_FOREACH_SAFE (z->base.holds, hold, next) {
         struct zk_hold *h = hold->priv;
 
         registry_timer_stop(&h->retry);

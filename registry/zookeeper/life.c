@@ -137,11 +137,9 @@ static mono_ms unanswered(const struct zookeeper *z)
     const struct zk_request *q;
 
     assert(z->handle != NULL);
-    DL_FOREACH(z->handle->in_flight, q)
-    {
+    DL_FOREACH (z->handle->in_flight, q)
         if (zk_commits(q->type))
             return q->sent_at;
-    }
     return INT64_MAX;
 }
 

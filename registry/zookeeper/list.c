@@ -232,12 +232,10 @@ static struct zk_walk *find_parked(const struct registry_call *call)
     const struct zookeeper *z = zk_of(call->r);
     struct zk_walk *w;
 
-    DL_FOREACH(z->walks, w)
-    {
+    DL_FOREACH (z->walks, w)
         if (w->session == call->session && strcmp(w->prefix, call->key) == 0 &&
             strcmp(w->last, call->from) == 0)
             return w;
-    }
     return NULL;
 }
 

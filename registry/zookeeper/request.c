@@ -289,8 +289,7 @@ static void queue_again(struct zk_request *q)
     assert(q->done != NULL);
     assert(q->again);
     q->sent = false;
-    DL_FOREACH(*list, e)
-    {
+    DL_FOREACH (*list, e) {
         if (e->number > q->number)
             break;
         after = e;
@@ -360,8 +359,7 @@ static void forget_in(struct zk_request **list, const void *owner)
     struct zk_request *q, *next;
 
     assert(owner != NULL);
-    DL_FOREACH_SAFE(*list, q, next)
-    {
+    DL_FOREACH_SAFE (*list, q, next) {
         if (q->call != owner && q->arg != owner)
             continue;
         q->done = NULL;
@@ -399,8 +397,7 @@ static void expire_in_flight(struct zk_handle *h)
 {
     struct zk_request *q, *next;
 
-    DL_FOREACH_SAFE(h->in_flight, q, next)
-    {
+    DL_FOREACH_SAFE (h->in_flight, q, next) {
         struct zk_request lost = {.z = q->z,
                                   .type = q->type,
                                   .path = q->path,

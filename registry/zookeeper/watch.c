@@ -58,11 +58,9 @@ static bool look_over(const struct zk_watch *zw)
 
     if (!zw->looking || zw->outstanding > 0)
         return false;
-    DL_FOREACH(zw->lists[ZK_DIR_READY], d)
-    {
+    DL_FOREACH (zw->lists[ZK_DIR_READY], d)
         if (d->n_unread > 0 || d->look != zw->look)
             return false;
-    }
     return true;
 }
 
@@ -265,8 +263,7 @@ static void work(struct zookeeper *z)
 
     while (any) {
         any = false;
-        DL_FOREACH(z->base.watches, w)
-        {
+        DL_FOREACH (z->base.watches, w) {
             struct zk_dir *d = of(w)->lists[ZK_DIR_READY];
 
             if (full(z))
@@ -285,8 +282,7 @@ void zk_watches_event(struct zookeeper *z, const char *path)
 
     if (strncmp(path, z->root, strlen(z->root)) != 0)
         return;
-    DL_FOREACH(z->base.watches, w)
-    {
+    DL_FOREACH (z->base.watches, w) {
         struct zk_dir *d =
             w->fn == NULL ? NULL : zk_dir_find(w, zk_key(z, path));
 
@@ -303,11 +299,9 @@ static void refresh_key(struct registry *r, const char *key, bool hurry)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(r->watches, w)
-    {
+    DL_FOREACH (r->watches, w)
         if (w->fn != NULL && registry_key_below(key, w->prefix))
             zk_dir_refresh_key(w, key, hurry);
-    }
 }
 
 void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
@@ -341,22 +335,17 @@ void zk_watches_tick(struct zookeeper *z)
     size_t total = 0;
 
     assert(passed >= 0);
-    DL_FOREACH(z->base.watches, w)
-    {
+    DL_FOREACH (z->base.watches, w)
         total += of(w)->n_keys + HASH_COUNT(of(w)->dirs);
-    }
     z->polled_at = at;
-    DL_FOREACH(z->base.watches, w)
-    {
+    DL_FOREACH (z->base.watches, w) {
         struct zk_watch *zw = of(w);
         struct zk_dir *d, *next;
 
         if (w->fn == NULL || !zw->started)
             continue;
-        DL_FOREACH_SAFE(zw->lists[ZK_DIR_WAITING], d, next)
-        {
+        DL_FOREACH_SAFE (zw->lists[ZK_DIR_WAITING], d, next)
             zk_dir_place(d);
-        }
         if (zw->failed_at != 0 && at - zw->failed_at >= DENIED_MS) {
             look(w);
         } else if (!zw->looking) {
@@ -401,8 +390,7 @@ void zk_watches_drop_ended(struct zookeeper *z)
 {
     struct registry_watch *w, *next;
 
-    DL_FOREACH_SAFE(z->base.watches, w, next)
-    {
+    DL_FOREACH_SAFE (z->base.watches, w, next) {
         if (w->fn == NULL) {
             zk_forget(z, w);
             forget_dirs(w);
@@ -419,8 +407,7 @@ void zk_watches_look(struct registry *r)
     if (!zk_usable(z))
         return;
     z->polled_at = zk_now(z);
-    DL_FOREACH(z->base.watches, w)
-    {
+    DL_FOREACH (z->base.watches, w) {
         if (w->fn != NULL) {
             of(w)->started = true;
             look(w);
@@ -435,8 +422,7 @@ void zk_watches_lost(struct zookeeper *z)
     struct registry_watch *w;
 
     assert(z->handle == NULL);
-    DL_FOREACH(z->base.watches, w)
-    {
+    DL_FOREACH (z->base.watches, w) {
         struct zk_dir *d;
 
         for (d = of(w)->dirs; d != NULL; d = d->hh.next) {
@@ -456,8 +442,6 @@ void zk_watches_close(struct zookeeper *z)
     struct registry_watch *w;
 
     assert(z->handle == NULL);
-    DL_FOREACH(z->base.watches, w)
-    {
+    DL_FOREACH (z->base.watches, w)
         forget_dirs(w);
-    }
 }

@@ -91,8 +91,7 @@ static void flow_clear(struct flow *flow)
     struct chunk *chunk, *next;
 
     loop_timer_stop(&flow->timer);
-    DL_FOREACH_SAFE(flow->chunks, chunk, next)
-    {
+    DL_FOREACH_SAFE (flow->chunks, chunk, next) {
         DL_DELETE(flow->chunks, chunk);
         flow->held -= chunk->len;
         mem_free(chunk);
@@ -415,10 +414,8 @@ void proxy_close(struct proxy **proxy, loop_f *closed, void *arg)
     p->closed = closed;
     p->closed_arg = arg;
     uv_close((uv_handle_t *)&p->listener, on_listener_closed);
-    DL_FOREACH(p->links, link)
-    {
+    DL_FOREACH (p->links, link)
         link_close(link, true);
-    }
 }
 
 uint16_t proxy_port(const struct proxy *p)
@@ -431,8 +428,7 @@ void proxy_cut(struct proxy *p, unsigned ways)
     struct link *link;
 
     p->cut = ways;
-    DL_FOREACH(p->links, link)
-    {
+    DL_FOREACH (p->links, link) {
         link_connect(link);
         pump(&link->to_server);
         pump(&link->to_client);
@@ -444,8 +440,7 @@ size_t proxy_reset(struct proxy *p)
     struct link *link;
     size_t n = 0;
 
-    DL_FOREACH(p->links, link)
-    {
+    DL_FOREACH (p->links, link) {
         n += !link->closing;
         link_close(link, true);
     }
@@ -468,10 +463,8 @@ size_t proxy_open_links(const struct proxy *p)
     const struct link *link;
     size_t n = 0;
 
-    DL_FOREACH(p->links, link)
-    {
+    DL_FOREACH (p->links, link)
         n += !link->closing;
-    }
     return n;
 }
 

@@ -167,8 +167,7 @@ void check_registrations_gone(struct check *c)
 {
     struct check_registration *r, *next;
 
-    HASH_ITER(hh, c->registrations, r, next)
-    {
+    HASH_ITER (hh, c->registrations, r, next) {
         if (memory_find(c->store, r->key) != NULL)
             continue;
         count_registration(c, r->node, &r->id, false);
@@ -458,13 +457,11 @@ void check_lists_free(struct check *c)
             c->nodes[i].processes = p->next;
             mem_free(p);
         }
-    HASH_ITER(hh, c->failovers, f, f_next)
-    {
+    HASH_ITER (hh, c->failovers, f, f_next) {
         HASH_DEL(c->failovers, f);
         mem_free(f);
     }
-    HASH_ITER(hh, c->registrations, r, r_next)
-    {
+    HASH_ITER (hh, c->registrations, r, r_next) {
         HASH_DEL(c->registrations, r);
         mem_free(r);
     }

@@ -120,8 +120,7 @@ static void restore_failovers(struct check *c, struct check *lost)
 {
     struct check_failover *f, *next, *before;
 
-    HASH_ITER(hh, c->failovers, f, next)
-    {
+    HASH_ITER (hh, c->failovers, f, next) {
         HASH_FIND_STR(lost->failovers, f->id, before);
         f->withdraw_asked |= before != NULL && before->withdraw_asked;
     }

@@ -364,12 +364,10 @@ void person_withdraw(struct world *w)
     struct request *r;
     uint64_t n = 0;
 
-    HASH_ITER(hh, w->check.failovers, f, next)
-    {
+    HASH_ITER (hh, w->check.failovers, f, next)
         if ((f->now.phase == PHASE_QUEUED || f->now.phase == PHASE_HELD) &&
             rand_below(&w->rand, ++n) == 0)
             one = f;
-    }
     if (one == NULL || k == NULL)
         return;
     r = request(w, k, one->now.node, "withdraw", 0);

@@ -89,8 +89,7 @@ void coord_kill(struct coord *k)
     memory_kill(&k->registry);
     coordinator_abandon(&k->c);
     sim_hooks_die(k);
-    DL_FOREACH_SAFE(k->calls, call, next)
-    {
+    DL_FOREACH_SAFE (k->calls, call, next) {
         coord_answered(call);
         call->lost(call);
     }
@@ -154,8 +153,7 @@ static void thaw(struct coord *k)
     memory_thaw(k->registry);
     k->well_since = k->w->clock.mono;
     k->frozen_until = 0;
-    DL_FOREACH_SAFE(k->calls, call, next)
-    {
+    DL_FOREACH_SAFE (k->calls, call, next) {
         void (*arrive)(struct sim_call *) = call->arrive;
 
         call->arrive = NULL;

@@ -119,8 +119,7 @@ void sim_hooks_step(struct coord *k)
 {
     struct sim_hook *h, *next;
 
-    DL_FOREACH_SAFE(k->hooks, h, next)
-    {
+    DL_FOREACH_SAFE (k->hooks, h, next) {
         check_lock(k, h);
         if (coord_runs(k) &&
             (h->over <= k->w->clock.mono || h->until <= k->w->clock.mono))
@@ -133,8 +132,7 @@ void sim_hooks_die(struct coord *k)
 {
     struct sim_hook *h, *next;
 
-    DL_FOREACH_SAFE(k->hooks, h, next)
-    {
+    DL_FOREACH_SAFE (k->hooks, h, next) {
         DL_DELETE(k->hooks, h);
         mem_free(h);
     }

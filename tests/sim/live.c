@@ -106,8 +106,7 @@ static bool failovers_ended(struct world *w, char *why, size_t size)
 {
     struct check_failover *f, *next;
 
-    HASH_ITER(hh, w->check.failovers, f, next)
-    {
+    HASH_ITER (hh, w->check.failovers, f, next) {
         enum check_phase p = f->now.phase;
 
         if (p == PHASE_HELD || p == PHASE_QUEUED || p == PHASE_INTENT ||

@@ -57,11 +57,9 @@ static struct registry_watch *find_watch(struct memory_client *c, uint64_t id)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(c->base.watches, w)
-    {
+    DL_FOREACH (c->base.watches, w)
         if (((const struct memory_watch_priv *)w->priv)->id == id)
             return w;
-    }
     return NULL;
 }
 
@@ -100,11 +98,9 @@ void memory_on_about_hold(struct memory_client *c,
 {
     struct registry_hold *hold;
 
-    DL_FOREACH(c->base.holds, hold)
-    {
+    DL_FOREACH (c->base.holds, hold)
         if (hold->id == m->number)
             break;
-    }
     if (hold == NULL || hold->session != m->session ||
         hold->session != c->base.session)
         return;

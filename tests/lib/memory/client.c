@@ -84,8 +84,7 @@ static void fail_outstanding(struct memory_client *c)
     struct registry_call *call;
 
     do {
-        DL_FOREACH(c->base.calls, call)
-        {
+        DL_FOREACH (c->base.calls, call) {
             const struct memory_call_priv *priv = call->priv;
 
             if (call->refusal == NULL && priv->connection != c->connection) {
@@ -105,15 +104,12 @@ static void ask_again(struct memory_client *c)
     struct registry_watch *w;
     struct registry_hold *hold;
 
-    DL_FOREACH(c->base.holds, hold)
-    {
+    DL_FOREACH (c->base.holds, hold)
         if (hold->state == HOLD_WAITING || hold->state == HOLD_HELD)
             memory_send_hold(c, hold, MEMORY_LOCK);
         else if (hold->state == HOLD_LEAVING)
             memory_send_hold(c, hold, MEMORY_UNLOCK);
-    }
-    DL_FOREACH(c->base.watches, w)
-    {
+    DL_FOREACH (c->base.watches, w) {
         struct memory_watch_priv *priv = w->priv;
 
         if (c->base.ready) {
@@ -142,11 +138,9 @@ static void disconnect(struct memory_client *c)
 
     c->offline = true;
     c->last_session = c->base.session;
-    DL_FOREACH_SAFE(c->base.holds, hold, next)
-    {
+    DL_FOREACH_SAFE (c->base.holds, hold, next)
         if (hold->state == HOLD_LEAVING)
             registry_hold_gone(hold);
-    }
     registry_set_state(&c->base, REGISTRY_DISCONNECTED);
     if (!c->dead && !c->base.closing) {
         memory_unschedule(c->store, &c->deadline);
@@ -227,12 +221,9 @@ static void on_resync(struct memory_event *e)
     struct memory_client *c = CONTAINER_OF(e, struct memory_client, resync);
     struct registry_watch *w;
 
-    if (!c->offline && c->base.ready) {
-        DL_FOREACH(c->base.watches, w)
-        {
+    if (!c->offline && c->base.ready)
+        DL_FOREACH (c->base.watches, w)
             memory_send_look(c, w);
-        }
-    }
     if (c->store->faults.resync_ms > 0)
         memory_schedule(c->store, e, now(c) + c->store->faults.resync_ms);
 }
@@ -281,8 +272,7 @@ void memory_client_look(struct memory_client *c)
 {
     struct registry_watch *w;
 
-    DL_FOREACH(c->base.watches, w)
-    {
+    DL_FOREACH (c->base.watches, w) {
         struct memory_watch_priv *priv = w->priv;
 
         if (priv->looked != c->base.session) {
@@ -413,8 +403,7 @@ void memory_client_free_killed(struct memory_client *c)
 
     DL_DELETE(c->store->killed, c);
     registry_abandon(&c->base);
-    DL_FOREACH_SAFE(c->piled, e, next)
-    {
+    DL_FOREACH_SAFE (c->piled, e, next) {
         DL_DELETE(c->piled, e);
         e->where = EVENT_IDLE;
         assert(e->is_message); /* timers went with their owners */

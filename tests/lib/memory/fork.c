@@ -93,10 +93,8 @@ static void stop(struct memory_store *s, struct memory_side *side)
 
     side->down = true;
     side->generation++;
-    DL_FOREACH(side->sessions, session)
-    {
+    DL_FOREACH (side->sessions, session)
         memory_unschedule(s, &session->expiry);
-    }
     while ((sub = side->subscriptions) != NULL) {
         DL_DELETE(side->subscriptions, sub);
         mem_free(sub);
@@ -114,10 +112,8 @@ void memory_promote(struct memory_store *s, const struct memory_backup *b)
     stop(s, old);
     s->side = s->present = side_of(s, MEMORY_NEW);
     s->side->line = old->line + 1;
-    DL_FOREACH(s->clients, c)
-    {
+    DL_FOREACH (s->clients, c)
         c->side = s->side;
-    }
     memory_restore(s, all != NULL ? all : b);
     memory_backup_free(&all);
 }
@@ -128,11 +124,9 @@ void memory_down(struct memory_store *s, enum memory_which which)
     struct memory_client *c;
 
     stop(s, side);
-    DL_FOREACH(s->clients, c)
-    {
+    DL_FOREACH (s->clients, c)
         if (c->side == side && !c->cut)
             memory_client_reset(c);
-    }
 }
 
 void memory_up(struct memory_store *s, enum memory_which which)
@@ -141,8 +135,7 @@ void memory_up(struct memory_store *s, enum memory_which which)
     struct memory_session *session;
 
     side->down = false;
-    DL_FOREACH(side->sessions, session)
-    {
+    DL_FOREACH (side->sessions, session) {
         session->heard = s->clock->mono;
         memory_schedule(s, &session->expiry,
                         session->heard + session->timeout_ms + 1);

@@ -16,11 +16,9 @@ static struct memory_lock *find(const struct memory_store *s, const char *key)
 {
     struct memory_lock *lock;
 
-    DL_FOREACH(s->side->locks, lock)
-    {
+    DL_FOREACH (s->side->locks, lock)
         if (strcmp(lock->key, key) == 0)
             return lock;
-    }
     return NULL;
 }
 
@@ -81,10 +79,8 @@ static void advance(struct memory_store *s, struct memory_lock *lock)
     } else if (lock->queue->fence == 0) {
         lock->queue->fence = ++s->side->last_fence;
         tell(s, lock->queue, MEMORY_GRANTED);
-        DL_FOREACH(lock->queue->next, w)
-        {
+        DL_FOREACH (lock->queue->next, w)
             tell_holder(s, lock, w);
-        }
     }
 }
 
@@ -94,11 +90,9 @@ void memory_lock_request(struct memory_store *s, struct memory_message *m,
     struct memory_lock *lock = find_or_make(s, m->key);
     struct memory_waiter *w;
 
-    DL_FOREACH(lock->queue, w)
-    {
+    DL_FOREACH (lock->queue, w)
         if (w->session == session->id && w->hold == m->number)
             break;
-    }
     if (w != NULL) { /* asked again: the answer may have been lost */
         if (w->fence != 0)
             tell(s, w, MEMORY_GRANTED);
@@ -139,11 +133,9 @@ void memory_lock_release(struct memory_store *s, struct memory_message *m,
     struct memory_waiter *w = NULL;
 
     if (lock != NULL) {
-        DL_FOREACH(lock->queue, w)
-        {
+        DL_FOREACH (lock->queue, w)
             if (w->session == session->id && w->hold == m->number)
                 break;
-        }
     }
     if (w != NULL)
         leave(s, lock, w);
@@ -156,12 +148,10 @@ void memory_lock_reap(struct memory_store *s, uint64_t session)
     struct memory_lock *lock, *next;
     struct memory_waiter *w, *w_next;
 
-    DL_FOREACH_SAFE(s->side->locks, lock, next)
-    {
+    DL_FOREACH_SAFE (s->side->locks, lock, next) {
         bool left = false;
 
-        DL_FOREACH_SAFE(lock->queue, w, w_next)
-        {
+        DL_FOREACH_SAFE (lock->queue, w, w_next) {
             if (w->session == session) {
                 DL_DELETE(lock->queue, w);
                 mem_free(w);

@@ -228,8 +228,7 @@ void memory_set_faults(struct memory_store *s, const struct memory_faults *f)
     /* What is dropped must be found again. */
     assert(f->event_drop_share == 0.0 || f->resync_ms > 0);
     s->faults = *f;
-    DL_FOREACH(s->clients, c)
-    {
+    DL_FOREACH (s->clients, c) {
         memory_unschedule(s, &c->resync);
         if (f->resync_ms > 0)
             memory_schedule(s, &c->resync, s->clock->mono + f->resync_ms);
@@ -264,8 +263,7 @@ void memory_strand(struct registry *client)
 
     if (c->past != NULL)
         return;
-    DL_FOREACH(c->store->clients, other)
-    {
+    DL_FOREACH (c->store->clients, other) {
         if (other->past != NULL && other->past->side == c->side &&
             other->past->revision == c->side->revision) {
             c->past = other->past;
@@ -312,8 +310,7 @@ void memory_thaw(struct registry *client)
         return;
     c->frozen = c->stuck = false;
     DL_COUNT(c->piled, e, n);
-    DL_FOREACH_SAFE(c->piled, e, next)
-    {
+    DL_FOREACH_SAFE (c->piled, e, next) {
         DL_DELETE(c->piled, e);
         e->where = EVENT_IDLE;
         tie += 2;
@@ -388,8 +385,7 @@ uint64_t memory_lock_holder(const struct memory_store *s, const char *key,
 {
     const struct memory_lock *lock;
 
-    DL_FOREACH(s->side->locks, lock)
-    {
+    DL_FOREACH (s->side->locks, lock) {
         if (strcmp(lock->key, key) == 0 && lock->queue != NULL) {
             if (fence != NULL)
                 *fence = lock->queue->fence;

@@ -34,15 +34,13 @@ static void locks_copy(struct memory_lock **to, const struct memory_lock *from)
 {
     const struct memory_lock *l;
 
-    DL_FOREACH(from, l)
-    {
+    DL_FOREACH (from, l) {
         size_t len = strlen(l->key);
         struct memory_lock *copy = mem_zalloc(sizeof(*copy) + len + 1);
         const struct memory_waiter *w;
 
         memcpy(copy->key, l->key, len + 1);
-        DL_FOREACH(l->queue, w)
-        {
+        DL_FOREACH (l->queue, w) {
             struct memory_waiter *place = mem_alloc(sizeof(*place));
 
             *place = *w;
@@ -80,8 +78,7 @@ struct memory_backup *memory_backup(const struct memory_store *s)
     b->last_fence = s->side->last_fence;
     DL_COUNT(s->side->sessions, session, n);
     b->sessions = mem_zalloc((n + 1) * sizeof(*b->sessions));
-    DL_FOREACH(s->side->sessions, session)
-    {
+    DL_FOREACH (s->side->sessions, session) {
         b->sessions[b->n_sessions++] =
             (struct kept_session){.id = session->id,
                                   .timeout_ms = session->timeout_ms,
@@ -112,11 +109,9 @@ static struct memory_client *client_of(const struct memory_store *s,
 {
     struct memory_client *c;
 
-    DL_FOREACH(s->clients, c)
-    {
+    DL_FOREACH (s->clients, c)
         if (c->base.session == session)
             return c;
-    }
     return NULL;
 }
 
@@ -132,8 +127,7 @@ static void restore_sessions(struct memory_store *s,
                                      b->sessions[i].timeout_ms);
         session->ephemerals = b->sessions[i].ephemerals;
     }
-    DL_FOREACH_SAFE(now, session, next)
-    {
+    DL_FOREACH_SAFE (now, session, next) {
         DL_DELETE(now, session);
         memory_unschedule(s, &session->expiry);
         mem_free(session); /* its client learns it when it asks */
@@ -158,8 +152,7 @@ void memory_restore(struct memory_store *s, const struct memory_backup *b)
         DL_DELETE(s->side->subscriptions, sub);
         mem_free(sub);
     }
-    DL_FOREACH(s->clients, c)
-    {
+    DL_FOREACH (s->clients, c) {
         if (!c->cut) {
             memory_cut(&c->base);
             memory_heal(&c->base);

@@ -30,11 +30,9 @@ struct memory_session *memory_session_find(struct memory_store *s, uint64_t id)
 {
     struct memory_session *session;
 
-    DL_FOREACH(s->side->sessions, session)
-    {
+    DL_FOREACH (s->side->sessions, session)
         if (session->id == id)
             return session;
-    }
     return NULL;
 }
 
@@ -118,13 +116,10 @@ static void side_forget(struct memory_side *side,
     struct memory_subscription *sub, *next;
     struct memory_session *session;
 
-    DL_FOREACH(side->sessions, session)
-    {
+    DL_FOREACH (side->sessions, session)
         if (session->client == client)
             session->client = NULL;
-    }
-    DL_FOREACH_SAFE(side->subscriptions, sub, next)
-    {
+    DL_FOREACH_SAFE (side->subscriptions, sub, next) {
         if (sub->client == client) {
             DL_DELETE(side->subscriptions, sub);
             mem_free(sub);
@@ -157,11 +152,9 @@ find_subscription(const struct memory_store *s, const struct memory_message *m)
 {
     struct memory_subscription *sub;
 
-    DL_FOREACH(s->side->subscriptions, sub)
-    {
+    DL_FOREACH (s->side->subscriptions, sub)
         if (sub->client == m->client && sub->watch == m->number)
             return sub;
-    }
     return NULL;
 }
 

@@ -209,8 +209,7 @@ void memory_notify(struct memory_store *s, const struct memory_change *change)
         change->after != NULL ? change->after->text : change->before->text;
     struct memory_subscription *sub, *next;
 
-    DL_FOREACH_SAFE(s->side->subscriptions, sub, next)
-    {
+    DL_FOREACH_SAFE (s->side->subscriptions, sub, next) {
         if (sub->connection != sub->client->connection) {
             /* The connection that asked for it is no more. */
             DL_DELETE(s->side->subscriptions, sub);
