@@ -195,7 +195,7 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
 {
     const char *id = e->key + strlen(WORK_PREFIX "/");
     struct work_item item;
-    enum work_state state;
+    struct work_glance glance;
     struct err err = {0};
 
     if (work_check_id(id, NULL) != 0 || strcmp(id, l->cursor) <= 0)
@@ -206,8 +206,8 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
     }
     (void)snprintf(l->cursor, sizeof(l->cursor), "%s", id);
     if (l->what.state >= 0 &&
-        work_state_peek(e->value, e->value_len, &state) == 0 &&
-        (int)state != l->what.state)
+        work_item_glance(&glance, e->value, e->value_len) == 0 &&
+        (int)glance.state != l->what.state)
         return true;
     if (work_item_read(&item, e->value, e->value_len, &err) != 0) {
         log_warn("!work-record", LOG_S("key", e->key), LOG_S("why", err.msg));

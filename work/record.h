@@ -85,12 +85,16 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
                    struct err *err) MUST_CHECK;
 /* The stored form, which is also the API's. Payload last, byte for byte. */
 void work_item_write(struct buf *out, const struct work_item *w);
-/* Only the state of a stored item, without reading the rest: for a watch that
- * sees every payload go by. */
-int work_state_peek(const char *value, size_t len,
-                    enum work_state *out) MUST_CHECK;
-int work_epoch_peek(const char *value, size_t len, uint64_t *out) MUST_CHECK;
-int work_finished_peek(const char *value, size_t len, wall_ms *out) MUST_CHECK;
+/* What a watch that sees every item go by wants of it. */
+struct work_glance {
+    enum work_state state;
+    uint64_t epoch;       /* 0: none that can be read */
+    bool has_finished_at; /* one that can be read */
+    wall_ms finished_at;
+};
+/* Without checking the rest. ERR_INVALID: no state that can be read. */
+int work_item_glance(struct work_glance *out, const char *value,
+                     size_t len) MUST_CHECK;
 
 /* The present owner goes into the history (nothing if there is none). */
 void work_item_leave(struct work_item *w, wall_ms now, bool died,

@@ -100,56 +100,39 @@ void work_item_unassign(struct work_item *w, enum work_state state,
     memcpy(w->cause, cause, n + 1);
 }
 
-/* --- one field, without the rest ----------------------------------------- */
+/* --- a few fields, without the rest -------------------------------------- */
 
 /* The text of a field, in `out` of `size` bytes; false: none, or longer. */
-static bool peek(const char *value, size_t len, const char *key, char *out,
-                 size_t size)
+static bool peek(const struct json *o, const char *key, char *out, size_t size)
 {
-    const struct json *o, *field;
-    const char *text;
-    bool fits = false;
+    const struct json *field = json_get(o, key);
+    const char *text = json_string(field);
 
-    if (json_parse(value, len, &o, NULL) != 0)
-        return false;
-    field = json_get(o, key);
-    text = json_string(field);
     if (text != NULL)
-        fits = snprintf(out, size, "%s", text) < (int)size;
-    else if (json_is(field, JSON_NUMBER))
-        fits = snprintf(out, size, "%.*s", (int)field->len, field->text) <
+        return snprintf(out, size, "%s", text) < (int)size;
+    return json_is(field, JSON_NUMBER) &&
+           snprintf(out, size, "%.*s", (int)field->len, field->text) <
                (int)size;
+}
+
+int work_item_glance(struct work_glance *out, const char *value, size_t len)
+{
+    const struct json *o;
+    char text[CLOCK_RFC3339_SIZE]; /* a large epoch stands in quotes */
+    int rc = (int)ERR_INVALID;
+
+    *out = (struct work_glance){0};
+    if (json_parse(value, len, &o, NULL) != 0)
+        return rc;
+    if (peek(o, "state", text, sizeof(text)))
+        rc = work_state_parse(text, &out->state);
+    if (!peek(o, "epoch", text, sizeof(text)) ||
+        units_uint(text, EPOCH_MAX, &out->epoch, NULL) != 0)
+        out->epoch = 0;
+    out->has_finished_at = peek(o, "finished_at", text, sizeof(text)) &&
+                           clock_parse_rfc3339(text, &out->finished_at);
     json_free(o);
-    return fits;
-}
-
-int work_state_peek(const char *value, size_t len, enum work_state *out)
-{
-    char name[16];
-
-    return peek(value, len, "state", name, sizeof(name))
-               ? work_state_parse(name, out)
-               : (int)ERR_INVALID;
-}
-
-int work_epoch_peek(const char *value, size_t len, uint64_t *out)
-{
-    char digits[24]; /* large ones stand in quotes */
-
-    *out = 0;
-    return peek(value, len, "epoch", digits, sizeof(digits))
-               ? units_uint(digits, EPOCH_MAX, out, NULL)
-               : (int)ERR_INVALID;
-}
-
-int work_finished_peek(const char *value, size_t len, wall_ms *out)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    return peek(value, len, "finished_at", text, sizeof(text)) &&
-                   clock_parse_rfc3339(text, out)
-               ? 0
-               : (int)ERR_INVALID;
+    return rc;
 }
 
 /* --- the fields ---------------------------------------------------------- */

@@ -233,16 +233,14 @@ static int finished_first(const struct view_finished *a,
 /* What happens now ended now, by our own clock. What is listed ended when its
  * record says: else each restart would keep it for the whole time again. */
 static mono_ms finished_since(const struct view_watch *w,
-                              const struct registry_entry *e)
+                              const struct work_glance *item)
 {
     const struct clock *clock = w->v->config.clock;
-    wall_ms at;
 
     if (w->synced == registry_session(w->v->config.registry) ||
-        work_finished_peek(e->value, e->value_len, &at) != 0 ||
-        at > clock->wall)
+        !item->has_finished_at || item->finished_at > clock->wall)
         return clock->mono;
-    return clock->mono - (clock->wall - at);
+    return clock->mono - (clock->wall - item->finished_at);
 }
 
 void work_view_on_work(void *arg, const struct registry_event *event)
@@ -250,7 +248,7 @@ void work_view_on_work(void *arg, const struct registry_event *event)
     struct view_watch *w = arg;
     struct view *v = w->v;
     struct view_finished *f;
-    enum work_state state;
+    struct work_glance item;
     const char *id;
     bool final;
 
@@ -263,9 +261,9 @@ void work_view_on_work(void *arg, const struct registry_event *event)
     HASH_FIND_STR(v->finished, id, f);
     /* A damaged record is not ours to collect. */
     final = event->type != REGISTRY_REMOVE &&
-            work_state_peek(event->entry.value, event->entry.value_len,
-                            &state) == 0 &&
-            (state == WORK_DONE || state == WORK_DROPPED);
+            work_item_glance(&item, event->entry.value,
+                             event->entry.value_len) == 0 &&
+            (item.state == WORK_DONE || item.state == WORK_DROPPED);
     if (f != NULL && !final) {
         HASH_DEL(v->finished, f);
         mem_free(f);
@@ -273,10 +271,9 @@ void work_view_on_work(void *arg, const struct registry_event *event)
         size_t len = strlen(id) + 1;
 
         f = mem_zalloc(sizeof(*f) + len);
-        f->seen = finished_since(w, &event->entry);
-        if (work_epoch_peek(event->entry.value, event->entry.value_len,
-                            &f->epoch) == 0 &&
-            f->epoch > v->epoch)
+        f->seen = finished_since(w, &item);
+        f->epoch = item.epoch;
+        if (f->epoch > v->epoch)
             v->epoch = f->epoch;
         memcpy(f->id, id, len);
         HASH_ADD_STR(v->finished, id, f);
