@@ -401,7 +401,7 @@ static int load_conf(struct agent *a, struct err *err)
         log_configure(a->conf.log_level, a->conf.log_format);
     if (rc == 0 && a->conf.log_file != NULL &&
         log_to(a->conf.log_file, err) != 0)
-        rc = (int)err_wrap(err, "log.file");
+        rc = err_wrap(err, "log.file");
     return rc;
 }
 

@@ -37,7 +37,7 @@ int agent_command_new(struct command **out, char *const *argv, struct err *err)
 
     assert(argv != NULL && argv[0] != NULL);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) != 0)
-        return (int)err_errno(err, errno, "guard");
+        return err_errno(err, errno, "guard");
     pid = fork();
     if (pid == 0) {
         close(line[0]);
@@ -48,7 +48,7 @@ int agent_command_new(struct command **out, char *const *argv, struct err *err)
         int why = errno;
 
         close(line[0]);
-        return (int)err_errno(err, why, "guard: fork");
+        return err_errno(err, why, "guard: fork");
     }
     c = mem_zalloc(sizeof(*c));
     c->line = line[0];

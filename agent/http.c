@@ -377,14 +377,14 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
     struct http_link *l;
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
-        return (int)err_set(err, ERR_IO, "libcurl cannot start");
+        return err_set(err, ERR_IO, "libcurl cannot start");
     l = mem_zalloc(sizeof(*l));
     l->base.agent = a;
     if (conf_urls_parse(&l->urls, a->options->url, err) != 0) {
         conf_urls_close(&l->urls);
         mem_free(l);
         curl_global_cleanup();
-        return (int)err_wrap(err, "--url");
+        return err_wrap(err, "--url");
     }
     l->ttl_ms = a->options->ttl_ms;
     buf_init(&l->body, TEXT_MAX);

@@ -75,12 +75,12 @@ static int parse_groups(char *list, struct agent_options *out, struct err *err)
         if (next != NULL)
             *next++ = '\0';
         if (node_clean_group(list, name, err) != 0)
-            return (int)err_wrap(err, "--group");
+            return err_wrap(err, "--group");
         if (strcmp(name, "default") == 0)
             continue;
         if (out->n_groups == HEARTBEAT_GROUPS_MAX)
-            return (int)err_set(err, ERR_INVALID, "--group: at most %d",
-                                HEARTBEAT_GROUPS_MAX);
+            return err_set(err, ERR_INVALID, "--group: at most %d",
+                           HEARTBEAT_GROUPS_MAX);
         memcpy(list, name, strlen(name) + 1);
         out->groups[out->n_groups++] = list;
     }
@@ -94,7 +94,7 @@ static int parse_number(const char *name, const char *text, int64_t max,
 
     assert(max > 0 && max <= INT32_MAX);
     if (units_int(text, 0, max, &value, err) != 0)
-        return (int)err_wrap(err, "--%s", name);
+        return err_wrap(err, "--%s", name);
     *out = (int32_t)value;
     return 0;
 }
@@ -102,10 +102,10 @@ static int parse_number(const char *name, const char *text, int64_t max,
 static int parse_ttl(const char *text, int64_t *out, struct err *err)
 {
     if (units_duration(text, out, err) != 0)
-        return (int)err_wrap(err, "--ttl");
+        return err_wrap(err, "--ttl");
     if (*out < TTL_MIN_MS || *out > TTL_MAX_MS)
-        return (int)err_set(err, ERR_INVALID,
-                            "--ttl: %.40s is outside 1s to 1h", text);
+        return err_set(err, ERR_INVALID, "--ttl: %.40s is outside 1s to 1h",
+                       text);
     return 0;
 }
 
@@ -123,17 +123,16 @@ static int parse_option(int option, char *arg, struct agent_options *out,
         *has_kind = node_kind_parse(arg, &out->kind) == 0;
         if (*has_kind)
             return 0;
-        return (int)err_set(err, ERR_INVALID,
-                            "--kind %s: master, worker or alert-server", arg);
+        return err_set(err, ERR_INVALID,
+                       "--kind %s: master, worker or alert-server", arg);
     case OPT_ADDRESS:
         out->address = arg;
         if (conf_every_address(arg))
-            return (int)err_set(err, ERR_INVALID,
-                                "--address %.80s: every address, and so "
-                                "nobody's; write one at which others reach it",
-                                arg);
-        return node_ask_address(arg, err) != 0 ? (int)err_wrap(err, "--address")
-                                               : 0;
+            return err_set(err, ERR_INVALID,
+                           "--address %.80s: every address, and so "
+                           "nobody's; write one at which others reach it",
+                           arg);
+        return node_ask_address(arg, err) != 0 ? err_wrap(err, "--address") : 0;
     case OPT_GROUP:
         return parse_groups(arg, out, err);
     case OPT_WEIGHT:
@@ -149,10 +148,10 @@ static int parse_option(int option, char *arg, struct agent_options *out,
 static int wrong_option(int option, const char *word, struct err *err)
 {
     if (option == ':')
-        return (int)err_set(err, ERR_INVALID, "%s needs a value", word);
+        return err_set(err, ERR_INVALID, "%s needs a value", word);
     if (optopt == OPT_HELP)
-        return (int)err_set(err, ERR_INVALID, "--help takes no value");
-    return (int)err_set(err, ERR_INVALID, "there is no option %s", word);
+        return err_set(err, ERR_INVALID, "--help takes no value");
+    return err_set(err, ERR_INVALID, "there is no option %s", word);
 }
 
 /* --- all of them --------------------------------------------------------- */
@@ -170,21 +169,21 @@ static int check(const struct agent_options *o, bool has_kind, struct err *err)
 {
     assert(o->n_groups <= HEARTBEAT_GROUPS_MAX);
     if (!has_kind)
-        return (int)err_set(err, ERR_INVALID, "--kind is missing");
+        return err_set(err, ERR_INVALID, "--kind is missing");
     if (o->address == NULL)
-        return (int)err_set(err, ERR_INVALID, "--address is missing");
+        return err_set(err, ERR_INVALID, "--address is missing");
     if (o->conf_file != NULL && o->url != NULL)
-        return (int)err_set(err, ERR_INVALID,
-                            "-c and --url: straight to the registry or through "
-                            "the API, not both");
+        return err_set(err, ERR_INVALID,
+                       "-c and --url: straight to the registry or through "
+                       "the API, not both");
     if (o->ttl_ms != 0 && o->url == NULL)
-        return (int)err_set(err, ERR_INVALID,
-                            "--ttl is for --url; in the registry the session "
-                            "is the lease");
+        return err_set(err, ERR_INVALID,
+                       "--ttl is for --url; in the registry the session "
+                       "is the lease");
     if (o->url != NULL && check_urls(o->url, err) != 0)
-        return (int)err_wrap(err, "--url");
+        return err_wrap(err, "--url");
     if (o->n_groups > 0 && o->kind != NODE_WORKER)
-        return (int)err_set(err, ERR_INVALID, "--group is for workers");
+        return err_set(err, ERR_INVALID, "--group is for workers");
     return 0;
 }
 
@@ -216,9 +215,9 @@ int agent_parse(int argc, char **argv, struct agent_options *out,
         url[0] != '\0')
         out->url = url;
     if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
-        return (int)err_set(err, ERR_INVALID,
-                            "%s: no option; a command stands behind --",
-                            argv[optind]);
+        return err_set(err, ERR_INVALID,
+                       "%s: no option; a command stands behind --",
+                       argv[optind]);
     if (optind < argc)
         out->command = argv + optind;
     rc = check(out, has_kind, err);

@@ -161,9 +161,9 @@ static void on_done(void *arg, const struct err *err,
 
     if (result == NULL) {
         if (why.code != ERR_CONFLICT)
-            (void)err_wrap(&why, a->backup == NULL
-                                     ? "nothing was opened; run it again"
-                                     : "it is not complete; run it again");
+            err_wrap(&why, a->backup == NULL
+                               ? "nothing was opened; run it again"
+                               : "it is not complete; run it again");
         finish(a, &why);
         return;
     }
@@ -188,7 +188,7 @@ static void refuse(struct accept *a, enum err_code code, const char *why)
     struct err err;
 
     assert(code != ERR_OK);
-    (void)err_set(&err, code, "%s", why);
+    err_set(&err, code, "%s", why);
     finish(a, &err);
 }
 
@@ -267,12 +267,12 @@ static void refuse_live(struct accept *a, const struct restore_summary *s)
 
     assert(s->live > 0);
     assert(!a->args->live);
-    (void)err_set(&err, ERR_CONFLICT,
-                  "%zu sessions stand in the registry (%s%s): stop the "
-                  "coordinators and agents and wait for their session timeout, "
-                  "or say --live: then they are stopped by the registry until "
-                  "it is done",
-                  s->live, s->names[0], s->live > 1 ? " ..." : "");
+    err_set(&err, ERR_CONFLICT,
+            "%zu sessions stand in the registry (%s%s): stop the "
+            "coordinators and agents and wait for their session timeout, "
+            "or say --live: then they are stopped by the registry until "
+            "it is done",
+            s->live, s->names[0], s->live > 1 ? " ..." : "");
     finish(a, &err);
 }
 

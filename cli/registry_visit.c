@@ -114,28 +114,27 @@ static void on_no_session(void *arg)
     assert(!v->ending);
     cli_visit_name(v->conf, name, sizeof(name));
     if (trouble == NULL && registry_trouble(v->registry, &met))
-        (void)err_set(&err, ERR_UNAVAILABLE,
-                      "no session at the registry (%.120s) within %d s: %s: "
-                      "%s: %.120s; %s",
-                      name, CONNECT_MS / 1000,
-                      registry_trouble_texts[met.what].code,
-                      registry_trouble_texts[met.what].title, met.detail,
-                      registry_trouble_texts[met.what].advice);
+        err_set(&err, ERR_UNAVAILABLE,
+                "no session at the registry (%.120s) within %d s: %s: "
+                "%s: %.120s; %s",
+                name, CONNECT_MS / 1000, registry_trouble_texts[met.what].code,
+                registry_trouble_texts[met.what].title, met.detail,
+                registry_trouble_texts[met.what].advice);
     else if (trouble == NULL)
-        (void)err_set(&err, ERR_UNAVAILABLE,
-                      "no session at the registry (%s) within %d s; is it up, "
-                      "and is this the right configuration?",
-                      name, CONNECT_MS / 1000);
+        err_set(&err, ERR_UNAVAILABLE,
+                "no session at the registry (%s) within %d s; is it up, "
+                "and is this the right configuration?",
+                name, CONNECT_MS / 1000);
     else if (trouble->code == ERR_INVALID)
-        (void)err_set(&err, ERR_INVALID,
-                      "%.160s: the key cannot be read. With the registry's own "
-                      "tool write what it said (`history` in the first line of "
-                      "a backup of ours), or delete it: docs/going-back.md",
-                      trouble->msg);
+        err_set(&err, ERR_INVALID,
+                "%.160s: the key cannot be read. With the registry's own "
+                "tool write what it said (`history` in the first line of "
+                "a backup of ours), or delete it: docs/going-back.md",
+                trouble->msg);
     else
-        (void)err_set(&err, trouble->code,
-                      "no session at the registry (%.120s): %s: %.160s", name,
-                      HISTORY_KEY, trouble->msg);
+        err_set(&err, trouble->code,
+                "no session at the registry (%.120s): %s: %.160s", name,
+                HISTORY_KEY, trouble->msg);
     cli_visit_end(v, &err);
 }
 

@@ -48,8 +48,8 @@ static int read_state(const struct json *o, enum gate_state *out,
     /* that it is absent is never written */
     if (name != NULL && gate_state_parse(name, out) == 0 && *out != GATE_ABSENT)
         return 0;
-    return (int)err_set(err, ERR_INVALID, "gate: unknown state \"%s\"",
-                        name != NULL ? name : "");
+    return err_set(err, ERR_INVALID, "gate: unknown state \"%s\"",
+                   name != NULL ? name : "");
 }
 
 static int read_process(const struct json *o, const char *what,
@@ -64,10 +64,10 @@ static int read_process(const struct json *o, const char *what,
     out->created = json_u64(o, "created", 0);
     if (out->startup_time < 0 || out->process_id == INT64_MIN) {
         *out = (struct process){0};
-        return (int)err_set(err, ERR_INVALID,
-                            "gate: `%s` is not {created, startupTime, "
-                            "processId}",
-                            what);
+        return err_set(err, ERR_INVALID,
+                       "gate: `%s` is not {created, startupTime, "
+                       "processId}",
+                       what);
     }
     out->known = true;
     return 0;
@@ -80,12 +80,12 @@ static int read_past(const struct json *o, struct gate *gate, struct err *err)
 
     assert(gate->n_past == 0);
     if (past != NULL && !json_is(past, JSON_ARRAY))
-        return (int)err_set(err, ERR_INVALID, "gate: `past` is not a list");
+        return err_set(err, ERR_INVALID, "gate: `past` is not a list");
     json_each (each, past) {
         if (gate->n_past == GATE_PAST_MAX)
-            return (int)err_set(err, ERR_INVALID,
-                                "gate: `past` has more than %d processes",
-                                GATE_PAST_MAX);
+            return err_set(err, ERR_INVALID,
+                           "gate: `past` has more than %d processes",
+                           GATE_PAST_MAX);
         rc = read_process(json_is(each, JSON_NULL) ? NULL : each, "past",
                           &gate->past[gate->n_past], err);
         if (rc != 0)
@@ -120,10 +120,10 @@ static int read_for(const struct json *o, int64_t *out, struct err *err)
     if (item == NULL)
         return 0;
     if (!json_is(item, JSON_STRING))
-        return (int)err_set(err, ERR_INVALID, "gate: `for` is no duration");
+        return err_set(err, ERR_INVALID, "gate: `for` is no duration");
     rc = units_duration(item->string, out, err);
     if (rc != 0)
-        (void)err_wrap(err, "gate: `for`");
+        err_wrap(err, "gate: `for`");
     return rc;
 }
 
@@ -142,7 +142,7 @@ static int read_flag(const struct json *o, const char *key, bool *out,
     const struct json *item = json_get(o, key);
 
     if (item != NULL && !json_is(item, JSON_BOOL))
-        return (int)err_set(err, ERR_INVALID, "gate: `%s` is no boolean", key);
+        return err_set(err, ERR_INVALID, "gate: `%s` is no boolean", key);
     *out = json_true(item);
     return 0;
 }
@@ -188,11 +188,11 @@ int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
     memset(out, 0, sizeof(*out));
     rc = json_parse(value, len, &o, err);
     if (rc != 0)
-        (void)err_wrap(err, "gate");
+        err_wrap(err, "gate");
     else if (json_is(o, JSON_OBJECT))
         rc = read_object(out, o, err);
     else
-        rc = (int)err_set(err, ERR_INVALID, "gate: not an object");
+        rc = err_set(err, ERR_INVALID, "gate: not an object");
     json_free(o);
     if (rc != 0)
         memset(out, 0, sizeof(*out));

@@ -109,23 +109,22 @@ int node_check_address(const char *address, struct err *err)
 
     assert(address != NULL);
     if (strlen(address) > NODE_ADDRESS_MAX)
-        return (int)err_set(err, ERR_INVALID, "address: longer than %d bytes",
-                            NODE_ADDRESS_MAX);
+        return err_set(err, ERR_INVALID, "address: longer than %d bytes",
+                       NODE_ADDRESS_MAX);
     if (colon == NULL)
-        return (int)err_set(err, ERR_INVALID,
-                            "address \"%s\": no port; write host:port",
-                            address);
+        return err_set(err, ERR_INVALID,
+                       "address \"%s\": no port; write host:port", address);
     if (units_int(colon + 1, 1, PORT_MAX, &port, NULL) != 0 ||
         colon[1] == '0' || colon[1] == '+')
-        return (int)err_set(err, ERR_INVALID,
-                            "address \"%s\": the port is not a number from 1 "
-                            "to %d",
-                            address, PORT_MAX);
+        return err_set(err, ERR_INVALID,
+                       "address \"%s\": the port is not a number from 1 "
+                       "to %d",
+                       address, PORT_MAX);
     if (!is_host(address, (size_t)(colon - address)))
-        return (int)err_set(err, ERR_INVALID,
-                            "address \"%s\": the host is not a name, an IPv4 "
-                            "address or an IPv6 address in brackets",
-                            address);
+        return err_set(err, ERR_INVALID,
+                       "address \"%s\": the host is not a name, an IPv4 "
+                       "address or an IPv6 address in brackets",
+                       address);
     return 0;
 }
 
@@ -141,10 +140,10 @@ int node_ask_address(const char *address, struct err *err)
     if (bare && len <= NODE_ADDRESS_MAX &&
         (read_v6(address, len, &addr) ||
          read_v6(address, (size_t)(colon - address), &addr)))
-        return (int)err_set(err, ERR_INVALID,
-                            "address \"%s\": an IPv6 host stands in brackets, "
-                            "as in [2001:db8::7]:1234",
-                            address);
+        return err_set(err, ERR_INVALID,
+                       "address \"%s\": an IPv6 host stands in brackets, "
+                       "as in [2001:db8::7]:1234",
+                       address);
     return node_check_address(address, err);
 }
 
@@ -237,13 +236,13 @@ int node_clean_group(const char *name, char out[NODE_GROUP_MAX + 1],
     while (len > 0 && is_blank(name[len - 1]))
         len--;
     if (len > NODE_GROUP_MAX)
-        return (int)err_set(err, ERR_INVALID,
-                            "group \"%.32s...\": longer than %d bytes", name,
-                            NODE_GROUP_MAX);
+        return err_set(err, ERR_INVALID,
+                       "group \"%.32s...\": longer than %d bytes", name,
+                       NODE_GROUP_MAX);
     why = no_part(name, len);
     if (why != NULL)
-        return (int)err_set(err, ERR_INVALID, "group \"%.*s\": %s", (int)len,
-                            name, why);
+        return err_set(err, ERR_INVALID, "group \"%.*s\": %s", (int)len, name,
+                       why);
     if (len == 0) {
         snprintf(out, NODE_GROUP_MAX + 1, "default");
         return 0;

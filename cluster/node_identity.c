@@ -186,10 +186,10 @@ int node_check_instance(const char *instance, struct err *err)
     if (len == 0 || len > NODE_INSTANCE_MAX ||
         strspn(instance, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                          "0123456789._-") < len)
-        return (int)err_set(err, ERR_INVALID,
-                            "instance: 1 to %d of A-Z a-z 0-9 . _ -, as the "
-                            "answer to the first PUT gave it",
-                            NODE_INSTANCE_MAX);
+        return err_set(err, ERR_INVALID,
+                       "instance: 1 to %d of A-Z a-z 0-9 . _ -, as the "
+                       "answer to the first PUT gave it",
+                       NODE_INSTANCE_MAX);
     return 0;
 }
 
@@ -208,14 +208,14 @@ int node_claim_ask(struct node_claim *out, const struct json *body,
     if (startup != NULL &&
         (!json_whole(startup, &p->startup_time) || p->startup_time <= 0 ||
          p->startup_time > NODE_STARTUP_MAX))
-        return (int)err_set(err, ERR_INVALID,
-                            "startupTime: a whole number from 1 to "
-                            "9000000000000000 is expected");
+        return err_set(err, ERR_INVALID,
+                       "startupTime: a whole number from 1 to "
+                       "9000000000000000 is expected");
     if (id != NULL && (!json_whole(id, &p->process_id) ||
                        p->process_id < -EXACT_MAX || p->process_id > EXACT_MAX))
-        return (int)err_set(err, ERR_INVALID,
-                            "processId: a whole number within 2^53 - 1 is "
-                            "expected");
+        return err_set(err, ERR_INVALID,
+                       "processId: a whole number within 2^53 - 1 is "
+                       "expected");
     if (instance == NULL)
         return 0;
     take_text(instance, out->instance, sizeof(out->instance));

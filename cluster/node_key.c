@@ -62,16 +62,16 @@ static int take_address(const struct part *p, struct node_key *out,
     int rc;
 
     if (p->len > NODE_ADDRESS_MAX)
-        return (int)err_set(err, ERR_INVALID,
-                            "key %.300s: an address has at most %d bytes, this "
-                            "one %zu",
-                            key, NODE_ADDRESS_MAX, p->len);
+        return err_set(err, ERR_INVALID,
+                       "key %.300s: an address has at most %d bytes, this "
+                       "one %zu",
+                       key, NODE_ADDRESS_MAX, p->len);
     if (!copy(p, out->address, sizeof(out->address)))
-        return (int)err_set(err, ERR_INVALID,
-                            "key %.300s: no host:port stands at its end", key);
+        return err_set(err, ERR_INVALID,
+                       "key %.300s: no host:port stands at its end", key);
     rc = node_check_address(out->address, err);
     if (rc != 0)
-        (void)err_wrap(err, "key %s", key);
+        err_wrap(err, "key %s", key);
     else
         (void)node_canonical(out->address, out->address);
     return rc;
@@ -88,28 +88,26 @@ int node_key_parse(const char *key, struct node_key *out, struct err *err)
     memset(out, 0, sizeof(*out));
     out->ours = strncmp(key, OURS, strlen(OURS)) == 0;
     if (!out->ours && strncmp(key, THEIRS, strlen(THEIRS)) != 0)
-        return (int)err_set(err, ERR_INVALID, "key %s: not a node's", key);
+        return err_set(err, ERR_INVALID, "key %s: not a node's", key);
     s += out->ours ? strlen(OURS) : strlen(THEIRS);
     part = next_part(&s);
     if (!copy(&part, kind, sizeof(kind)) ||
         node_kind_parse(kind, &out->kind) != 0)
-        return (int)err_set(
-            err, ERR_INVALID,
-            "key %.300s: a node is of the kind master, worker or "
-            "alert-server",
-            key);
+        return err_set(err, ERR_INVALID,
+                       "key %.300s: a node is of the kind master, worker or "
+                       "alert-server",
+                       key);
     part = next_part(&s);
     if (*s != '\0' && part.len > 0 && !out->ours && out->kind == NODE_WORKER) {
         take_group(&part, out);
         part = next_part(&s);
     }
     if (*s != '\0')
-        return (int)err_set(
-            err, ERR_INVALID,
-            "key %.300s: too many parts; a node's key ends with "
-            "kind and host:port, and a worker's may have its "
-            "group between them",
-            key);
+        return err_set(err, ERR_INVALID,
+                       "key %.300s: too many parts; a node's key ends with "
+                       "kind and host:port, and a worker's may have its "
+                       "group between them",
+                       key);
     return take_address(&part, out, key, err);
 }
 

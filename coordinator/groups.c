@@ -241,16 +241,16 @@ static int def_read(const struct json *json, const char **addresses, size_t *n,
     err_clear(err);
     *n = 0;
     if (!json_is(list, JSON_ARRAY))
-        return (int)err_set(err, ERR_INVALID,
-                            "addresses: a list of host:port is expected");
+        return err_set(err, ERR_INVALID,
+                       "addresses: a list of host:port is expected");
     json_each (item, list) {
         struct err why;
 
         if (*n == GROUP_ADDRESSES_MAX)
-            return (int)err_set(err, ERR_INVALID,
-                                "more than %d addresses; the others are "
-                                "ignored",
-                                GROUP_ADDRESSES_MAX);
+            return err_set(err, ERR_INVALID,
+                           "more than %d addresses; the others are "
+                           "ignored",
+                           GROUP_ADDRESSES_MAX);
         if (!json_is(item, JSON_STRING))
             err_set(err, ERR_INVALID, "addresses: only strings");
         else if (node_check_address(item->string, &why) != 0)
@@ -287,9 +287,8 @@ int coordinator_group_check(const char *name, char clean[NODE_GROUP_MAX + 1],
     int rc = node_clean_group(name, clean, err);
 
     if (rc == 0 && strcmp(clean, "default") == 0)
-        rc = (int)err_set(
-            err, ERR_INVALID,
-            "group default holds every worker and cannot be defined");
+        rc = err_set(err, ERR_INVALID,
+                     "group default holds every worker and cannot be defined");
     assert(rc != 0 || clean[0] != '\0');
     return rc;
 }

@@ -321,8 +321,8 @@ static int take_instance(struct coordinator_node_request *n,
     if (node_check_instance(instance, err) != 0)
         return (int)err->code;
     if (n->ask.instance[0] != '\0' && strcmp(n->ask.instance, instance) != 0)
-        return (int)err_set(err, ERR_INVALID,
-                            "instance: the query's differs from the body's");
+        return err_set(err, ERR_INVALID,
+                       "instance: the query's differs from the body's");
     memcpy(n->ask.instance, instance, strlen(instance) + 1);
     return 0;
 }
@@ -335,9 +335,9 @@ static int take_place(struct coordinator_node_request *n,
     if (place == NULL || json_is(place, JSON_NULL))
         return 0;
     if (!json_is(place, JSON_STRING))
-        return (int)err_set(err, ERR_INVALID, "place: must be a string");
+        return err_set(err, ERR_INVALID, "place: must be a string");
     if (registry_place_parse(place->string, &n->place, err) != 0)
-        return (int)err_wrap(err, "place");
+        return err_wrap(err, "place");
     return 0;
 }
 
@@ -350,15 +350,14 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
 
     assert(n->n_warnings == 0);
     if (put->ttl_ms < TTL_MIN_MS || put->ttl_ms > TTL_MAX_MS)
-        return (int)err_set(err, ERR_INVALID, "ttl: %s is outside 1s to 1h",
-                            units_format_duration(put->ttl_ms, asked));
+        return err_set(err, ERR_INVALID, "ttl: %s is outside 1s to 1h",
+                       units_format_duration(put->ttl_ms, asked));
     if (put->len > NODE_BODY_MAX)
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "a heartbeat takes at most 64 KiB");
+        return err_set(err, ERR_TOO_LARGE, "a heartbeat takes at most 64 KiB");
     rc = put->len > 0 ? json_parse(put->body, put->len, &tree, err)
                       : json_parse("{}", 2, &tree, err);
     if (rc == 0 && !json_is(tree, JSON_OBJECT))
-        rc = (int)err_set(err, ERR_INVALID, "a heartbeat is a JSON object");
+        rc = err_set(err, ERR_INVALID, "a heartbeat is a JSON object");
     if (rc == 0)
         rc = json_unique(tree, err);
     if (rc == 0)

@@ -69,19 +69,19 @@ static int resolve(const struct conf *conf, struct addresses *out,
     *out = (struct addresses){.n = 0};
     rc = getaddrinfo(conf->listen_host, "0", &hints, &out->found);
     if (rc != 0)
-        return (int)err_set(err, ERR_IO,
-                            "listen: %s: %s (`listen:` takes an address of "
-                            "this host, or a name of one)",
-                            conf->listen_host, gai_strerror(rc));
+        return err_set(err, ERR_IO,
+                       "listen: %s: %s (`listen:` takes an address of "
+                       "this host, or a name of one)",
+                       conf->listen_host, gai_strerror(rc));
     for (const struct addrinfo *a = out->found; a != NULL; a = a->ai_next) {
         if (is_there(out, a))
             continue;
         if (out->n == HTTP_LISTEN_MAX) {
             freeaddrinfo(out->found);
-            return (int)err_set(err, ERR_IO,
-                                "listen: %s has more than %d addresses; write "
-                                "one of them",
-                                conf->listen_host, HTTP_LISTEN_MAX);
+            return err_set(err, ERR_IO,
+                           "listen: %s has more than %d addresses; write "
+                           "one of them",
+                           conf->listen_host, HTTP_LISTEN_MAX);
         }
         out->each[out->n++] = a;
     }
@@ -233,10 +233,9 @@ int http_listen(const struct conf *conf, struct http_listener *out,
         if (a.n > 1)
             snprintf(of, sizeof(of), ", one of the %zu addresses of %.200s,",
                      a.n, conf->listen_host);
-        rc = (int)err_errno(
-            err, errno, "listen: %s%s%s",
-            address_text(a.each[failed], conf->listen_port, text), of,
-            why_not_bound(errno));
+        rc = err_errno(err, errno, "listen: %s%s%s",
+                       address_text(a.each[failed], conf->listen_port, text),
+                       of, why_not_bound(errno));
     } else if (absent > 0) {
         say_absent(conf, &a, out->port);
     }

@@ -147,10 +147,10 @@ int http_start(struct http **out, const struct http_config *config,
         stop_daemons(h);
         http_conns_free(&h->conns);
         mem_free(h);
-        return (int)err_set(err, ERR_IO,
-                            "listen: the HTTP server does not start; "
-                            "http.threads and http.max-connections may be "
-                            "beyond what the system allows");
+        return err_set(err, ERR_IO,
+                       "listen: the HTTP server does not start; "
+                       "http.threads and http.max-connections may be "
+                       "beyond what the system allows");
     }
     h->timer = loop_timer(h->loop, TICK_MS, TICK_MS, on_tick, h);
     *out = h;

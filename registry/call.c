@@ -125,8 +125,8 @@ static void not_believed(const struct registry_call *call,
     bool done = told->err.code == ERR_OK && call->type == REGISTRY_CALL_TXN;
 
     assert(!call->inside);
-    (void)err_set(&told->err, done ? ERR_UNKNOWN : ERR_WENT_BACK,
-                  "the answer is of a store that is not what it was");
+    err_set(&told->err, done ? ERR_UNKNOWN : ERR_WENT_BACK,
+            "the answer is of a store that is not what it was");
     told->n_entries = 0;
     told->entries = NULL;
     told->next = NULL;
@@ -252,14 +252,13 @@ static int check_page(const char *prefix, const char *from, size_t limit,
                       struct err *err)
 {
     if (limit == 0 || limit > REGISTRY_PAGE_MAX) {
-        return (int)err_set(err, ERR_INVALID, "list: limit %zu; 1 to %d", limit,
-                            REGISTRY_PAGE_MAX);
+        return err_set(err, ERR_INVALID, "list: limit %zu; 1 to %d", limit,
+                       REGISTRY_PAGE_MAX);
     }
     if (from != NULL && (registry_check_key(from, NULL) != 0 ||
                          !registry_key_below(from, prefix))) {
-        return (int)err_set(err, ERR_INVALID,
-                            "list: \"%.64s\" does not continue %s", from,
-                            prefix);
+        return err_set(err, ERR_INVALID, "list: \"%.64s\" does not continue %s",
+                       from, prefix);
     }
     return 0;
 }

@@ -18,13 +18,12 @@ static int check_value(const struct registry_op *op, struct err *err)
 {
     assert(op->type == REGISTRY_PUT);
     if (op->value_len > REGISTRY_VALUE_MAX) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "%s: value of %zu bytes; at most %d", op->key,
-                            op->value_len, REGISTRY_VALUE_MAX);
+        return err_set(err, ERR_TOO_LARGE, "%s: value of %zu bytes; at most %d",
+                       op->key, op->value_len, REGISTRY_VALUE_MAX);
     }
     if (op->value_len == 0 && !op->ephemeral) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%s: a persistent key needs a value", op->key);
+        return err_set(err, ERR_INVALID, "%s: a persistent key needs a value",
+                       op->key);
     }
     return 0;
 }
@@ -39,20 +38,18 @@ static int check_op(const struct registry_op *op, bool single, struct err *err)
     if (op->type == REGISTRY_CHECK_LOCK) {
         return op->lock != NULL
                    ? 0
-                   : (int)err_set(err, ERR_INVALID, "check-lock without lock");
+                   : err_set(err, ERR_INVALID, "check-lock without lock");
     }
     rc = registry_check_key(op->key, err);
     if (rc == 0 && op->type == REGISTRY_PUT)
         rc = check_value(op, err);
-    if (rc == 0 && versioned && op->version == 0) {
-        rc = (int)err_set(err, ERR_INVALID, "%s: version 0 is no version",
-                          op->key);
-    }
+    if (rc == 0 && versioned && op->version == 0)
+        rc = err_set(err, ERR_INVALID, "%s: version 0 is no version", op->key);
     if (rc == 0 && op->type == REGISTRY_PUT && op->expect == REGISTRY_ANY &&
         !single) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "%s: a txn says what it expects: absent or a version",
-                          op->key);
+        rc = err_set(err, ERR_INVALID,
+                     "%s: a txn says what it expects: absent or a version",
+                     op->key);
     }
     return rc;
 }
@@ -89,9 +86,9 @@ static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
     qsort(sorted, m, sizeof(const struct registry_op *), by_key);
     for (size_t i = 1; i < m && rc == 0; i++) {
         if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0) {
-            rc = (int)err_set(err, ERR_INVALID,
-                              "%s: two operations on one key in a txn",
-                              sorted[i]->key);
+            rc = err_set(err, ERR_INVALID,
+                         "%s: two operations on one key in a txn",
+                         sorted[i]->key);
         }
     }
     mem_free(sorted);
@@ -106,26 +103,25 @@ int registry_check_txn(const struct registry *r, const struct registry_op *ops,
     assert(r->max_bytes > 0);
     *bytes = 0;
     if (n == 0)
-        return (int)err_set(err, ERR_INVALID, "a txn without operations");
+        return err_set(err, ERR_INVALID, "a txn without operations");
     if (n > r->max_ops) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "txn of %zu operations; %s takes %zu", n,
-                            r->ops->name, r->max_ops);
+        return err_set(err, ERR_TOO_LARGE,
+                       "txn of %zu operations; %s takes %zu", n, r->ops->name,
+                       r->max_ops);
     }
     for (size_t i = 0; i < n; i++) {
         int rc = check_op(&ops[i], single, err);
 
         if (rc != 0) {
             if (n > 1)
-                (void)err_wrap(err, "operation %zu", i);
+                err_wrap(err, "operation %zu", i);
             return rc;
         }
         *bytes += op_bytes(&ops[i]);
     }
     if (*bytes > r->max_bytes) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "txn of %zu bytes; %s takes %zu", *bytes,
-                            r->ops->name, r->max_bytes);
+        return err_set(err, ERR_TOO_LARGE, "txn of %zu bytes; %s takes %zu",
+                       *bytes, r->ops->name, r->max_bytes);
     }
     return check_twice(ops, n, err);
 }

@@ -76,10 +76,10 @@ int registry_place_parse(const char *text, struct registry_place *out,
     if (at == NULL || (len > 0 && !is_id(text, len)) ||
         !number(at + 1, ':', &out->line, &at) ||
         !number(at, '\0', &out->position, &at)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "\"%.80s\" is no place in a registry's history: "
-                            "incarnation:line:position",
-                            text);
+        return err_set(err, ERR_INVALID,
+                       "\"%.80s\" is no place in a registry's history: "
+                       "incarnation:line:position",
+                       text);
     }
     memcpy(out->incarnation, text, len);
     return 0;
@@ -181,15 +181,15 @@ int registry_history_read(struct history_record *out, const char *value,
     memset(out, 0, sizeof(*out));
     id = rc == 0 ? json_str(root, "incarnation") : NULL;
     if (rc == 0 && (id == NULL || !is_id(id, strlen(id)))) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "no incarnation of 32 hexadecimal digits");
+        rc = err_set(err, ERR_INVALID,
+                     "no incarnation of 32 hexadecimal digits");
     } else if (rc == 0) {
         memcpy(out->incarnation, id, HISTORY_ID_SIZE);
         read_object(out, root);
     }
     json_free(root);
     if (rc != 0)
-        (void)err_wrap(err, HISTORY_KEY);
+        err_wrap(err, HISTORY_KEY);
     return rc;
 }
 

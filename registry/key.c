@@ -13,24 +13,23 @@ static int check_segment(const char *key, const char *begin, size_t len,
 {
     assert(begin > key);
     if (len == 0) {
-        return (int)err_set(err, ERR_INVALID,
-                            "key \"%.64s\": empty name between slashes or at "
-                            "the end",
-                            key);
+        return err_set(err, ERR_INVALID,
+                       "key \"%.64s\": empty name between slashes or at "
+                       "the end",
+                       key);
     }
     if ((len == 1 && begin[0] == '.') ||
         (len == 2 && begin[0] == '.' && begin[1] == '.')) {
-        return (int)err_set(err, ERR_INVALID,
-                            "key \"%.64s\": \".\" and \"..\" are no names",
-                            key);
+        return err_set(err, ERR_INVALID,
+                       "key \"%.64s\": \".\" and \"..\" are no names", key);
     }
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)begin[i];
 
         if (c < 0x20 || c == 0x7f) {
-            return (int)err_set(err, ERR_INVALID,
-                                "key: control character 0x%02x at byte %zu", c,
-                                (size_t)(begin + i - key));
+            return err_set(err, ERR_INVALID,
+                           "key: control character 0x%02x at byte %zu", c,
+                           (size_t)(begin + i - key));
         }
     }
     return 0;
@@ -43,15 +42,15 @@ int registry_check_key(const char *key, struct err *err)
     int rc;
 
     if (key == NULL || key[0] != '/') {
-        return (int)err_set(err, ERR_INVALID,
-                            "key \"%.64s\": must begin with a slash",
-                            key == NULL ? "" : key);
+        return err_set(err, ERR_INVALID,
+                       "key \"%.64s\": must begin with a slash",
+                       key == NULL ? "" : key);
     }
     len = strnlen(key, REGISTRY_KEY_MAX + 1);
     if (len > REGISTRY_KEY_MAX) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "key \"%.64s...\": more than %d bytes", key,
-                            REGISTRY_KEY_MAX);
+        return err_set(err, ERR_TOO_LARGE,
+                       "key \"%.64s...\": more than %d bytes", key,
+                       REGISTRY_KEY_MAX);
     }
     for (begin = key + 1;; begin = end + 1) {
         end = strchrnul(begin, '/');

@@ -29,10 +29,10 @@ int registry_open(struct registry **out, struct loop *loop,
     for (size_t i = 0; i < ARRAY_LEN(backends); i++)
         if (backends[i].type == conf->type)
             return backends[i].open(out, loop, conf, err);
-    return (int)err_set(err, ERR_INVALID,
-                        "registry.type: %s cannot be served by this pelorus; "
-                        "use sqlite, zookeeper, etcd or jdbc",
-                        conf_registry_type_name(conf->type));
+    return err_set(err, ERR_INVALID,
+                   "registry.type: %s cannot be served by this pelorus; "
+                   "use sqlite, zookeeper, etcd or jdbc",
+                   conf_registry_type_name(conf->type));
 }
 
 int registry_schema(const struct conf_registry *conf, bool apply,
@@ -40,7 +40,7 @@ int registry_schema(const struct conf_registry *conf, bool apply,
 {
     assert(conf != NULL);
     if (conf->type != CONF_JDBC) {
-        return (int)err_set(
+        return err_set(
             err, ERR_INVALID,
             "registry.type: %s needs no schema; start `pelorus serve`",
             conf_registry_type_name(conf->type));

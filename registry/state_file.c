@@ -102,12 +102,12 @@ int registry_state_file_read(const char *path, struct registry_place *out,
     else if (saved == ENOENT)
         return 0;
     if (n < 0)
-        return (int)err_errno(err, saved, "state-dir: %s", path);
+        return err_errno(err, saved, "state-dir: %s", path);
     text[n] = '\0';
     if (n > (ssize_t)sizeof(MAGIC) && strlen(text) == (size_t)n &&
         parse(text, out, why))
         return 0;
-    return (int)err_set(
+    return err_set(
         err, ERR_INVALID,
         "%s is damaged. It says where the registry stood when this process "
         "last ran. If you are sure that the registry has lost nothing since "
@@ -145,7 +145,7 @@ static void write_file(void *arg)
         saved = errno;
     }
     if (rc != 0)
-        (void)err_errno(&f->err, saved, "%s", f->path);
+        err_errno(&f->err, saved, "%s", f->path);
 }
 
 /* --- on the loop --------------------------------------------------------- */
@@ -298,18 +298,18 @@ static int check_dir(const char *dir, struct err *err)
     struct stat st;
 
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return (int)err_errno(
+        return err_errno(
             err, errno,
             "state-dir: %s cannot be made (make it, for this user to write to)",
             dir);
     if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
-        return (int)err_set(err, ERR_IO,
-                            "state-dir: %s is no directory; name one", dir);
+        return err_set(err, ERR_IO, "state-dir: %s is no directory; name one",
+                       dir);
     if (access(dir, R_OK | W_OK | X_OK) != 0)
-        return (int)err_errno(err, errno,
-                              "state-dir: %s cannot be written to by us "
-                              "(change its owner or mode)",
-                              dir);
+        return err_errno(err, errno,
+                         "state-dir: %s cannot be written to by us "
+                         "(change its owner or mode)",
+                         dir);
     return 0;
 }
 

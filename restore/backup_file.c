@@ -42,7 +42,7 @@ struct backup_file {
 
 static int failed(struct backup_file *f, struct err *err)
 {
-    return (int)err_errno(
+    return err_errno(
         err, errno,
         "%s: it cannot be written (name a file in a directory that is there)",
         f->tmp);
@@ -149,8 +149,7 @@ int restore_file_end(struct backup_file **file, struct err *err)
     if (rc == 0 && (fflush(f->out) != 0 || fsync(fileno(f->out)) != 0))
         rc = failed(f, err);
     if (rc == 0 && rename(f->tmp, f->path) != 0)
-        rc = (int)err_errno(err, errno, "%s: it cannot be given its name",
-                            f->tmp);
+        rc = err_errno(err, errno, "%s: it cannot be given its name", f->tmp);
     if (rc == 0) {
         (void)file_sync_name(f->path); /* some file systems cannot */
         MEM_FREE(f->tmp);              /* not to be removed any more */
@@ -187,7 +186,7 @@ struct reader {
 
 static int wrong(const struct reader *r, struct err *err, const char *what)
 {
-    return (int)err_set(err, ERR_INVALID, "%s:%zu: %s", r->path, r->line, what);
+    return err_set(err, ERR_INVALID, "%s:%zu: %s", r->path, r->line, what);
 }
 
 static void take_text(const struct json *o, const char *name, char *out,
@@ -354,8 +353,8 @@ static int order(struct backup *b, const char *path, struct err *err)
         qsort(b->entries, b->n, sizeof(*b->entries), by_key);
     for (size_t i = 1; i < b->n; i++) {
         if (strcmp(b->entries[i - 1].key, b->entries[i].key) == 0)
-            return (int)err_set(err, ERR_INVALID, "%s: %s stands in it twice",
-                                path, b->entries[i].key);
+            return err_set(err, ERR_INVALID, "%s: %s stands in it twice", path,
+                           b->entries[i].key);
     }
     return 0;
 }
@@ -372,7 +371,7 @@ static int read_all(struct reader *r, FILE *in, struct err *err)
     }
     free(line);
     if (rc == 0 && ferror(in))
-        rc = (int)err_errno(err, errno, "%s", r->path);
+        rc = err_errno(err, errno, "%s", r->path);
     if (rc == 0 && !r->ended)
         rc = wrong(r, err,
                    r->line == 0 ? "the file is empty"
@@ -387,7 +386,7 @@ int restore_backup_read(struct backup **out, const char *path, struct err *err)
     int rc;
     *out = NULL;
     if (in == NULL)
-        return (int)err_errno(err, errno, "%s", path);
+        return err_errno(err, errno, "%s", path);
     r.b = mem_zalloc(sizeof(*r.b));
     rc = read_all(&r, in, err);
     (void)fclose(in);

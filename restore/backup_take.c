@@ -262,9 +262,9 @@ static void others_read(struct backup_take *t)
         return;
     }
     if (t->digest != t->before) {
-        (void)err_set(&err, ERR_CONFLICT,
-                      "gates, failovers or settings change all the time; try "
-                      "again when the cluster is at rest");
+        err_set(&err, ERR_CONFLICT,
+                "gates, failovers or settings change all the time; try "
+                "again when the cluster is at rest");
         retry(t, &err);
         return;
     }

@@ -123,7 +123,7 @@ static void judge(struct bulk *b, size_t changes,
     } else if (b->err.code == ERR_OK) {
         b->err = reply->err;
         if (lock)
-            (void)err_set(&b->err, ERR_SESSION_LOST, "the lock is not ours");
+            err_set(&b->err, ERR_SESSION_LOST, "the lock is not ours");
     }
 }
 

@@ -131,8 +131,8 @@ static void on_granted(void *arg, enum err_code code)
     assert(r->phase == PHASE_LOCK);
     assert(r->n_locks < r->c.n_locks);
     if (code != ERR_OK) {
-        (void)err_set(&err, code, "the lock %s: %s", r->c.locks[r->n_locks],
-                      err_text(code));
+        err_set(&err, code, "the lock %s: %s", r->c.locks[r->n_locks],
+                err_text(code));
         restore_fail(r, &err);
         return;
     }
@@ -145,8 +145,8 @@ static void on_lost(void *arg)
     struct restore *r = arg;
     struct err err;
     assert(r->n_locks <= r->c.n_locks);
-    (void)err_set(&err, ERR_SESSION_LOST,
-                  "our session at the registry ended, and with it the locks");
+    err_set(&err, ERR_SESSION_LOST,
+            "our session at the registry ended, and with it the locks");
     restore_fail(r, &err);
 }
 
@@ -217,13 +217,13 @@ static void give_up(struct restore *r)
     if (r->phase == PHASE_LOCK) {
         struct registry_lock *lock = r->locks[r->n_locks];
         (void)registry_lock_waits_for(lock, &wait);
-        (void)err_set(&err, ERR_TIMEOUT, "the lock %s is not to be had: %s%s",
-                      r->c.locks[r->n_locks],
-                      wait.holder[0] != '\0' ? "it is held by " : "it is held",
-                      wait.holder);
+        err_set(&err, ERR_TIMEOUT, "the lock %s is not to be had: %s%s",
+                r->c.locks[r->n_locks],
+                wait.holder[0] != '\0' ? "it is held by " : "it is held",
+                wait.holder);
     } else if (err.code == ERR_OK) {
-        (void)err_set(&err, ERR_TIMEOUT,
-                      "the registry has not answered for a minute");
+        err_set(&err, ERR_TIMEOUT,
+                "the registry has not answered for a minute");
     }
     restore_fail(r, &err);
 }

@@ -98,7 +98,7 @@ static int judge(struct restore *r, struct err *err)
     keep_highest(&r->evidence, s->epoch_found);
     keep_highest(&r->evidence, r->c.epoch_floor);
     if (r->evidence > EPOCH_MAX - 2 * RESTORE_LIFT_EPOCH)
-        return (int)err_set(
+        return err_set(
             err, ERR_INVALID,
             "the highest epoch, %" PRIu64 ", leaves none above it: it is "
             "somebody's mistake; see what stands below " HISTORY_SEEN_PREFIX
@@ -106,19 +106,19 @@ static int judge(struct restore *r, struct err *err)
             r->evidence);
     if (s->fence_shown > UINT64_MAX / 4 ||
         s->history.fence_base > UINT64_MAX / 4)
-        return (int)err_set(
+        return err_set(
             err, ERR_INVALID,
             "the highest fencing number leaves none above it: it is "
             "somebody's mistake; see what stands below " HISTORY_PREFIX);
     if (r->phase == PHASE_LOOK_AGAIN && r->told[0] != '\0' &&
         strcmp(r->told, s->history.incarnation) != 0)
-        return (int)err_set(err, ERR_CONFLICT,
-                            "it is another incarnation by now, accepted by "
-                            "\"%s\": look what is there",
-                            s->history.accepted.who);
+        return err_set(err, ERR_CONFLICT,
+                       "it is another incarnation by now, accepted by "
+                       "\"%s\": look what is there",
+                       s->history.accepted.who);
     if (s->history.went_back.is && r->c.backup == NULL &&
         strcmp(s->history.went_back.by, RESTORE_MARK) == 0)
-        return (int)err_set(
+        return err_set(
             err, ERR_CONFLICT,
             "a backup is being put back and is not complete (%s): run that "
             "command again, to its end; if its file is lost, put another "
@@ -202,9 +202,9 @@ static void on_floor(void *arg, const struct registry_reply *reply)
         if (work_epoch_floor_read(e->value, e->value_len, &r->floor_now,
                                   &err) != 0 &&
             r->c.epoch_floor == 0) {
-            (void)err_wrap(&err, "it cannot be told which epochs were given; "
-                                 "say what is above all of them with "
-                                 "--epoch-floor");
+            err_wrap(&err, "it cannot be told which epochs were given; "
+                           "say what is above all of them with "
+                           "--epoch-floor");
             restore_fail(r, &err);
             return;
         }

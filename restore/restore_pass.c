@@ -34,7 +34,7 @@ static void on_floor(void *arg, const struct registry_reply *reply)
     assert(r->phase == PHASE_FLOOR);
     if (reply->err.code == ERR_CONFLICT && reply->failed_op < r->n_locks) {
         struct err lost;
-        (void)err_set(&lost, ERR_SESSION_LOST, "the locks are not ours");
+        err_set(&lost, ERR_SESSION_LOST, "the locks are not ours");
         restore_fail(r, &lost);
     } else if (reply->err.code == ERR_OK) {
         r->quiet_from = r->c.clock->mono;
@@ -121,13 +121,12 @@ static void coordinators_walked(struct restore *r)
                              : PHASE_PASS);
         return;
     }
-    (void)err_set(&err,
-                  r->c.clock->mono - r->quiet_from < patience(r)
-                      ? ERR_UNAVAILABLE
-                      : ERR_TIMEOUT,
-                  "%s has not stopped, although the store says that it is not "
-                  "to be believed: an older version? stop it",
-                  r->running);
+    err_set(&err,
+            r->c.clock->mono - r->quiet_from < patience(r) ? ERR_UNAVAILABLE
+                                                           : ERR_TIMEOUT,
+            "%s has not stopped, although the store says that it is not "
+            "to be believed: an older version? stop it",
+            r->running);
     if (err.code == ERR_TIMEOUT)
         restore_fail(r, &err);
     else
@@ -305,10 +304,10 @@ void restore_pass_over(void *arg, const struct err *err,
         restore_begin(r, PHASE_OPEN);
         return;
     }
-    (void)err_set(&busy, r->passes < PASSES_MAX ? ERR_UNAVAILABLE : ERR_IO,
-                  "what is written does not stay: somebody writes to the "
-                  "store, or it takes nothing; stop what does not know that it "
-                  "is not to be believed");
+    err_set(&busy, r->passes < PASSES_MAX ? ERR_UNAVAILABLE : ERR_IO,
+            "what is written does not stay: somebody writes to the "
+            "store, or it takes nothing; stop what does not know that it "
+            "is not to be believed");
     restore_retry(r, &busy);
 }
 
@@ -385,7 +384,7 @@ static void on_history(void *arg, const struct registry_reply *reply)
                               reply->entries[0].value_len, &err) != 0)
         err.code = ERR_INVALID;
     if (err.code == ERR_NOT_FOUND)
-        (void)err_set(&err, ERR_INVALID, HISTORY_KEY ": it was removed");
+        err_set(&err, ERR_INVALID, HISTORY_KEY ": it was removed");
     if (!r->s.found) /* made since by who began meanwhile */
         registry_history_after(&r->opened, now.incarnation);
     if (err.code != ERR_OK) {
@@ -394,10 +393,10 @@ static void on_history(void *arg, const struct registry_reply *reply)
         restore_begin(r, PHASE_SWEEP);
     } else if (strcmp(now.incarnation, r->s.history.incarnation) != 0 &&
                r->s.found) {
-        (void)err_set(&err, ERR_INVALID,
-                      HISTORY_KEY ": somebody has written another incarnation "
-                                  "meanwhile: look what is there, and run it "
-                                  "again");
+        err_set(&err, ERR_INVALID,
+                HISTORY_KEY ": somebody has written another incarnation "
+                            "meanwhile: look what is there, and run it "
+                            "again");
         restore_fail(r, &err);
     } else {
         open_now(r, reply->entries[0].version);

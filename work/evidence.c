@@ -153,11 +153,11 @@ static void proven(struct work_op *op)
         op->want.id, op->epoch,
         op->found ? "it at" : "no such work, nor any above", highest(op));
     note(op);
-    (void)err_set(&op->trouble, ERR_WENT_BACK,
-                  "work %s: the registry cannot have given epoch %" PRIu64
-                  ": it went back in time. Nothing is done on it until a "
-                  "person has accepted it (pelorus registry accept-restore)",
-                  op->want.id, op->epoch);
+    err_set(&op->trouble, ERR_WENT_BACK,
+            "work %s: the registry cannot have given epoch %" PRIu64
+            ": it went back in time. Nothing is done on it until a "
+            "person has accepted it (pelorus registry accept-restore)",
+            op->want.id, op->epoch);
     work_op_reply_unless_doubt(op, PROBLEM_TROUBLE_WENT_BACK);
 }
 
@@ -207,10 +207,10 @@ static void floor_read(struct work_op *op)
         return;
     }
     if (op->epoch - highest(op) > WORK_EPOCH_BEYOND) {
-        (void)err_set(&op->trouble, ERR_INVALID,
-                      "epoch %" PRIu64 " was never given to work %s: the "
-                      "highest is %" PRIu64,
-                      op->epoch, op->want.id, highest(op));
+        err_set(&op->trouble, ERR_INVALID,
+                "epoch %" PRIu64 " was never given to work %s: the "
+                "highest is %" PRIu64,
+                op->epoch, op->want.id, highest(op));
         work_op_reply(op, PROBLEM_INVALID, NULL);
         return;
     }

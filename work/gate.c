@@ -133,14 +133,14 @@ static void refuse(struct work_op *op)
     bool left = op->gate.left && op->order.what == GATE_ORDER_RESTART;
 
     assert(op->gate.state != GATE_ABSENT);
-    (void)err_set(&op->trouble, ERR_CONFLICT, "%s %s %s%s: %s",
-                  node_kind_name(op->order.kind), op->order_address,
-                  left ? "has " : "is ",
-                  left ? "left" : gate_state_name(op->gate.state),
-                  fenced ? "its work is being or was moved; start it anew"
-                  : left ? "it has no work to come back to; whoever comes next "
-                           "is let in"
-                         : "take that back first");
+    err_set(&op->trouble, ERR_CONFLICT, "%s %s %s%s: %s",
+            node_kind_name(op->order.kind), op->order_address,
+            left ? "has " : "is ",
+            left ? "left" : gate_state_name(op->gate.state),
+            fenced ? "its work is being or was moved; start it anew"
+            : left ? "it has no work to come back to; whoever comes next "
+                     "is let in"
+                   : "take that back first");
     work_op_reply(op, PROBLEM_GATE_CONFLICT, NULL);
 }
 
@@ -177,9 +177,9 @@ static void gate_read_step(struct work_op *op)
         return;
     }
     if (!present(op)) {
-        (void)err_set(&op->trouble, ERR_NOT_FOUND,
-                      "%s %s: never had work and is not up",
-                      node_kind_name(op->order.kind), op->order_address);
+        err_set(&op->trouble, ERR_NOT_FOUND,
+                "%s %s: never had work and is not up",
+                node_kind_name(op->order.kind), op->order_address);
         work_op_reply_unless_doubt(op, PROBLEM_NO_OWNER);
         return;
     }
@@ -211,13 +211,12 @@ static int take(struct work_op *op, const struct gate_order *order,
     (void)snprintf(op->order_reason, sizeof(op->order_reason), "%s",
                    order->reason == NULL ? "" : order->reason);
     if (rc == 0 && (order->for_ms < 0 || order->for_ms > ORDER_MAX_MS)) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "for: up to 30 days, not %" PRId64 " ms",
-                          order->for_ms);
+        rc = err_set(err, ERR_INVALID, "for: up to 30 days, not %" PRId64 " ms",
+                     order->for_ms);
     }
     if (rc == 0 && order->what == GATE_ORDER_CORDON && order->for_ms != 0) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "for: a cordon stands until it is taken back");
+        rc = err_set(err, ERR_INVALID,
+                     "for: a cordon stands until it is taken back");
     }
     if (rc == 0) {
         (void)node_canonical(order->address, op->order_address);

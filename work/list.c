@@ -281,8 +281,8 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
 
     assert(l->items == NULL);
     if (what->limit < 1 || what->limit > LIMIT_MAX) {
-        rc = (int)err_set(err, ERR_INVALID, "limit: 1 to %d, not %zu",
-                          LIMIT_MAX, what->limit);
+        rc = err_set(err, ERR_INVALID, "limit: 1 to %d, not %zu", LIMIT_MAX,
+                     what->limit);
     }
     if (rc == 0 && what->owner != NULL)
         rc = node_check_address(what->owner, err);

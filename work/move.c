@@ -77,9 +77,8 @@ static void marked(struct work_op *op)
         work_op_choose(op, move_to_target, move_to_wait);
         return;
     }
-    (void)err_set(&err, ERR_INVALID,
-                  "work %s: its marker is missing below " MARKER_PREFIX,
-                  op->item.id);
+    err_set(&err, ERR_INVALID,
+            "work %s: its marker is missing below " MARKER_PREFIX, op->item.id);
     op->damaged = true;
     work_op_failed(op, &err);
 }

@@ -53,8 +53,8 @@ static int read_record(struct work_op *op, const struct registry_entry *e,
 
     assert(!op->found);
     if (rc == 0 && strcmp(op->item.id, op->want.id) != 0) {
-        rc = (int)err_set(err, ERR_INVALID, "%s: it says it is work %s", e->key,
-                          op->item.id);
+        rc = err_set(err, ERR_INVALID, "%s: it says it is work %s", e->key,
+                     op->item.id);
     }
     op->item.version = e->version;
     op->found = rc == 0;
@@ -76,7 +76,7 @@ static int read_entry(struct work_op *op, enum op_read what,
         rc = gate_read(&op->gate, e->value, e->value_len, err);
         op->gate.version = e->version;
         if (rc != 0)
-            (void)err_wrap(err, "%s", e->key);
+            err_wrap(err, "%s", e->key);
         return rc;
     default:
         assert(what == READ_FLOOR);
@@ -276,10 +276,10 @@ bool work_op_epoch_left(struct work_op *op, uint64_t epoch)
     assert(!op->finished);
     if (work_epoch_left(epoch, op->floor))
         return true;
-    (void)err_set(&err, ERR_INVALID,
-                  "work %s: there is no epoch above %" PRIu64 " (floor %" PRIu64
-                  " in " EPOCH_FLOOR_KEY ")",
-                  op->want.id, epoch, op->floor);
+    err_set(&err, ERR_INVALID,
+            "work %s: there is no epoch above %" PRIu64 " (floor %" PRIu64
+            " in " EPOCH_FLOOR_KEY ")",
+            op->want.id, epoch, op->floor);
     op->damaged = true;
     work_op_failed(op, &err);
     return false;
@@ -327,12 +327,12 @@ void work_op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
         t->ops[i].value = buf_text(&t->values[i]);
         t->ops[i].value_len = t->values[i].len;
         if (t->values[i].overflow)
-            (void)err_set(&err, ERR_TOO_LARGE,
-                          "work %s: the record is too large", op->want.id);
+            err_set(&err, ERR_TOO_LARGE, "work %s: the record is too large",
+                    op->want.id);
     }
     if (err.code == ERR_OK && registry_session(r) == 0)
-        (void)err_set(&err, ERR_UNAVAILABLE, "work %s: no registry session",
-                      op->want.id);
+        err_set(&err, ERR_UNAVAILABLE, "work %s: no registry session",
+                op->want.id);
     if (err.code != ERR_OK) {
         work_op_failed(op, &err);
     } else if (!attempt_is_fresh(&op->attempt, r, op->w->config.clock->mono)) {

@@ -64,19 +64,19 @@ int work_check_id(const char *id, struct err *err)
                              "abcdefghijklmnopqrstuvwxyz0123456789._-");
 
     if (len == 0 || len > WORK_ID_MAX) {
-        return (int)err_set(err, ERR_INVALID,
-                            "a work id has 1 to %d characters, not %zu",
-                            WORK_ID_MAX, len);
+        return err_set(err, ERR_INVALID,
+                       "a work id has 1 to %d characters, not %zu", WORK_ID_MAX,
+                       len);
     }
     if (good < len) {
-        return (int)err_set(err, ERR_INVALID,
-                            "work id: character %zu is none of "
-                            "A-Z a-z 0-9 . _ -",
-                            good + 1);
+        return err_set(err, ERR_INVALID,
+                       "work id: character %zu is none of "
+                       "A-Z a-z 0-9 . _ -",
+                       good + 1);
     }
     /* The registry has no such keys. */
     if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
-        return (int)err_set(err, ERR_INVALID, "\"%s\" cannot be a work id", id);
+        return err_set(err, ERR_INVALID, "\"%s\" cannot be a work id", id);
     return 0;
 }
 
@@ -176,18 +176,18 @@ int work_marker_read(struct marker *out, const struct registry_entry *entry,
     int rc;
 
     if (work_marker_key_parse(entry->key, out) != 0) {
-        return (int)err_set(err, ERR_INVALID, "%s: not the key of a marker",
-                            entry->key);
+        return err_set(err, ERR_INVALID, "%s: not the key of a marker",
+                       entry->key);
     }
     out->version = entry->version;
     rc = work_record_read(&marker_record, entry->value, entry->value_len, out,
                           err);
     if (rc == 0 && out->epoch == 0)
-        rc = (int)err_set(err, ERR_INVALID, "`epoch` is 0");
+        rc = err_set(err, ERR_INVALID, "`epoch` is 0");
     if (rc == 0 && !out->process.known && !work_is_nobody(out->address))
-        rc = (int)err_set(err, ERR_INVALID, "`process` is missing");
+        rc = err_set(err, ERR_INVALID, "`process` is missing");
     if (rc != 0)
-        (void)err_wrap(err, "marker %s", entry->key);
+        err_wrap(err, "marker %s", entry->key);
     return rc;
 }
 
@@ -227,9 +227,8 @@ int work_epoch_floor_read(const char *value, size_t len, uint64_t *out,
         if (strlen(text) == len && units_uint(text, EPOCH_MAX, out, NULL) == 0)
             return 0;
     }
-    return (int)err_set(err, ERR_INVALID,
-                        EPOCH_FLOOR_KEY ": not a number up to %" PRIu64,
-                        EPOCH_MAX);
+    return err_set(err, ERR_INVALID,
+                   EPOCH_FLOOR_KEY ": not a number up to %" PRIu64, EPOCH_MAX);
 }
 
 void work_epoch_floor_write(struct buf *out, uint64_t floor)

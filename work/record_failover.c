@@ -141,11 +141,9 @@ int work_failover_read(struct failover_record *out, const char *value,
     *out = (struct failover_record){.hook_exit = -1};
     rc = work_record_read(&failover_table, value, len, out, err);
     if (rc == 0 && out->address[0] == '\0')
-        rc = (int)err_set(err, ERR_INVALID, "`address` is empty");
-    if (rc != 0) {
-        (void)err_wrap(err, "failover %s",
-                       out->id[0] == '\0' ? "(no id)" : out->id);
-    }
+        rc = err_set(err, ERR_INVALID, "`address` is empty");
+    if (rc != 0)
+        err_wrap(err, "failover %s", out->id[0] == '\0' ? "(no id)" : out->id);
     return rc;
 }
 
@@ -193,7 +191,7 @@ int work_settings_read(struct settings *out, const char *value, size_t len,
     *out = (struct settings){0};
     rc = work_record_read(&settings_record, value, len, out, err);
     if (rc != 0)
-        (void)err_wrap(err, SETTINGS_KEY);
+        err_wrap(err, SETTINGS_KEY);
     return rc;
 }
 

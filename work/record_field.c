@@ -32,16 +32,15 @@ static int read_text(const struct field *f, const struct json *item, char *out,
 
     assert(size > 0);
     if (text == NULL)
-        return (int)err_set(err, ERR_INVALID, "`%s` is not a string", f->key);
+        return err_set(err, ERR_INVALID, "`%s` is not a string", f->key);
     if (len >= size && f->type == FIELD_WORDS) {
         len = size - 1;
         while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
             len--;
     }
     if (len >= size) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` has %zu bytes, more than %zu", f->key, len,
-                            size - 1);
+        return err_set(err, ERR_INVALID, "`%s` has %zu bytes, more than %zu",
+                       f->key, len, size - 1);
     }
     memcpy(out, text, len);
     out[len] = '\0';
@@ -56,7 +55,7 @@ static int read_address(const struct field *f, const struct json *item,
     if (rc == 0 && out[0] != '\0') {
         rc = node_check_address(out, err);
         if (rc != 0)
-            (void)err_wrap(err, "`%s`", f->key);
+            err_wrap(err, "`%s`", f->key);
     }
     return rc;
 }
@@ -76,13 +75,12 @@ static int read_name(const struct field *f, const struct json *item,
     else
         i = node_kind_parse(name, &kind) == 0 ? (int)kind : -1;
     if (i < 0) {
-        return (int)err_set(err, ERR_INVALID, "`%s` \"%s\" is not known",
-                            f->key, name);
+        return err_set(err, ERR_INVALID, "`%s` \"%s\" is not known", f->key,
+                       name);
     }
     if (f->type == FIELD_OWNER && kind == NODE_ALERT_SERVER) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` is \"%s\", not master or worker", f->key,
-                            node_kind_name(kind));
+        return err_set(err, ERR_INVALID, "`%s` is \"%s\", not master or worker",
+                       f->key, node_kind_name(kind));
     }
     *out = (unsigned)i;
     return 0;
@@ -112,9 +110,9 @@ static int read_uint(const struct field *f, const struct json *item, void *out,
         good = value <= max;
     }
     if (!good) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` is not a whole number up to %" PRIu64, f->key,
-                            max);
+        return err_set(err, ERR_INVALID,
+                       "`%s` is not a whole number up to %" PRIu64, f->key,
+                       max);
     }
     if (narrow)
         *(uint32_t *)out = (uint32_t)value;
@@ -128,10 +126,8 @@ static int read_int(const struct field *f, const struct json *item,
 {
     if (!exact(item, out) &&
         (!json_is(item, JSON_STRING) ||
-         units_int(item->string, INT64_MIN, INT64_MAX, out, NULL) != 0)) {
-        return (int)err_set(err, ERR_INVALID, "`%s` is not a whole number",
-                            f->key);
-    }
+         units_int(item->string, INT64_MIN, INT64_MAX, out, NULL) != 0))
+        return err_set(err, ERR_INVALID, "`%s` is not a whole number", f->key);
     return 0;
 }
 
@@ -143,7 +139,7 @@ static int read_exit(const struct field *f, const struct json *item, int *out,
 
     assert(f->size == sizeof(int));
     if (rc == 0 && (value < -1 || value > INT32_MAX))
-        rc = (int)err_set(err, ERR_INVALID, "`%s` is out of range", f->key);
+        rc = err_set(err, ERR_INVALID, "`%s` is out of range", f->key);
     *out = (int)value;
     return rc;
 }
@@ -157,10 +153,8 @@ static int read_hex(const struct field *f, const struct json *item,
     assert(f->size == sizeof(uint64_t));
     if (rc != 0)
         return rc;
-    if (text[0] == '\0' || strspn(text, "0123456789abcdef") != strlen(text)) {
-        return (int)err_set(err, ERR_INVALID, "`%s` is not hexadecimal",
-                            f->key);
-    }
+    if (text[0] == '\0' || strspn(text, "0123456789abcdef") != strlen(text))
+        return err_set(err, ERR_INVALID, "`%s` is not hexadecimal", f->key);
     *out = strtoull(text, NULL, 16);
     return 0;
 }
@@ -169,10 +163,8 @@ static int read_bool(const struct field *f, const struct json *item, bool *out,
                      struct err *err)
 {
     assert(f->size == sizeof(bool));
-    if (!json_is(item, JSON_BOOL)) {
-        return (int)err_set(err, ERR_INVALID, "`%s` is not true or false",
-                            f->key);
-    }
+    if (!json_is(item, JSON_BOOL))
+        return err_set(err, ERR_INVALID, "`%s` is not true or false", f->key);
     *out = json_true(item) != 0;
     return 0;
 }
@@ -203,10 +195,10 @@ static int read_time(const struct field *f, const struct json *item,
     assert(f->size == sizeof(wall_ms));
     if (!json_is(item, JSON_STRING) ||
         !clock_parse_rfc3339(item->string, out)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` is not a time such as "
-                            "2026-11-22T11:54:47.123Z",
-                            f->key);
+        return err_set(err, ERR_INVALID,
+                       "`%s` is not a time such as "
+                       "2026-11-22T11:54:47.123Z",
+                       f->key);
     }
     return 0;
 }
@@ -238,13 +230,12 @@ static int read_process(const struct field *f, const struct json *item,
     if (!json_is(item, JSON_OBJECT) ||
         json_given(item, "startupTime") == NULL ||
         json_given(item, "processId") == NULL) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` is not {created, startupTime, processId}",
-                            f->key);
+        return err_set(err, ERR_INVALID,
+                       "`%s` is not {created, startupTime, processId}", f->key);
     }
     rc = read_object(&process_record, item, out, err);
     if (rc != 0)
-        (void)err_wrap(err, "`%s`", f->key);
+        err_wrap(err, "`%s`", f->key);
     out->known = rc == 0;
     return rc;
 }
@@ -268,7 +259,7 @@ static int read_list(const struct field *f, const struct json *list, char *out,
     assert(f->of != NULL);
     assert(*n <= f->max);
     if (!json_is(list, JSON_ARRAY))
-        return (int)err_set(err, ERR_INVALID, "`%s` is not a list", f->key);
+        return err_set(err, ERR_INVALID, "`%s` is not a list", f->key);
     json_each (it, list) {
         int rc;
 
@@ -276,9 +267,9 @@ static int read_list(const struct field *f, const struct json *list, char *out,
             break;
         rc = json_is(it, JSON_OBJECT)
                  ? read_object(f->of, it, out + *n * f->of->size, err)
-                 : (int)err_set(err, ERR_INVALID, "not an object");
+                 : err_set(err, ERR_INVALID, "not an object");
         if (rc != 0) {
-            (void)err_wrap(err, "`%s`, entry %zu", f->key, *n);
+            err_wrap(err, "`%s`, entry %zu", f->key, *n);
             return rc;
         }
         (*n)++;
@@ -358,7 +349,7 @@ static int read_object(const struct record *r, const struct json *o, void *out,
         if (item != NULL)
             rc = read_field(f, item, out, err);
         else if (f->required)
-            rc = (int)err_set(err, ERR_INVALID, "`%s` is missing", f->key);
+            rc = err_set(err, ERR_INVALID, "`%s` is missing", f->key);
         if (rc != 0)
             return rc;
     }
@@ -370,7 +361,7 @@ int work_record_take(const struct record *r, const struct json *o, void *out,
 {
     return json_is(o, JSON_OBJECT)
                ? read_object(r, o, out, err)
-               : (int)err_set(err, ERR_INVALID, "not a JSON object");
+               : err_set(err, ERR_INVALID, "not a JSON object");
 }
 
 int work_record_read(const struct record *r, const char *value, size_t len,

@@ -164,17 +164,17 @@ int work_glance(struct work_glance *out, const char *value, size_t len)
 static int check_item(struct work_item *w, struct err *err)
 {
     if (w->epoch == 0)
-        return (int)err_set(err, ERR_INVALID, "`epoch` is 0");
+        return err_set(err, ERR_INVALID, "`epoch` is 0");
     if (w->state == WORK_ASSIGNED &&
         (w->owner[0] == '\0' || !w->process.known)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "it is assigned, but `owner` or `process` is "
-                            "missing");
+        return err_set(err, ERR_INVALID,
+                       "it is assigned, but `owner` or `process` is "
+                       "missing");
     }
     if ((w->state == WORK_WAITING || w->state == WORK_HELD) &&
         w->owner[0] != '\0') {
-        return (int)err_set(err, ERR_INVALID, "it is %s, but has an `owner`",
-                            work_state_name(w->state));
+        return err_set(err, ERR_INVALID, "it is %s, but has an `owner`",
+                       work_state_name(w->state));
     }
     for (size_t i = 0; i < w->n_history; i++)
         if (w->history[i].next == 0)
@@ -196,8 +196,7 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
         rc = work_payload_take(json_get(o, "payload"), &out->payload, err);
     json_free(o);
     if (rc != 0) {
-        (void)err_wrap(err, "work item %s",
-                       out->id[0] == '\0' ? "(no id)" : out->id);
+        err_wrap(err, "work item %s", out->id[0] == '\0' ? "(no id)" : out->id);
         work_item_close(out);
     }
     return rc;

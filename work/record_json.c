@@ -30,15 +30,15 @@ int work_payload_take(const struct json *value, char **out, struct err *err)
 
     *out = NULL;
     if (value->len > WORK_PAYLOAD_MAX) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "payload: more than %zu bytes; store it elsewhere "
-                            "and put its address here",
-                            WORK_PAYLOAD_MAX);
+        return err_set(err, ERR_TOO_LARGE,
+                       "payload: more than %zu bytes; store it elsewhere "
+                       "and put its address here",
+                       WORK_PAYLOAD_MAX);
     }
     if (depth > WORK_PAYLOAD_DEPTH) {
-        return (int)err_set(err, ERR_INVALID,
-                            "payload: nested %zu deep, more than %d", depth,
-                            WORK_PAYLOAD_DEPTH);
+        return err_set(err, ERR_INVALID,
+                       "payload: nested %zu deep, more than %d", depth,
+                       WORK_PAYLOAD_DEPTH);
     }
     if (!json_is(value, JSON_NULL))
         *out = mem_strndup(value->text, value->len);
@@ -52,7 +52,7 @@ int work_payload_read(const char *text, size_t len, char **out, struct err *err)
 
     *out = NULL;
     if (rc != 0)
-        (void)err_wrap(err, "payload");
+        err_wrap(err, "payload");
     else
         rc = work_payload_take(value, out, err);
     json_free(value);

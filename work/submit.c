@@ -51,7 +51,7 @@ static void reply_existing(struct work_op *op)
 static void reply_taken(struct work_op *op, enum problem code, const char *why)
 {
     assert(op->found);
-    (void)err_set(&op->trouble, ERR_CONFLICT, "work %s %s", op->want.id, why);
+    err_set(&op->trouble, ERR_CONFLICT, "work %s %s", op->want.id, why);
     work_op_reply(op, code, &op->item);
 }
 
@@ -98,10 +98,10 @@ static void submit_nobody(struct work_op *op)
 {
     assert(op->target.code != PROBLEM_NONE);
     assert(!op->target.counted);
-    (void)err_set(&op->trouble, ERR_UNAVAILABLE,
-                  "work %s: no %s of group %s takes it: %s", op->want.id,
-                  node_kind_name(op->want.kind), op->want.group,
-                  problem_code(op->target.code));
+    err_set(&op->trouble, ERR_UNAVAILABLE,
+            "work %s: no %s of group %s takes it: %s", op->want.id,
+            node_kind_name(op->want.kind), op->want.group,
+            problem_code(op->target.code));
     work_op_reply_unless_doubt(op, op->target.code);
 }
 
@@ -119,9 +119,8 @@ static void submit_read(struct work_op *op)
 static void claim_not_up(struct work_op *op)
 {
     assert(op->want.owner[0] != '\0');
-    (void)err_set(&op->trouble, ERR_CONFLICT,
-                  "work %s: %s %s is not up and open", op->want.id,
-                  node_kind_name(op->want.kind), op->want.owner);
+    err_set(&op->trouble, ERR_CONFLICT, "work %s: %s %s is not up and open",
+            op->want.id, node_kind_name(op->want.kind), op->want.owner);
     work_op_reply_unless_doubt(op, PROBLEM_OWNER_NOT_UP);
 }
 
@@ -161,10 +160,10 @@ static void claim_read(struct work_op *op)
         return;
     }
     if (claim_is_late(op)) {
-        (void)err_set(&op->trouble, ERR_TIMEOUT,
-                      "work %s: the claim waited for longer than a lease; "
-                      "send it again",
-                      op->want.id);
+        err_set(&op->trouble, ERR_TIMEOUT,
+                "work %s: the claim waited for longer than a lease; "
+                "send it again",
+                op->want.id);
         work_op_reply_unless_doubt(op, PROBLEM_TOO_LATE);
         return;
     }
@@ -205,11 +204,11 @@ static int take(struct work_op *op, const struct work_submit *what,
     want->kind = what->kind;
     want->policy = what->policy;
     if (rc == 0 && what->kind != NODE_MASTER && what->kind != NODE_WORKER) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "kind: only masters and workers own work");
+        rc = err_set(err, ERR_INVALID,
+                     "kind: only masters and workers own work");
     }
     if (rc == 0 && (unsigned)what->policy > WORK_DROP)
-        rc = (int)err_set(err, ERR_INVALID, "policy: unknown");
+        rc = err_set(err, ERR_INVALID, "policy: unknown");
     rc = rc != 0 ? rc
                  : node_clean_group(what->group == NULL ? "" : what->group,
                                     want->group, err);

@@ -36,8 +36,8 @@ void work_op_start(struct work_op *op, enum problem refused)
     assert(!op->finished);
     if (refused == PROBLEM_NONE && op->w->n_ops > WORK_OPS_MAX) {
         refused = PROBLEM_BUSY;
-        (void)err_set(&op->trouble, ERR_FULL,
-                      "%d operations are under way; try again", WORK_OPS_MAX);
+        err_set(&op->trouble, ERR_FULL,
+                "%d operations are under way; try again", WORK_OPS_MAX);
     }
     op->refused = refused;
     if (refused == PROBLEM_NONE)
@@ -124,10 +124,9 @@ static void tell(struct work_op *op, enum problem code,
     if (code != PROBLEM_NONE) {
         reply.err = op->trouble;
         if (reply.err.code == ERR_OK) {
-            (void)err_set(&reply.err,
-                          problem_status(code) == 404 ? ERR_NOT_FOUND
-                                                      : ERR_CONFLICT,
-                          "work %s: %s", op->want.id, problem_code(code));
+            err_set(&reply.err,
+                    problem_status(code) == 404 ? ERR_NOT_FOUND : ERR_CONFLICT,
+                    "work %s: %s", op->want.id, problem_code(code));
         }
         if (op->target.code != PROBLEM_NONE)
             reply.retry_after_ms = op->target.retry_after_ms;
@@ -161,10 +160,9 @@ void work_op_refuse(struct work_op *op, enum problem code)
     const struct work_item *item = &op->item;
 
     assert(op->found && code != PROBLEM_NONE);
-    (void)err_set(
-        &op->trouble, ERR_CONFLICT, "work %s is %s%s%s at epoch %" PRIu64,
-        item->id, work_state_name(item->state),
-        item->owner[0] == '\0' ? "" : " by ", item->owner, item->epoch);
+    err_set(&op->trouble, ERR_CONFLICT, "work %s is %s%s%s at epoch %" PRIu64,
+            item->id, work_state_name(item->state),
+            item->owner[0] == '\0' ? "" : " by ", item->owner, item->epoch);
     if (op->epoch != 0 && op->epoch != item->epoch)
         err_add(&op->trouble, ", not yours at %" PRIu64, op->epoch);
     work_op_reply(op, code, item);
@@ -175,11 +173,11 @@ static void deadline_over(struct work_op *op)
     bool unknown = op->attempt.doubt || op->writing;
 
     assert(!op->finished);
-    (void)err_set(&op->trouble, unknown ? ERR_UNKNOWN : ERR_UNAVAILABLE,
-                  unknown ? "work %s: whether it was stored cannot be read "
-                            "back; ask again for it"
-                          : "work %s: no answer from the registry",
-                  op->want.id);
+    err_set(&op->trouble, unknown ? ERR_UNKNOWN : ERR_UNAVAILABLE,
+            unknown ? "work %s: whether it was stored cannot be read "
+                      "back; ask again for it"
+                    : "work %s: no answer from the registry",
+            op->want.id);
     work_op_reply(
         op, unknown ? PROBLEM_OUTCOME_UNKNOWN : PROBLEM_TROUBLE_UNREACHABLE,
         NULL);
@@ -240,9 +238,9 @@ void work_op_failed(struct work_op *op, const struct err *err)
 void work_op_again(struct work_op *op)
 {
     assert(op->pending == 0);
-    (void)err_set(&op->trouble, ERR_CONFLICT,
-                  "work %s: changed by others %d times while it was written",
-                  op->want.id, ATTEMPT_CONFLICTS_MAX);
+    err_set(&op->trouble, ERR_CONFLICT,
+            "work %s: changed by others %d times while it was written",
+            op->want.id, ATTEMPT_CONFLICTS_MAX);
     go_on(op,
           attempt_write_failed(&op->attempt, ERR_CONFLICT,
                                op->w->config.clock->mono),
@@ -290,8 +288,8 @@ void work_free(struct work **w)
         return;
     assert(!(*w)->replying);
     while ((op = (*w)->ops) != NULL) {
-        (void)err_set(&op->trouble, ERR_CANCELLED,
-                      "work %s: the coordinator is stopping", op->want.id);
+        err_set(&op->trouble, ERR_CANCELLED,
+                "work %s: the coordinator is stopping", op->want.id);
         work_op_reply(op,
                       op->attempt.doubt || op->writing ? PROBLEM_OUTCOME_UNKNOWN
                                                        : PROBLEM_CANCELLED,

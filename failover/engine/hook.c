@@ -68,7 +68,7 @@ int engine_hooks_new(struct hooks **out, struct loop *loop, const char *command,
     assert(command != NULL);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) != 0) {
         mem_free(shell);
-        return (int)err_errno(err, errno, "failover.hook: its helper");
+        return err_errno(err, errno, "failover.hook: its helper");
     }
     pid = fork();
     if (pid == 0) {
@@ -81,7 +81,7 @@ int engine_hooks_new(struct hooks **out, struct loop *loop, const char *command,
         int why = errno;
 
         close(line[0]);
-        return (int)err_errno(err, why, "failover.hook: its helper: fork");
+        return err_errno(err, why, "failover.hook: its helper: fork");
     }
     h = mem_zalloc(sizeof(*h));
     h->loop = loop;

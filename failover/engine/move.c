@@ -31,7 +31,7 @@ static void pump(struct move_pass *pass);
 static void lost(struct move_pass *pass, const char *why)
 {
     struct err err;
-    (void)err_set(&err, ERR_SESSION_LOST, "%s", why);
+    err_set(&err, ERR_SESSION_LOST, "%s", why);
     engine_pass_fail(pass, &err);
 }
 

@@ -54,8 +54,8 @@ void engine_order_answer(struct engine *e, struct order *o,
     reply.code = failover_answer_facts(answer)->code;
     reply.failover = failover;
     if (answer != FAILOVER_ACCEPTED)
-        (void)err_set(&reply.err, ERR_CONFLICT, "%s: %s", o->task.address,
-                      failover_answer_facts(answer)->text);
+        err_set(&reply.err, ERR_CONFLICT, "%s: %s", o->task.address,
+                failover_answer_facts(answer)->text);
     if (plan != NULL) {
         reply.plan = plan->items;
         reply.n_plan = plan->n_items;
@@ -324,8 +324,8 @@ void engine_order(struct engine *e, const struct engine_order *order,
         const struct failover_answer_facts *why = failover_answer_facts(
             e->connected ? FAILOVER_BUSY : no_registry(e));
         struct engine_reply reply = {.code = why->code, .failover = ""};
-        (void)err_set(&reply.err, ERR_UNAVAILABLE, "%s: %s", order->address,
-                      why->text);
+        err_set(&reply.err, ERR_UNAVAILABLE, "%s: %s", order->address,
+                why->text);
         done(arg, &reply);
         return;
     }

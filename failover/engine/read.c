@@ -134,7 +134,7 @@ static void failed(struct reader *r, const char *what, const struct err *err)
     if (r->err.code != ERR_OK)
         return;
     r->err = *err;
-    (void)err_wrap(&r->err, "read %s of %s", what, r->address);
+    err_wrap(&r->err, "read %s of %s", what, r->address);
 }
 
 /* Does it exist? That it does not is no failure. */

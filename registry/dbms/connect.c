@@ -232,10 +232,10 @@ static void say_all(const struct search *r, struct err *err)
     assert(r->denied <= r->tried);
     assert(r->link == NULL);
     if (r->tried == 1) {
-        (void)err_set(err, code, "%s", buf_text(&r->said));
+        err_set(err, code, "%s", buf_text(&r->said));
     } else {
-        (void)err_set(err, code, "none of %zu hosts writes: %s", r->tried,
-                      buf_text(&r->said));
+        err_set(err, code, "none of %zu hosts writes: %s", r->tried,
+                buf_text(&r->said));
     }
     err_set_trouble(err, r->trouble != 0 ? r->trouble : TROUBLE_UNREACHABLE);
 }

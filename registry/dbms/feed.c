@@ -309,7 +309,7 @@ int dbms_sums(struct sql_core *core, const char *prefix,
 
     assert(!d->inside);
     if (dbms_is_nodes(prefix))
-        return (int)err_set(err, ERR_INVALID, "not of ours alone");
+        return err_set(err, ERR_INVALID, "not of ours alone");
     dbms_start(d);
     /* One statement: one moment. If it is not the right one nothing is read. */
     buf_printf(&d->sql,
@@ -322,7 +322,7 @@ int dbms_sums(struct sql_core *core, const char *prefix,
     buf_str(&d->sql, " AND (owner <> 0 OR octet_length(value) > 0)");
     rc = dbms_run(d, on_sums, &s, NULL, err);
     if (rc == 0 && s.revision != feed->rev - 1)
-        rc = (int)err_set(err, ERR_CONFLICT, "others write");
+        rc = err_set(err, ERR_CONFLICT, "others write");
     return rc;
 }
 

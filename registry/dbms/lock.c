@@ -218,9 +218,9 @@ int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
         return 0;
     place->ticket = 0;
     rc = leave_queue(d, h.ticket, err);
-    return rc != 0 ? rc
-                   : (int)err_set(err, ERR_TIMEOUT, "%s: held by another",
-                                  place->key);
+    return rc != 0
+               ? rc
+               : err_set(err, ERR_TIMEOUT, "%s: held by another", place->key);
 }
 
 int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,

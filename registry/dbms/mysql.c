@@ -153,12 +153,12 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
 {
     enum dbms_fault fault = fault_of(mysql_errno(my));
 
-    (void)err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s", mysql_error(my),
-                  mysql_errno(my),
-                  mysql_errno(my) == ER_BAD_DB_ERROR ? "; " DBMS_NO_DATABASE
-                  : fault == DBMS_MISSING
-                      ? "; make the tables with: pelorus registry init"
-                      : "");
+    err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s", mysql_error(my),
+            mysql_errno(my),
+            mysql_errno(my) == ER_BAD_DB_ERROR ? "; " DBMS_NO_DATABASE
+            : fault == DBMS_MISSING
+                ? "; make the tables with: pelorus registry init"
+                : "");
     err_set_trouble(err, trouble_of(mysql_errno(my), mysql_error(my)));
     return fault;
 }
@@ -324,8 +324,8 @@ static enum dbms_fault set_up(struct dbms_link *link,
                    lock, idle * 4 + 1, idle);
     fault = run(link, sql, strlen(sql), on_setup, &setup, err);
     if (fault == DBMS_OK && setup.read_only) {
-        (void)err_set(err, ERR_UNAVAILABLE,
-                      "mysql: this server is read only; is it a replica?");
+        err_set(err, ERR_UNAVAILABLE,
+                "mysql: this server is read only; is it a replica?");
         return DBMS_NOT_HERE;
     }
     link->galera = setup.galera;
@@ -352,7 +352,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
 
     assert(t->at < t->url.n_hosts);
     if (my == NULL) {
-        (void)err_set(err, ERR_UNAVAILABLE, "mysql: out of memory");
+        err_set(err, ERR_UNAVAILABLE, "mysql: out of memory");
         return DBMS_LOST;
     }
     set_options(my, t);

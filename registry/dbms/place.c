@@ -130,9 +130,9 @@ enum dbms_fault dbms_place_ask(struct dbms_link *link, struct dbms_target *t,
     if (fault == DBMS_LOST || fault == DBMS_NOT_HERE || fault == DBMS_WAITED)
         return fault;
     if (h.read_only) {
-        (void)err_set(err, ERR_UNAVAILABLE,
-                      "%s: this server is read only; is it a standby?",
-                      t->driver->name);
+        err_set(err, ERR_UNAVAILABLE,
+                "%s: this server is read only; is it a standby?",
+                t->driver->name);
         return DBMS_NOT_HERE;
     }
     return DBMS_OK; /* tables that are missing are told by whoever needs them */
@@ -242,22 +242,20 @@ static enum dbms_fault back(struct dbms *d, const struct dbms_reply *h,
 
     assert(fell(d, &h->place) || lacks_ours(d, h));
     if (sure <= 0) {
-        (void)err_set(err, ERR_UNAVAILABLE,
-                      "%s: this node lags behind the others",
-                      d->target.driver->name);
+        err_set(err, ERR_UNAVAILABLE, "%s: this node lags behind the others",
+                d->target.driver->name);
         return sure < 0 ? DBMS_LOST : DBMS_ROLLED_BACK;
     }
     d->core.line = h->place.line;
     d->core.position = h->place.position;
-    (void)err_set(
-        err, ERR_WENT_BACK,
-        lacks_ours(d, h)
-            ? "a commit of ours is gone that this server, or the one "
-              "before it, had carried out (revision %" PRIu64
-              ", timeline %" PRIu64 "; known %" PRIu64 ", %" PRIu64 ")"
-            : "its position fell (revision %" PRIu64 ", timeline %" PRIu64
-              "; known %" PRIu64 ", %" PRIu64 ")",
-        h->place.position, h->place.line, d->seen.position, d->seen.line);
+    err_set(err, ERR_WENT_BACK,
+            lacks_ours(d, h)
+                ? "a commit of ours is gone that this server, or the one "
+                  "before it, had carried out (revision %" PRIu64
+                  ", timeline %" PRIu64 "; known %" PRIu64 ", %" PRIu64 ")"
+                : "its position fell (revision %" PRIu64 ", timeline %" PRIu64
+                  "; known %" PRIu64 ", %" PRIu64 ")",
+            h->place.position, h->place.line, d->seen.position, d->seen.line);
     return DBMS_WENT_BACK;
 }
 
@@ -273,12 +271,12 @@ enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_reply *h,
         return DBMS_OK;
     }
     if (!d->target.behind && !(h->place.line > d->seen.line)) {
-        (void)err_set(err, ERR_UNAVAILABLE,
-                      "%s: this server is behind what was seen (revision "
-                      "%" PRIu64 ", timeline %" PRIu64 "; known %" PRIu64
-                      ", %" PRIu64 "); is it an old primary?",
-                      d->target.driver->name, h->place.position, h->place.line,
-                      d->seen.position, d->seen.line);
+        err_set(err, ERR_UNAVAILABLE,
+                "%s: this server is behind what was seen (revision "
+                "%" PRIu64 ", timeline %" PRIu64 "; known %" PRIu64 ", %" PRIu64
+                "); is it an old primary?",
+                d->target.driver->name, h->place.position, h->place.line,
+                d->seen.position, d->seen.line);
         return DBMS_NOT_HERE;
     }
     return back(d, h, err);

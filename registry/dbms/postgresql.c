@@ -106,8 +106,8 @@ static void say(struct err *err, const char *what, const char *message)
 {
     size_t len = strcspn(message, "\n");
 
-    (void)err_set(err, ERR_UNAVAILABLE, "postgresql: %s%.*s", what, (int)len,
-                  message);
+    err_set(err, ERR_UNAVAILABLE, "postgresql: %s%.*s", what, (int)len,
+            message);
 }
 
 /* --- waiting ------------------------------------------------------------- */
@@ -124,8 +124,7 @@ static bool wait_for(PGconn *pg, short events, mono_ms until)
 
 static enum dbms_fault too_late(struct err *err)
 {
-    (void)err_set(err, ERR_UNAVAILABLE,
-                  "postgresql: no answer within the deadline");
+    err_set(err, ERR_UNAVAILABLE, "postgresql: no answer within the deadline");
     return DBMS_LOST;
 }
 
@@ -220,8 +219,8 @@ static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
         return DBMS_OK;
     case PGRES_COMMAND_OK:
         if (commit && strcmp(PQcmdStatus(result), "ROLLBACK") == 0) {
-            (void)err_set(err, ERR_UNAVAILABLE,
-                          "postgresql: the transaction was rolled back");
+            err_set(err, ERR_UNAVAILABLE,
+                    "postgresql: the transaction was rolled back");
             return DBMS_ROLLED_BACK;
         }
         return DBMS_OK;
@@ -358,8 +357,8 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
            status != PGRES_POLLING_FAILED) {
         if (!wait_for(pg, status == PGRES_POLLING_READING ? POLLIN : POLLOUT,
                       until)) {
-            (void)err_set(err, ERR_UNAVAILABLE,
-                          "postgresql: could not connect in time");
+            err_set(err, ERR_UNAVAILABLE,
+                    "postgresql: could not connect in time");
             return DBMS_LOST;
         }
         status = PQconnectPoll(pg);
@@ -444,7 +443,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
     assert(t->at < t->url.n_hosts);
     assert(t->url.connect_ms > 0);
     if (pg == NULL) {
-        (void)err_set(err, ERR_UNAVAILABLE, "postgresql: out of memory");
+        err_set(err, ERR_UNAVAILABLE, "postgresql: out of memory");
         return DBMS_LOST;
     }
     (void)PQsetNoticeReceiver(pg, no_notice, NULL);

@@ -54,11 +54,11 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
 static enum dbms_fault is_loose(const struct dbms_target *t, struct err *err)
 {
     assert(t->driver->syntax->hold != NULL);
-    (void)err_set(err, ERR_UNAVAILABLE,
-                  "%s: this server keeps no row locks: two transactions held "
-                  "one row of pelorus_meta at a time; use MariaDB or MySQL "
-                  "with ENGINE = InnoDB",
-                  t->driver->name);
+    err_set(err, ERR_UNAVAILABLE,
+            "%s: this server keeps no row locks: two transactions held "
+            "one row of pelorus_meta at a time; use MariaDB or MySQL "
+            "with ENGINE = InnoDB",
+            t->driver->name);
     err_set_trouble(err, TROUBLE_NO_LOCKS);
     return DBMS_NOT_HERE;
 }
@@ -88,8 +88,8 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     t->driver->close(&second);
     if (t->driver->run(link, "ROLLBACK", strlen("ROLLBACK"), dbms_ignore_row,
                        NULL, NULL) != DBMS_OK) {
-        (void)err_set(err, ERR_UNAVAILABLE, "%s: the connection was lost",
-                      t->driver->name);
+        err_set(err, ERR_UNAVAILABLE, "%s: the connection was lost",
+                t->driver->name);
         return DBMS_LOST;
     }
     if (verdict == LOOSE)

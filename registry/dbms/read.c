@@ -116,7 +116,7 @@ int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
         memset(&p.own, 0, sizeof(p.own));
         sql_rows_sort(rows);
     } else if (rc == 0) { /* a page was full: one by one */
-        rc = (int)err_set(err, ERR_TOO_LARGE, "too much at once");
+        rc = err_set(err, ERR_TOO_LARGE, "too much at once");
     }
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct sql_rows one = {0};

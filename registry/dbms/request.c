@@ -47,11 +47,11 @@ void dbms_start_stream(struct dbms *d)
 int dbms_session_lost(uint64_t session, struct err *err)
 {
     assert(session != 0);
-    return (int)err_set(err, ERR_SESSION_LOST,
-                        "session %" PRIu64 " is gone from the database: no "
-                        "sign of life was seen for its timeout, or "
-                        "DolphinScheduler swept its heartbeat away",
-                        session);
+    return err_set(err, ERR_SESSION_LOST,
+                   "session %" PRIu64 " is gone from the database: no "
+                   "sign of life was seen for its timeout, or "
+                   "DolphinScheduler swept its heartbeat away",
+                   session);
 }
 
 void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
@@ -172,8 +172,8 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
                 return 0;
             *fault = DBMS_ROLLED_BACK;
             d->core.again = true;
-            return (int)err_set(err, ERR_UNAVAILABLE,
-                                "another kind of server: once more");
+            return err_set(err, ERR_UNAVAILABLE,
+                           "another kind of server: once more");
         }
         d->next_connect = clock_mono_ms() + RECONNECT_MS;
     }
@@ -232,8 +232,8 @@ static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
     d->inside |= d->opens;
     fault = driver->run(d->link, d->sql.data, d->sql.len, on_row, &h, err);
     if (fault == DBMS_OK && h.reply.read_only) {
-        (void)err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
-                      driver->name);
+        err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
+                driver->name);
         return DBMS_NOT_HERE;
     }
     return fault == DBMS_OK ? dbms_place_check(d, &h.reply, err) : fault;
@@ -282,8 +282,8 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     if (d->alone)
         buf_str(&d->sql, ";COMMIT");
     if (d->sql.overflow) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "a request of more than %u bytes", DBMS_SQL_MAX);
+        return err_set(err, ERR_TOO_LARGE, "a request of more than %u bytes",
+                       DBMS_SQL_MAX);
     }
     rc = ensure_link(d, &fault, err);
     if (rc == 0) {
@@ -354,14 +354,14 @@ static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
         return rc == ERR_WENT_BACK ? ERR_UNKNOWN : ERR_TIMEOUT;
     }
     if (!v.session) { /* ended meanwhile, and its mark with it */
-        return (int)err_set(err, ERR_UNKNOWN,
-                            "the connection broke in COMMIT, and our session "
-                            "was ended meanwhile");
+        return err_set(err, ERR_UNKNOWN,
+                       "the connection broke in COMMIT, and our session "
+                       "was ended meanwhile");
     }
     return v.committed ? 0
-                       : (int)err_set(err, ERR_UNAVAILABLE,
-                                      "the connection broke in COMMIT; it was "
-                                      "not carried out");
+                       : err_set(err, ERR_UNAVAILABLE,
+                                 "the connection broke in COMMIT; it was "
+                                 "not carried out");
 }
 
 static int find_out(struct dbms *d, uint64_t session, uint64_t mark,

@@ -106,8 +106,8 @@ static enum dbms_fault make(struct dbms_link *link, struct dbms_target *t,
     fault = t->driver->run(link, sql.data, sql.len, on_row, &writes, err);
     if (fault == DBMS_OK && !writes) {
         fault = DBMS_NOT_HERE;
-        (void)err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
-                      t->driver->name);
+        err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
+                t->driver->name);
     }
     buf_close(&sql);
     if (fault == DBMS_OK)

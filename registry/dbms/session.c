@@ -321,7 +321,7 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
     if (rc == 0 && !h.session) /* who is dead to the others does not judge */
         rc = dbms_session_lost(self, err);
     else if (rc == 0 && !h.guard)
-        rc = (int)err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
+        rc = err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
     if (rc == 0)
         rc = write_end(d, victim->id, &h, err);
     sql_rows_close(&h.names);

@@ -167,10 +167,10 @@ enum dbms_fault dbms_schema_check(struct dbms_link *link,
         fault = DBMS_OK; /* it cannot tell */
     if (fault == DBMS_OK && alter.len > 0) {
         fault = DBMS_REFUSED;
-        (void)err_set(err, ERR_UNAVAILABLE,
-                      "%s: tables of an earlier release, too narrow for keys: "
-                      "%s",
-                      t->driver->name, buf_text(&alter));
+        err_set(err, ERR_UNAVAILABLE,
+                "%s: tables of an earlier release, too narrow for keys: "
+                "%s",
+                t->driver->name, buf_text(&alter));
         err_set_trouble(err, TROUBLE_OLD_TABLES);
     }
     buf_close(&alter);

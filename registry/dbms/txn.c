@@ -301,9 +301,9 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
     if (rc == 0 && (!t->session_seen || (t->beat && !t->heartbeat_seen)))
         rc = dbms_session_lost(t->session, err);
     if (rc == 0 && t->last < revisions) {
-        rc = (int)err_set(err, ERR_UNAVAILABLE,
-                          "pelorus_meta has lost its row; make it with: "
-                          "pelorus registry init");
+        rc = err_set(err, ERR_UNAVAILABLE,
+                     "pelorus_meta has lost its row; make it with: "
+                     "pelorus registry init");
     }
     /* The limit was reached: somebody deletes a key with thousands below it,
      * and what is below the others may not have been told. Or somebody made

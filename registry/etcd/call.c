@@ -94,6 +94,6 @@ void etcd_call_failed(struct etcd_call *c, enum etcd_verdict verdict,
 
     assert(verdict != ETCD_OK);
     assert(why != NULL);
-    (void)err_set(&reply.err, code_of(c, verdict), "etcd: %s", why);
+    err_set(&reply.err, code_of(c, verdict), "etcd: %s", why);
     etcd_call_answer(c, &reply);
 }

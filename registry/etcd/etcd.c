@@ -209,8 +209,8 @@ static int check_files(const struct conf_registry *conf, struct err *err)
 
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
         if (files[i].path != NULL && access(files[i].path, R_OK) != 0)
-            return (int)err_errno(err, errno, "registry.%s: %s", files[i].key,
-                                  files[i].path);
+            return err_errno(err, errno, "registry.%s: %s", files[i].key,
+                             files[i].path);
     return 0;
 }
 

@@ -447,7 +447,7 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
     struct etcd_http *http;
 
     if (multi == NULL)
-        return (int)err_set(err, ERR_IO, "libcurl cannot be initialised");
+        return err_set(err, ERR_IO, "libcurl cannot be initialised");
     http = mem_zalloc(sizeof(*http));
     http->loop = loop;
     http->authority = mem_strdup(conf->authority);

@@ -64,7 +64,7 @@ static struct registry_entry *entries_of(struct etcd *e, const struct json *kvs,
 
 static void not_found(const struct etcd_call *c, struct registry_reply *reply)
 {
-    (void)err_set(&reply->err, ERR_NOT_FOUND, "%s: no such key", c->call->key);
+    err_set(&reply->err, ERR_NOT_FOUND, "%s: no such key", c->call->key);
 }
 
 /* --- get ----------------------------------------------------------------- */

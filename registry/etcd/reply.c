@@ -94,12 +94,12 @@ const char *etcd_unfit(const struct etcd_kv *kv, const char *ns, size_t *n,
 
     if (kv->key_len <= len || memcmp(kv->key, ns, len) != 0) {
         *n = kv->key_len;
-        (void)err_set(why, ERR_INVALID, "it is not below %s", ns);
+        err_set(why, ERR_INVALID, "it is not below %s", ns);
         return kv->key;
     }
     *n = kv->key_len - len;
     if (memchr(kv->key, '\0', kv->key_len) != NULL) {
-        (void)err_set(why, ERR_INVALID, "key: a zero byte");
+        err_set(why, ERR_INVALID, "key: a zero byte");
         return kv->key + len;
     }
     return registry_check_key(kv->key + len, why) != 0 ? kv->key + len : NULL;

@@ -249,9 +249,9 @@ static void answer(struct etcd_call *c, enum err_code code, size_t failed_op,
 
     assert((code == ERR_OK) == (why == NULL));
     if (failed_op != SIZE_MAX)
-        (void)err_set(&reply.err, code, "operation %zu: %s", failed_op, why);
+        err_set(&reply.err, code, "operation %zu: %s", failed_op, why);
     else if (code != ERR_OK)
-        (void)err_set(&reply.err, code, "%s", why);
+        err_set(&reply.err, code, "%s", why);
     etcd_call_answer(c, &reply);
 }
 

@@ -9,7 +9,7 @@
 static int refuse(const struct registry_op *op, enum err_code code,
                   const char *why, struct err *err)
 {
-    return (int)err_set(err, code, "%s: %s", op->key, why);
+    return err_set(err, code, "%s: %s", op->key, why);
 }
 
 int sql_op_decide(const struct registry_op *op, const struct sql_found *found,
@@ -51,20 +51,20 @@ int sql_op_lock_not_ours(const struct registry_op *op, struct err *err)
 
 int sql_no_key(const char *key, struct err *err)
 {
-    return (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
+    return err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
 }
 
 int sql_place_waits(const struct sql_place *place, struct err *err)
 {
     assert(place->fence == 0);
-    return (int)err_set(err, ERR_CONFLICT, "%s: held by another", place->key);
+    return err_set(err, ERR_CONFLICT, "%s: held by another", place->key);
 }
 
 int sql_place_gone(const struct sql_place *place, struct err *err)
 {
     assert(place->fence == 0);
-    return (int)err_set(err, ERR_SESSION_LOST,
-                        "%s: our place in the queue is gone", place->key);
+    return err_set(err, ERR_SESSION_LOST, "%s: our place in the queue is gone",
+                   place->key);
 }
 
 void sql_feed_advance(struct sql_feed *feed, uint64_t rev)

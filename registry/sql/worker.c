@@ -77,7 +77,7 @@ static uint64_t job_session(const struct sql_job *job)
 static void fail(struct sql_job *job, enum err_code code, const char *msg)
 {
     assert(code != ERR_OK);
-    (void)err_set(&job->err, code, "%s", msg);
+    err_set(&job->err, code, "%s", msg);
     job->failed_op = SIZE_MAX;
 }
 
@@ -342,8 +342,8 @@ static void read_together(struct sql *s, struct sql_job *jobs)
         if (found != NULL) {
             sql_rows_copy(&job->rows, found);
         } else {
-            (void)err_set(&job->err, ERR_NOT_FOUND, "%s: no such key",
-                          job->of.call->key);
+            err_set(&job->err, ERR_NOT_FOUND, "%s: no such key",
+                    job->of.call->key);
         }
         job->revision = core->ops->revision(core);
         job->type = SQL_JOB_NUDGE; /* answered */

@@ -83,18 +83,18 @@ int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
 int sqlite_usable(const struct sqlite_db *db, struct err *err)
 {
     if (db->damage != NULL) {
-        (void)err_set(err, ERR_SESSION_LOST,
-                      "%s: the file is damaged (%s): nothing is read or "
-                      "written any more; stop all members and put a "
-                      "backup in its place, without -wal and -shm",
-                      db->path, db->damage);
+        err_set(err, ERR_SESSION_LOST,
+                "%s: the file is damaged (%s): nothing is read or "
+                "written any more; stop all members and put a "
+                "backup in its place, without -wal and -shm",
+                db->path, db->damage);
         err_set_trouble(err, TROUBLE_DAMAGED);
         return ERR_SESSION_LOST;
     }
     if (db->back != NULL) {
-        return (int)err_set(err, ERR_WENT_BACK,
-                            "%s: an older state was put back: %s", db->path,
-                            db->back);
+        return err_set(err, ERR_WENT_BACK,
+                       "%s: an older state was put back: %s", db->path,
+                       db->back);
     }
     return 0;
 }
@@ -162,10 +162,10 @@ int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
     sqlite_disk_note(db, st, before);
     if (db->foreign_write == 0)
         return 0;
-    return (int)err_set(err, ERR_UNAVAILABLE,
-                        "%s was written to by another program, and is read as "
-                        "a whole first",
-                        db->path);
+    return err_set(err, ERR_UNAVAILABLE,
+                   "%s was written to by another program, and is read as "
+                   "a whole first",
+                   db->path);
 }
 
 /* --- is it whole? -------------------------------------------------------- */

@@ -63,7 +63,7 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
     if ((rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB)
         return sqlite_damaged(db, err, "%s (%d)", said, rc);
     assert((rc & 0xff) != SQLITE_MISUSE);
-    (void)err_set(err, m->code, "%s: %s (%d)%s", db->path, said, rc, m->hint);
+    err_set(err, m->code, "%s: %s (%d)%s", db->path, said, rc, m->hint);
     err_set_trouble(err, m->trouble);
     return (int)m->code;
 }

@@ -70,22 +70,21 @@ static int present(const char *path, bool *out, struct err *err)
     assert(path[0] != '\0');
     *out = false;
     if (stat(path, &st) != 0)
-        return errno == ENOENT ? 0 : (int)err_errno(err, errno, "%s", path);
+        return errno == ENOENT ? 0 : err_errno(err, errno, "%s", path);
     if (S_ISDIR(st.st_mode)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%s is a directory; registry.path names a file",
-                            path);
+        return err_set(err, ERR_INVALID,
+                       "%s is a directory; registry.path names a file", path);
     }
     if (!S_ISREG(st.st_mode)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%s is not a regular file; registry.path names one",
-                            path);
+        return err_set(err, ERR_INVALID,
+                       "%s is not a regular file; registry.path names one",
+                       path);
     }
     if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) != 0) {
-        return (int)err_errno(err, errno,
-                              "%s cannot be read and written by user %ju; "
-                              "change its owner or mode, or registry.path",
-                              path, (uintmax_t)geteuid());
+        return err_errno(err, errno,
+                         "%s cannot be read and written by user %ju; "
+                         "change its owner or mode, or registry.path",
+                         path, (uintmax_t)geteuid());
     }
     *out = st.st_size > 0;
     return 0;
@@ -96,23 +95,23 @@ static int open_directory(const char *dir, int *fd, struct err *err)
 {
     *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0 && errno == ENOENT) {
-        return (int)err_set(err, ERR_IO,
-                            "directory %s does not exist; create it or change "
-                            "registry.path",
-                            dir);
+        return err_set(err, ERR_IO,
+                       "directory %s does not exist; create it or change "
+                       "registry.path",
+                       dir);
     }
     if (*fd < 0)
-        return (int)err_errno(err, errno, "directory %s", dir);
+        return err_errno(err, errno, "directory %s", dir);
     if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) != 0) {
         int errnum = errno;
 
         (void)close(*fd);
         *fd = -1;
-        return (int)err_errno(err, errnum,
-                              "directory %s cannot be written by user %ju, and "
-                              "SQLite keeps two files beside the registry; "
-                              "change its owner or mode, or registry.path",
-                              dir, (uintmax_t)geteuid());
+        return err_errno(err, errnum,
+                         "directory %s cannot be written by user %ju, and "
+                         "SQLite keeps two files beside the registry; "
+                         "change its owner or mode, or registry.path",
+                         dir, (uintmax_t)geteuid());
     }
     return 0;
 }
@@ -123,12 +122,12 @@ static int lock_directory(const char *dir, int fd, struct err *err)
     assert(fd >= 0);
     for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += 10) {
         if (errno != EWOULDBLOCK && errno != EINTR)
-            return (int)err_errno(err, errno, "lock directory %s", dir);
+            return err_errno(err, errno, "lock directory %s", dir);
         if (waited >= CREATE_WAIT_MS) {
-            return (int)err_set(err, ERR_IO,
-                                "directory %s stays locked; is another process "
-                                "stopped while it creates the registry?",
-                                dir);
+            return err_set(err, ERR_IO,
+                           "directory %s stays locked; is another process "
+                           "stopped while it creates the registry?",
+                           dir);
         }
         (void)poll(NULL, 0, 10);
     }
@@ -160,22 +159,21 @@ static int create(const char *path, int dir_fd, struct err *err)
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(handle, tables, NULL, NULL, &problem);
     if (rc != SQLITE_OK) {
-        (void)err_set(err, rc == SQLITE_PERM ? ERR_DENIED : ERR_IO,
-                      "create %s: %s", path,
-                      problem != NULL ? problem : sqlite3_errstr(rc));
+        err_set(err, rc == SQLITE_PERM ? ERR_DENIED : ERR_IO, "create %s: %s",
+                path, problem != NULL ? problem : sqlite3_errstr(rc));
     }
     sqlite3_free(problem);
     /* The last connection's close moves the WAL into the file. */
     if (sqlite3_close(handle) != SQLITE_OK && rc == SQLITE_OK) {
         rc = SQLITE_IOERR;
-        (void)err_set(err, ERR_IO, "create %s: close failed", path);
+        err_set(err, ERR_IO, "create %s: close failed", path);
     }
     if (rc == SQLITE_OK) {
         /* Of a registry that was deleted: they would be replayed into ours. */
         remove_beside(path, "-wal");
         remove_beside(path, "-shm");
         if (rename(temp, path) != 0 || fsync(dir_fd) != 0) {
-            (void)err_errno(err, errno, "create %s", path);
+            err_errno(err, errno, "create %s", path);
             rc = SQLITE_IOERR;
         }
     }
@@ -197,7 +195,7 @@ static int ensure(const char *path, bool create_it, struct err *err)
     if (rc == 0)
         rc = present(path, &there, err);
     if (rc == 0 && !there && !create_it)
-        rc = (int)err_set(err, ERR_IO, "%s: there is no file", path);
+        rc = err_set(err, ERR_IO, "%s: there is no file", path);
     if (rc == 0 && !there) {
         rc = lock_directory(dir, fd, err);
         if (rc == 0)
@@ -228,32 +226,32 @@ static int identify(sqlite3 *handle, const char *path, struct err *err)
     (void)sqlite3_file_control(handle, "main", SQLITE_FCNTL_FILE_POINTER,
                                &file);
     if (file == NULL || file->pMethods == NULL)
-        return (int)err_set(err, ERR_IO, "%s: cannot be opened", path);
+        return err_set(err, ERR_IO, "%s: cannot be opened", path);
     if (file->pMethods->xRead(file, head, sizeof(head), 0) != SQLITE_OK ||
         memcmp(head, "SQLite format 3", 16) != 0) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%s is not a Pelorus registry (not even an SQLite "
-                            "database); it was not touched: choose another "
-                            "registry.path, or move the file away",
-                            path);
+        return err_set(err, ERR_INVALID,
+                       "%s is not a Pelorus registry (not even an SQLite "
+                       "database); it was not touched: choose another "
+                       "registry.path, or move the file away",
+                       path);
     }
     id = big_endian(head + 68);
     version = big_endian(head + 60);
     if (id != APPLICATION_ID) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%s is the database of another program "
-                            "(application_id 0x%08" PRIx32 "); it was not "
-                            "touched: choose another registry.path",
-                            path, id);
+        return err_set(err, ERR_INVALID,
+                       "%s is the database of another program "
+                       "(application_id 0x%08" PRIx32 "); it was not "
+                       "touched: choose another registry.path",
+                       path, id);
     }
     if (version != SCHEMA_VERSION) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%s is a Pelorus registry of schema %" PRIu32
-                            ", and this program knows schema %d; it was not "
-                            "touched: run the %s program, or choose another "
-                            "registry.path",
-                            path, version, SCHEMA_VERSION,
-                            version > SCHEMA_VERSION ? "newer" : "older");
+        return err_set(err, ERR_INVALID,
+                       "%s is a Pelorus registry of schema %" PRIu32
+                       ", and this program knows schema %d; it was not "
+                       "touched: run the %s program, or choose another "
+                       "registry.path",
+                       path, version, SCHEMA_VERSION,
+                       version > SCHEMA_VERSION ? "newer" : "older");
     }
     return 0;
 }
@@ -276,9 +274,9 @@ int sqlite_file_open(sqlite3 **out, const char *path, bool create_it,
                              SQLITE_OPEN_EXRESCODE,
                          NULL);
     if (rc != SQLITE_OK) {
-        rc = (int)err_set(err, ERR_IO, "%s: %s", path,
-                          handle != NULL ? sqlite3_errmsg(handle)
-                                         : sqlite3_errstr(rc));
+        rc = err_set(err, ERR_IO, "%s: %s", path,
+                     handle != NULL ? sqlite3_errmsg(handle)
+                                    : sqlite3_errstr(rc));
     } else {
         rc = identify(handle, path, err);
     }
@@ -374,19 +372,19 @@ int sqlite_file_check(struct sqlite_db *db, struct err *err)
             continue;
         }
         if (errnum != 0 && errnum != ENOENT && errnum != ENOTDIR) {
-            (void)err_set(err, ERR_UNAVAILABLE, "%s%s: %s", db->path,
-                          suffixes[i], strerror(errnum));
+            err_set(err, ERR_UNAVAILABLE, "%s%s: %s", db->path, suffixes[i],
+                    strerror(errnum));
             err_set_trouble(err, errnum == EACCES ? TROUBLE_FORBIDDEN
                                  : errnum == EMFILE || errnum == ENFILE
                                      ? TROUBLE_DESCRIPTORS
                                      : TROUBLE_REFUSED);
             return ERR_UNAVAILABLE;
         }
-        (void)err_set(err, ERR_SESSION_LOST,
-                      "%s%s was removed or replaced while in use, and what we "
-                      "write nobody else sees; put it back, or a backup "
-                      "without -wal and -shm beside it",
-                      db->path, suffixes[i]);
+        err_set(err, ERR_SESSION_LOST,
+                "%s%s was removed or replaced while in use, and what we "
+                "write nobody else sees; put it back, or a backup "
+                "without -wal and -shm beside it",
+                db->path, suffixes[i]);
         err_set_trouble(err, TROUBLE_REPLACED);
         return ERR_SESSION_LOST;
     }

@@ -255,7 +255,7 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
     assert(prefix[0] == '/');
     assert(limit > 0);
     if (from != NULL && from[0] != '/')
-        return (int)err_set(err, ERR_INVALID, "list: %s: no such page", from);
+        return err_set(err, ERR_INVALID, "list: %s: no such page", from);
     sqlite_range_below(db, prefix, low, high);
     if (from != NULL)
         start = mem_printf("%s%s", db->prefix, from);
@@ -411,7 +411,7 @@ static int apply_op(struct sqlite_db *db, uint64_t session,
         rc = sqlite_lock_head(&db->core, &place, err);
         return rc == ERR_SESSION_LOST ? sql_op_lock_not_ours(op, err) : rc;
     }
-    return (int)err_set(err, ERR_INVALID, "%s: no such operation", op->key);
+    return err_set(err, ERR_INVALID, "%s: no such operation", op->key);
 }
 
 int sqlite_apply(struct sql_core *core, uint64_t session,

@@ -65,10 +65,10 @@ static int set_up(struct sqlite_db *db, struct err *err)
     if (rc == SQLITE_OK &&
         strcmp((const char *)sqlite3_column_text(mode, 0), "wal") != 0) {
         (void)sqlite3_finalize(mode);
-        return (int)err_set(err, ERR_IO,
-                            "%s: this file system cannot hold a registry that "
-                            "processes share; use a local disk",
-                            db->path);
+        return err_set(err, ERR_IO,
+                       "%s: this file system cannot hold a registry that "
+                       "processes share; use a local disk",
+                       db->path);
     }
     (void)sqlite3_finalize(mode);
     for (size_t i = 0; rc == SQLITE_OK && i < SQLITE_STMT_COUNT; i++) {
@@ -99,10 +99,10 @@ static int examine(struct sqlite_db *db, struct err *err)
         db->foreign_write = clock_mono_ms();
         return 0;
     }
-    (void)err_set(err, ERR_IO,
-                  "%s: the file is damaged (%s); put a backup in its place, "
-                  "without -wal and -shm beside it",
-                  db->path, wrong);
+    err_set(err, ERR_IO,
+            "%s: the file is damaged (%s); put a backup in its place, "
+            "without -wal and -shm beside it",
+            db->path, wrong);
     err_set_trouble(err, TROUBLE_DAMAGED);
     return ERR_IO;
 }
@@ -122,7 +122,7 @@ static int attach(struct sqlite_db *db, bool create, struct err *err)
     if (rc == 0)
         sqlite_file_note(db);
     if (rc != 0)
-        (void)err_wrap(err, "open registry");
+        err_wrap(err, "open registry");
     return rc;
 }
 
@@ -135,9 +135,9 @@ int sqlite_db_open(struct sql_core **out, const char *path,
     assert(busy_ms >= 0);
     *out = NULL;
     if (strlen(namespace_) > SQL_NAMESPACE_MAX) {
-        return (int)err_set(err, ERR_INVALID,
-                            "registry.namespace is longer than %d bytes",
-                            SQL_NAMESPACE_MAX);
+        return err_set(err, ERR_INVALID,
+                       "registry.namespace is longer than %d bytes",
+                       SQL_NAMESPACE_MAX);
     }
     db = mem_zalloc(sizeof(*db));
     db->path = mem_strdup(path);

@@ -65,10 +65,10 @@ static int gone(struct sqlite_db *db, uint64_t id, struct err *err)
         return sqlite_went_back(db, err, "session %ju was never begun",
                                 (uintmax_t)id);
     }
-    return (int)err_set(err, ERR_SESSION_LOST,
-                        "session %ju was ended by another process, which saw "
-                        "no sign of life for the session timeout",
-                        (uintmax_t)id);
+    return err_set(err, ERR_SESSION_LOST,
+                   "session %ju was ended by another process, which saw "
+                   "no sign of life for the session timeout",
+                   (uintmax_t)id);
 }
 
 /* Numbers are given again where the sessions that had them were lost. */
@@ -275,7 +275,7 @@ int sqlite_reap(struct sql_core *core, const struct sql_seen *victim,
         rc = sqlite_probe(db, stmt, &row, err);
     }
     if (rc == 0 && !row)
-        rc = (int)err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
+        rc = err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
     if (rc == 0)
         rc = end_session(db, victim->id, err);
     return finish(db, rc, err);

@@ -71,7 +71,7 @@ int daemon_dir(char *out, size_t size, const char *name, struct err *err)
     (void)snprintf(out, size, "%s/test_%s_XXXXXX", room ? "/dev/shm" : "/tmp",
                    name);
     if (mkdtemp(out) == NULL) {
-        rc = (int)err_errno(err, errno, "%s", out);
+        rc = err_errno(err, errno, "%s", out);
         out[0] = '\0';
     }
     return rc;
@@ -130,7 +130,7 @@ int daemon_start(struct daemon *d, const char *const *argv, struct err *err)
         become(d, argv, parent);
     if (d->pid < 0) {
         d->pid = 0;
-        return (int)err_errno(err, errno, "fork");
+        return err_errno(err, errno, "fork");
     }
     (void)setpgid(d->pid, d->pid); /* whoever of the two comes first */
     return 0;
@@ -164,13 +164,12 @@ static int ended(const struct daemon *d, int status, struct err *err)
     char words[WORDS_SIZE];
 
     if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM) {
-        return (int)err_set(err, ERR_NOT_FOUND,
-                            "%s: its program is missing; run make deps",
-                            d->name);
+        return err_set(err, ERR_NOT_FOUND,
+                       "%s: its program is missing; run make deps", d->name);
     }
     last_words(d, words);
-    return (int)err_set(err, ERR_IO, "%s ended with status %d: %s", d->name,
-                        status, words);
+    return err_set(err, ERR_IO, "%s ended with status %d: %s", d->name, status,
+                   words);
 }
 
 int daemon_wait(struct daemon *d, struct err *err)
@@ -194,8 +193,8 @@ int daemon_await(struct daemon *d, bool (*answers)(void *arg), void *arg,
         }
         if (clock_mono_ms() >= until) {
             last_words(d, words);
-            return (int)err_set(err, ERR_TIMEOUT, "%s does not answer: %s",
-                                d->name, words);
+            return err_set(err, ERR_TIMEOUT, "%s does not answer: %s", d->name,
+                           words);
         }
         (void)poll(NULL, 0, 10);
     }

@@ -394,7 +394,7 @@ int proxy_open(struct proxy **out, struct loop *loop, uint16_t server_port,
     }
     if (rc != 0) {
         proxy_close(&p, NULL, NULL);
-        return (int)err_set(err, ERR_IO, "proxy: %s", uv_strerror(rc));
+        return err_set(err, ERR_IO, "proxy: %s", uv_strerror(rc));
     }
     p->port = ntohs(address.sin_port);
     *out = p;

@@ -131,7 +131,7 @@ static int make_dir(struct sql_server *s, struct err *err)
     (void)snprintf(s->data, sizeof(s->data), "%s/data", s->dir);
     (void)snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
     if (rc == 0 && d->uid != 0 && chown(s->dir, d->uid, d->gid) != 0)
-        rc = (int)err_errno(err, errno, "%s", s->dir);
+        rc = err_errno(err, errno, "%s", s->dir);
     return rc;
 }
 

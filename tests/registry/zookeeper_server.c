@@ -32,7 +32,7 @@ static int write_config(const struct zookeeper_server *s, struct err *err)
     FILE *f = fopen(s->config, "we");
 
     if (f == NULL)
-        return (int)err_errno(err, errno, "%s", s->config);
+        return err_errno(err, errno, "%s", s->config);
     (void)fprintf(f,
                   "tickTime=%d\n"
                   "dataDir=%s/data\n"
@@ -47,7 +47,7 @@ static int write_config(const struct zookeeper_server *s, struct err *err)
                   "preAllocSize=4096\n",
                   ZOOKEEPER_TICK_MS, s->dir, s->port, 4 * ZOOKEEPER_TICK_MS,
                   ZOOKEEPER_TIMEOUT_MAX_MS);
-    return fclose(f) == 0 ? 0 : (int)err_errno(err, errno, "%s", s->config);
+    return fclose(f) == 0 ? 0 : err_errno(err, errno, "%s", s->config);
 }
 
 /* The installed one's, or those that the variable ZOOKEEPER_CLASSPATH names. */
@@ -139,8 +139,8 @@ int zookeeper_server_new(struct zookeeper_server **out, struct err *err)
     int rc = 0;
 
     if (strcmp(jars(), CLASS_PATH) == 0 && access(JAR, R_OK) != 0) {
-        rc = (int)err_set(err, ERR_NOT_FOUND,
-                          JAR " is missing: apt-get install zookeeper");
+        rc = err_set(err, ERR_NOT_FOUND,
+                     JAR " is missing: apt-get install zookeeper");
     }
     rc = rc != 0 ? rc : make_dir(s, err);
     /* Somebody may take the port before the server does. */

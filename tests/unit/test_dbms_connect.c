@@ -37,7 +37,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
 
     s->asked++;
     if (s->fault != DBMS_OK) {
-        (void)err_set(err, ERR_UNAVAILABLE, "test: no answer");
+        err_set(err, ERR_UNAVAILABLE, "test: no answer");
         return s->fault;
     }
     *out = mem_zalloc(sizeof(**out));
@@ -69,7 +69,7 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
 
     (void)len;
     if (s->lineless && strstr(sql, "LINE") != NULL) {
-        (void)err_set(err, ERR_UNAVAILABLE, "test: no such function");
+        err_set(err, ERR_UNAVAILABLE, "test: no such function");
         return DBMS_REFUSED;
     }
     if (strcmp(sql, "ROLLBACK") == 0)

@@ -43,7 +43,7 @@ void memory_on_answer(struct memory_message *m)
         mem_zalloc((m->n_nodes + (size_t)m->number + 1) * sizeof(*entries));
     reply.entries = entries;
     if (m->code != ERR_OK)
-        (void)err_set(&reply.err, m->code, "%s", m->text);
+        err_set(&reply.err, m->code, "%s", m->text);
     for (size_t i = 0; i < m->n_nodes; i++)
         entries[i] = m->nodes[i]->entry;
     if (call->type == REGISTRY_CALL_CHILDREN)
