@@ -4,10 +4,10 @@
  *
  * It owns membership, balancer, view, work operations and one failover engine
  * per kind, and is their only writer. It knows no event loop: whoever drives
- * it (serve.c on libuv, the simulator in virtual time) delivers the registry's
- * callbacks, keeps `clock` true and calls coordinator_tick(). Everything here
- * is for that one thread, but coordinator_snapshot() and the balancer's picks,
- * which any thread may call.
+ * it (cli/main.c on libuv, the simulator in virtual time) delivers the
+ * registry's callbacks, keeps `clock` true and calls coordinator_tick().
+ * Everything here is for that one thread, but coordinator_snapshot() and the
+ * balancer's picks, which any thread may call.
  *
  * Longer than other headers: it is all that http/ may ask for.
  */

@@ -10,7 +10,7 @@
  * The watch has to reach a version above the one that was overwritten. Where
  * that one is not known, or the watch does not get there in time, a get of the
  * key says what to wait for: a get comes after the write, so it finds the write
- * or what became of it. registry_hurry() asks a slow watch to look at once.
+ * or what became of it. registry_poll_now() asks a slow watch to look at once.
  *
  * Another coordinator does the same when a client shows it the index of the
  * write, which holds the keys and their versions. With a version it can see

@@ -1,5 +1,5 @@
 /*
- * test_looks.c - waiting until what was written is shown: here, by the index of
+ * test_written.c - waiting until what was written is shown: here, by the index of
  * the write in another coordinator, and not for ever.
  */
 #include "tests/unit/coordinator_world.h"
