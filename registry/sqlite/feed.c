@@ -1,5 +1,5 @@
 /*
- * sql_feed.c - what changed since we last looked.
+ * feed.c - what changed since we last looked.
  *
  * A change row says only which key changed; the reader takes the key's present
  * state, so that a reader who is late sees the truth at once instead of its
