@@ -25,8 +25,8 @@ struct registry_diff_key {
     char key[];
 };
 
-static struct registry_diff_key *view_find(const struct registry_watch *w,
-                                           const char *key)
+static struct registry_diff_key *key_find(const struct registry_watch *w,
+                                          const char *key)
 {
     struct registry_diff_key *k;
 
@@ -34,8 +34,8 @@ static struct registry_diff_key *view_find(const struct registry_watch *w,
     return k;
 }
 
-static struct registry_diff_key *view_add(struct registry_watch *w,
-                                          const char *key)
+static struct registry_diff_key *key_add(struct registry_watch *w,
+                                         const char *key)
 {
     size_t len = strlen(key);
     struct registry_diff_key *k = mem_zalloc(sizeof(*k) + len + 1);
@@ -45,7 +45,7 @@ static struct registry_diff_key *view_add(struct registry_watch *w,
     return k;
 }
 
-static void view_drop(struct registry_watch *w, struct registry_diff_key *k)
+static void key_drop(struct registry_watch *w, struct registry_diff_key *k)
 {
     assert(w->keys != NULL);
     HASH_DEL(w->keys, k);
@@ -90,8 +90,8 @@ static void emit_remove(struct registry_watch *w, struct registry_diff_key *k)
 }
 
 /* The look is new: tell the difference and remember it. */
-static void view_accept(struct registry_watch *w, struct registry_diff_key *k,
-                        const struct registry_entry *entry)
+static void key_accept(struct registry_watch *w, struct registry_diff_key *k,
+                       const struct registry_entry *entry)
 {
     bool update = k->created == entry->created;
 
@@ -125,24 +125,24 @@ void registry_diff_seen(struct registry_watch *w,
         return;
     }
     registry_diff_unfit(w, entry->key, strlen(entry->key), NULL);
-    k = view_find(w, entry->key);
+    k = key_find(w, entry->key);
     if (k == NULL) {
         if (revision != 0 && revision <= w->floor)
             return; /* the last full look knew that it had gone */
-        k = view_add(w, entry->key);
+        k = key_add(w, entry->key);
     }
     if (listed || (w->looking && revision == 0))
         k->look = w->look;
     if (revision == 0 || revision > k->revision) {
         k->revision = revision;
-        view_accept(w, k, entry);
+        key_accept(w, k, entry);
     }
 }
 
 void registry_diff_gone(struct registry_watch *w, const char *key,
                         uint64_t revision)
 {
-    struct registry_diff_key *k = view_find(w, key);
+    struct registry_diff_key *k = key_find(w, key);
 
     if (w->fn == NULL || not_ready(w) || !registry_key_below(key, w->prefix))
         return;
@@ -150,7 +150,7 @@ void registry_diff_gone(struct registry_watch *w, const char *key,
     if (k == NULL) {
         /* A later look at what was there before must not bring it back. */
         if (revision > w->floor)
-            view_add(w, key)->revision = revision;
+            key_add(w, key)->revision = revision;
         return;
     }
     if (revision != 0 && revision <= k->revision)
@@ -159,7 +159,7 @@ void registry_diff_gone(struct registry_watch *w, const char *key,
     if (k->created != 0)
         emit_remove(w, k);
     if (revision == 0)
-        view_drop(w, k);
+        key_drop(w, k);
 }
 
 void registry_diff_begin(struct registry_watch *w)
@@ -181,7 +181,7 @@ void registry_diff_end(struct registry_watch *w, uint64_t revision, bool tell)
         if (k->look != w->look && k->created != 0 && k->revision <= revision)
             emit_remove(w, k);
         if (k->created == 0 && k->revision <= revision)
-            view_drop(w, k);
+            key_drop(w, k);
     }
     if (revision > w->floor)
         w->floor = revision;
@@ -219,7 +219,7 @@ void registry_diff_sums(const struct registry_watch *w,
 static bool told_by(const struct registry_watch *w, const char *key,
                     uint64_t created, uint64_t version)
 {
-    const struct registry_diff_key *k = view_find(w, key);
+    const struct registry_diff_key *k = key_find(w, key);
 
     if (created == 0) /* not yet told is not gone */
         return !w->looking && !not_ready(w) && (k == NULL || k->created == 0);
@@ -303,7 +303,7 @@ void registry_watches_free(struct registry_watch **list)
     DL_FOREACH_SAFE (*list, w, next) {
         DL_DELETE(*list, w);
         while (w->keys != NULL)
-            view_drop(w, w->keys);
+            key_drop(w, w->keys);
         registry_unfit_sweep(w, true);
         mem_free(w->prefix);
         mem_free(w->priv);

@@ -217,7 +217,7 @@ static void put_mark(struct registry_history *h)
     put_record(h, &record);
 }
 
-/* An earlier life of ours may have testified what we know no more. */
+/* An earlier life of ours may have written what we know no more. */
 static void on_evidence_written(void *arg, const struct registry_reply *reply)
 {
     struct registry_history *h = arg;

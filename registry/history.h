@@ -4,9 +4,9 @@
  * Stores lose what they acknowledged: a backup is put back, a standby is
  * promoted without its tail, an old primary comes back beside the new one.
  * Epochs and fencing numbers would then be given twice. So a process remembers
- * where the store stood, and takes no session from one that it cannot vouch
- * for: one that stands lower, is another incarnation, or bears the mark of
- * somebody who knows. Then calls are refused (ERR_WENT_BACK), watches tell
+ * where the store stood, and takes no session from one that may have lost
+ * something: one that stands lower, is another incarnation, or bears the mark
+ * of somebody who knows. Then calls are refused (ERR_WENT_BACK), watches tell
  * nothing, and the listeners are told WENT_BACK, until a person accepts the
  * store as it is: that makes a new incarnation that names the ones before it.
  *

@@ -124,7 +124,7 @@ void registry_set_state(struct registry *r, enum registry_state state)
     registry_listeners_tell(r, state);
 }
 
-static void bury(void *arg)
+static void free_ended(void *arg)
 {
     struct registry *r = arg;
 
@@ -138,7 +138,7 @@ static void bury(void *arg)
 void registry_free_later(struct registry *r)
 {
     if (r->free_timer.impl == NULL)
-        registry_timer_start(r, &r->free_timer, 0, bury, r);
+        registry_timer_start(r, &r->free_timer, 0, free_ended, r);
     assert(r->free_timer.impl != NULL);
 }
 
@@ -152,7 +152,7 @@ static void dispose(struct registry *r)
     registry_timer_stop(&r->free_timer);
     registry_history_free(r);
     registry_troubles_free(r);
-    bury(r);
+    free_ended(r);
     registry_locks_free(r);
     registry_watches_free(&r->watches);
     while ((l = r->listeners) != NULL)

@@ -31,7 +31,7 @@ const struct registry_trouble_text registry_trouble_texts[] = {
 
 /* --- what was met -------------------------------------------------------- */
 
-struct met {
+struct incident {
     enum trouble what; /* NONE: nothing was */
     mono_ms since, last;
     uint64_t times;
@@ -39,8 +39,8 @@ struct met {
 };
 
 struct registry_troubles {
-    struct met refused;   /* by a word of the store */
-    struct met unreached; /* nobody answered */
+    struct incident refused;   /* by a word of the store */
+    struct incident unreached; /* nobody answered */
     mono_ms down; /* since when the session is in doubt, as was seen; 0: not */
     enum trouble logged;
     mono_ms logged_since;
@@ -66,7 +66,7 @@ static int64_t lasts_ms(const struct registry *r)
     return most > LASTS_MS ? most : LASTS_MS;
 }
 
-static bool is_fresh(const struct registry *r, const struct met *m)
+static bool is_fresh(const struct registry *r, const struct incident *m)
 {
     return m->what != TROUBLE_NONE && r->clock->mono - m->last < lasts_ms(r);
 }
@@ -96,7 +96,7 @@ void registry_record_trouble(struct registry *r, enum trouble what,
                              const char *detail)
 {
     struct registry_troubles *t;
-    struct met *m;
+    struct incident *m;
 
     assert(detail != NULL);
     assert(what < TROUBLE_N);
@@ -149,7 +149,7 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
     const struct registry_back *back = registry_went_back(r);
     const struct registry_troubles *t = r->troubles;
     bool up = registry_state_is_up(r->state);
-    const struct met *met = NULL;
+    const struct incident *met = NULL;
 
     if (t != NULL && is_fresh(r, &t->refused))
         met = &t->refused;

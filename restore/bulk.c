@@ -64,9 +64,9 @@ struct bulk *restore_bulk_new(struct registry *r,
                               size_t n_locks)
 {
     struct bulk *b = mem_zalloc(sizeof(*b));
+    assert(r != NULL);
     assert(n_locks <= BULK_LOCKS);
     assert(registry_max_ops(r) >= n_locks + BULK_OPS);
-    assert(r != NULL);
     b->registry = r;
     for (size_t i = 0; i < n_locks; i++)
         b->locks[i] = locks[i];

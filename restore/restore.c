@@ -26,7 +26,7 @@ struct restore *restore_new(const struct restore_config *config)
     return r;
 }
 
-static void let_go(struct restore *r)
+static void unlock_all(struct restore *r)
 {
     for (size_t i = 0; i < BULK_LOCKS; i++)
         registry_unlock(&r->locks[i]);
@@ -52,7 +52,7 @@ void restore_free(struct restore **out)
     if (r == NULL)
         return;
     forget(r);
-    let_go(r);
+    unlock_all(r);
     restore_known_free(&r->stored);
     restore_known_free(&r->shown);
     MEM_FREE(*out);
@@ -68,7 +68,7 @@ void restore_finish(struct restore *r)
     assert(done != NULL);
     err_clear(&ok);
     forget(r);
-    let_go(r);
+    unlock_all(r);
     r->phase = PHASE_IDLE;
     r->done = NULL;
     done(r->arg, &ok, &r->result);
@@ -86,7 +86,7 @@ void restore_fail(struct restore *r, const struct err *why)
         return;
     }
     forget(r);
-    let_go(r);
+    unlock_all(r);
     r->phase = PHASE_IDLE;
     r->known = NULL;
     r->done = NULL;
@@ -108,8 +108,6 @@ void restore_retry(struct restore *r, const struct err *err)
     assert(err->code != ERR_OK);
     /* before there are locks nothing of ours hangs on the session */
     bool anew = err->code == ERR_SESSION_LOST && r->phase == PHASE_LOOK;
-    assert(r->phase != PHASE_IDLE);
-    assert(err->code != ERR_OK);
     if (!passes(err->code) && !anew) {
         restore_fail(r, err);
         return;

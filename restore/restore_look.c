@@ -13,7 +13,7 @@
 
 /* --- who knows of a later incarnation or position ------------------------ */
 
-static void know(struct restore *r, const struct registry_place *p)
+static void note_place(struct restore *r, const struct registry_place *p)
 {
     struct restore_summary *s = &r->s;
     assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
@@ -32,7 +32,7 @@ static void know(struct restore *r, const struct registry_place *p)
 
 /* --- testimonies --------------------------------------------------------- */
 
-static void witness(struct restore *r, const struct json *o)
+static void note_evidence(struct restore *r, const struct json *o)
 {
     struct restore_summary *s = &r->s;
     struct registry_place place;
@@ -44,7 +44,7 @@ static void witness(struct restore *r, const struct json *o)
     s->cut |= json_true(json_get(o, "cut"));
     restore_shown_note(r, o);
     if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
-        know(r, &place);
+        note_place(r, &place);
 }
 
 static void seen_found(struct restore *r, const struct registry_entry *e)
@@ -52,7 +52,7 @@ static void seen_found(struct restore *r, const struct registry_entry *e)
     const struct json *o = NULL;
     if (json_parse(e->value, e->value_len, &o, NULL) == 0 &&
         json_is(o, JSON_OBJECT))
-        witness(r, o);
+        note_evidence(r, o);
     json_free(o);
 }
 
@@ -216,7 +216,7 @@ static void on_floor(void *arg, const struct registry_reply *reply)
     r->progress = r->c.clock->mono;
     r->others = r->s.history;
     if (r->s.history.went_back.is)
-        know(r, &r->s.history.went_back.known);
+        note_place(r, &r->s.history.went_back.known);
     next_walk(r);
 }
 

@@ -141,7 +141,7 @@ void restore_quiet_begin(struct restore *r)
                  coordinators_walked);
 }
 
-/* --- what current, and what shall ----------------------------------------- */
+/* --- what stands, and what shall stand ----------------------------------- */
 
 void restore_listed_free(struct restore *r)
 {
@@ -188,7 +188,7 @@ void restore_put_item(struct restore *r, const struct work_item *w,
     uint64_t version = w->version, marker_version = 0;
     struct buf value, marker;
     struct marker m;
-    assert(r->bulk != NULL && (version != 0 || !current));
+    assert(r->bulk != NULL);
     buf_init(&value, WORK_RECORD_MAX);
     buf_init(&marker, WORK_RECORD_MAX);
     work_item_write(&value, w);

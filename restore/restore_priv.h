@@ -132,8 +132,8 @@ void restore_listed_free(struct restore *r);
  */
 bool restore_is_current(struct restore *r, const char *key,
                         const struct buf *value, uint64_t *version);
-/* An item and its marker shall stand. `stands`: one that was read (it has a
- * version) does. */
+/* An item and its marker shall stand. `current`: one that was read (it has a
+ * version) does; of others it is found out. */
 void restore_put_item(struct restore *r, const struct work_item *w,
                       bool current);
 

@@ -54,7 +54,7 @@ static uint64_t number(const struct json *o)
 {
     uint64_t n = 0;
     int64_t whole;
-    if (json_is(o, JSON_STRING))
+    if (o != NULL && json_is(o, JSON_STRING))
         return units_uint(o->string, EPOCH_MAX, &n, NULL) == 0 ? n : 0;
     return json_whole(o, &whole) && whole > 0 ? (uint64_t)whole : 0;
 }

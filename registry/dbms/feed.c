@@ -318,7 +318,7 @@ int dbms_sums(struct sql_core *core, const char *prefix,
                " = %" PRIu64 " AND ",
                counter, counter, feed->rev - 1);
     dbms_range(d, "name", prefix, true);
-    /* As the view has it: what is persistent and empty is no key. */
+    /* As diff.c has it: what is persistent and empty is no key. */
     buf_str(&d->sql, " AND (owner <> 0 OR octet_length(value) > 0)");
     rc = dbms_run(d, on_sums, &s, NULL, err);
     if (rc == 0 && s.revision != feed->rev - 1)

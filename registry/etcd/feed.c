@@ -17,7 +17,7 @@
  * `position` is where the next stream begins. Changes are told as they come,
  * and a message may hold half a revision (fragments, and servers before 3.4.25
  * without saying so): therefore the next stream begins at the last revision
- * seen and not behind it. What is told twice changes nothing (view.c).
+ * seen and not behind it. What is told twice changes nothing (diff.c).
  */
 #include "registry/etcd/etcd_priv.h"
 

@@ -139,7 +139,7 @@ struct sql {
 
     /* Loop to worker. */
     atomic_uint_least64_t abandoned; /* a session that is over for the loop */
-    atomic_uint_least64_t vouched;   /* one that acts for those above */
+    atomic_uint_least64_t ready;     /* one that acts for those above */
     atomic_bool closing;
     atomic_bool killing; /* write nothing any more */
     atomic_bool proving; /* renew the session at the next poll */

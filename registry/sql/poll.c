@@ -189,7 +189,7 @@ static void session_poll(struct sql *s, mono_ms now)
 /*
  * A session is taken for dead only by a process that is well itself: it looks
  * in time (sql_reaper_look) and its own renewals succeed. Where nobody can
- * write, nobody's silence means anything; nor in a store that is not vouched
+ * write, nobody's silence means anything; nor in a store that is not ours yet
  * for.
  */
 static void reap(struct sql *s, mono_ms now)
@@ -199,7 +199,7 @@ static void reap(struct sql *s, mono_ms now)
     size_t reaped = 0;
 
     assert(side->timeout_ms > 0);
-    if (side->session == 0 || atomic_load(&s->vouched) != side->session ||
+    if (side->session == 0 || atomic_load(&s->ready) != side->session ||
         now - side->renewed > side->timeout_ms / 2)
         sql_reaper_restart(&side->reaper, now);
     if (side->core->look_ms > 0) {
@@ -214,7 +214,7 @@ static void reap(struct sql *s, mono_ms now)
         return; /* not looked: a gap for the next one */
     }
     side->looked = true;
-    if (side->session == 0 || atomic_load(&s->vouched) != side->session)
+    if (side->session == 0 || atomic_load(&s->ready) != side->session)
         return;
     if (sql_session_over(sql_reaper_reap(&side->reaper, side->core,
                                          side->session, now, &reaped, &err)))
@@ -346,7 +346,7 @@ static void compare(struct sql *s, mono_ms now)
     if (side->core->compare_ms == 0 || side->core->ops->sums == NULL ||
         !side->feed_valid || side->changed ||
         !sql_session_is(s, side->session) ||
-        atomic_load(&s->vouched) != side->session || now < side->next_compare)
+        atomic_load(&s->ready) != side->session || now < side->next_compare)
         return;
     if (side->next_compare == 0) { /* the first: it has just listed all */
         side->next_compare = now + compare_in(side);

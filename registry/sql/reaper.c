@@ -39,9 +39,10 @@ bool sql_core_silent(struct sql_core *core, mono_ms *since, int64_t span,
                      int64_t window, mono_ms now)
 {
     mono_ms began = registry_pauses_window_start(&core->turns, *since, span);
-    mono_ms heard = registry_pauses_window_start(&core->answers, *since, span);
+    mono_ms answered =
+        registry_pauses_window_start(&core->answers, *since, span);
 
-    began = began > heard ? began : heard;
+    began = began > answered ? began : answered;
     if (began > *since) /* a whole span to show up, however short `window` */
         *since = began + span - window;
     if (now < *since + window)

@@ -14,7 +14,7 @@
 
 #define LISTEN_MS 200 /* so long the listener may keep us from closing */
 
-static struct sql *of(struct registry *r)
+static struct sql *sql_of(struct registry *r)
 {
     return (struct sql *)(void *)r;
 }
@@ -43,7 +43,7 @@ static void on_call_done(void *arg)
 
 static void submit(struct registry *r, struct registry_call *call)
 {
-    struct sql *s = of(r);
+    struct sql *s = sql_of(r);
     struct sql_call *c = call->priv;
 
     if (registry_call_refused(call, s->queued, s->queued_bytes))
@@ -61,17 +61,17 @@ static void submit(struct registry *r, struct registry_call *call)
 
 static void look(struct registry *r)
 {
-    struct sql *s = of(r);
+    struct sql *s = sql_of(r);
 
     sql_publish_known(s); /* also when it was accepted that it is lower */
-    atomic_store(&s->vouched, r->session);
+    atomic_store(&s->ready, r->session);
     sql_watches_look(s);
 }
 
 static void end(struct registry *r, const char *why)
 {
     log_warn("-session", LOG_U("session", r->session), LOG_S("reason", why));
-    sql_disconnected(of(r));
+    sql_disconnected(sql_of(r));
 }
 
 static void on_tick(void *arg)
@@ -109,7 +109,7 @@ static void listen_for_others(void *arg)
 
 static void release(struct registry *r)
 {
-    mem_free(of(r));
+    mem_free(sql_of(r));
 }
 
 /* One of the workers has ended; with the last one all is over. */
@@ -144,7 +144,7 @@ static void on_close_done(void *arg)
 
 static void close_(struct registry *r)
 {
-    struct sql *s = of(r);
+    struct sql *s = sql_of(r);
     struct worker *worker = s->worker; /* the worker's thread still reads it */
     struct worker *listener = s->listener;
 
@@ -161,7 +161,7 @@ static void close_(struct registry *r)
 
 void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
 {
-    struct sql *s = of(*r);
+    struct sql *s = sql_of(*r);
 
     *r = NULL;
     s->base.mute = true;
@@ -173,16 +173,16 @@ void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
 
 static void prove(struct registry *r)
 {
-    struct sql *s = of(r);
+    struct sql *s = sql_of(r);
 
     atomic_store(&s->proving, true);
     sql_nudge(s);
 }
 
-static void hurry(struct registry *r, const char *key)
+static void poll_now(struct registry *r, const char *key)
 {
     (void)key; /* the feed tells of all */
-    sql_nudge(of(r));
+    sql_nudge(sql_of(r));
 }
 
 static const struct registry_ops base_ops = {
@@ -195,7 +195,7 @@ static const struct registry_ops base_ops = {
     .lock = sql_lock,
     .unlock = sql_unlock,
     .prove = prove,
-    .poll_now = hurry,
+    .poll_now = poll_now,
     .look = look,
     .end = end,
     .close = close_,

@@ -4,7 +4,7 @@
  * A watch lists its prefix page by page, so that other calls find their turn
  * between the pages; changes come meanwhile from the feed. Pages and batches
  * of changes are read by one thread and arrive in the order of reading, so
- * each is newer than what was told before and the view needs no revisions.
+ * each is newer than what was told before and diff.c needs no revisions.
  * At most one batch is under way: a slow loop slows the feed down.
  */
 #include "registry/sql/backend.h"

@@ -34,7 +34,6 @@ static int session_begin(struct sql_core *core, uint64_t old,
 
     if (rc == 0 || rc == ERR_WENT_BACK)
         rc = sqlite_session_begin(core, old, timeout_ms, id, err);
-    core->position = sqlite_db_of(core)->committed;
     return rc;
 }
 

@@ -164,8 +164,7 @@ void sqlite_range_below(const struct sqlite_db *db, const char *key, char *from,
 
 uint64_t sqlite_revision(const struct sql_core *core)
 {
-    const struct sqlite_db *db = sqlite_db_of(core);
-    return db->revision;
+    return sqlite_db_of(core)->revision;
 }
 
 /* --- transactions -------------------------------------------------------- */
@@ -191,7 +190,7 @@ int sqlite_read_meta(struct sqlite_db *db, struct err *err)
         db->highest = revision;
     }
     if (rc == 0 || rc == ERR_WENT_BACK) { /* else nothing of it is believed */
-        db->revision = db->committed = revision;
+        db->revision = db->committed = db->core.position = revision;
         db->floor = floor;
     }
     return rc;
@@ -227,7 +226,6 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
     db->writing = true;
     db->own.beating = 0;
     rc = sqlite_read_meta(db, err);
-    db->core.position = db->committed;
     if (rc != 0)
         sqlite_rollback(&db->core);
     assert((rc == 0) == db->writing);
@@ -237,6 +235,7 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
 void sqlite_rollback(struct sql_core *core)
 {
     struct sqlite_db *db = sqlite_db_of(core);
+
     assert(db->writing);
     db->writing = false;
     db->revision = db->committed;
@@ -306,8 +305,7 @@ int sqlite_commit(struct sql_core *core, struct err *err)
         return rc;
     }
     db->writing = false;
-    db->committed = db->highest = db->revision;
-    core->position = db->committed;
+    db->committed = db->highest = core->position = db->revision;
     if (db->own.beating != 0)
         db->own.beat = db->own.beating;
     assert(db->own.beat > 0 || db->own.id == 0);
@@ -317,6 +315,7 @@ int sqlite_commit(struct sql_core *core, struct err *err)
 int sqlite_savepoint(struct sql_core *core, struct err *err)
 {
     struct sqlite_db *db = sqlite_db_of(core);
+
     assert(db->writing);
     db->saved = db->revision;
     return sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_SAVEPOINT), err);
@@ -360,7 +359,6 @@ int sqlite_changed(struct sql_core *core, bool interested, bool *changed,
     *changed = version != db->data_version;
     if (*changed) /* by whom, and to what? */
         rc = sqlite_read_meta(db, err);
-    core->position = db->committed;
     if (rc == 0)
         db->data_version = version;
     return rc;

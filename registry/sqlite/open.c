@@ -201,8 +201,7 @@ int sqlite_db_reopen(struct sqlite_db *db, struct err *err)
         now - db->looked_at < REOPEN_MS)
         return rc;
     db->looked_at = now;
-    fresh = (struct sqlite_db){.core = db->core,
-                               .path = mem_strdup(db->path),
+    fresh = (struct sqlite_db){.path = mem_strdup(db->path),
                                .prefix_len = db->prefix_len,
                                .busy_ms = db->busy_ms,
                                .own = db->own,
@@ -215,7 +214,10 @@ int sqlite_db_reopen(struct sqlite_db *db, struct err *err)
         return rc;
     }
     detach(db);
-    *db = fresh;
+    /* All but the core, to which the loop writes meanwhile. */
+    memcpy((char *)db + sizeof(db->core), (char *)&fresh + sizeof(fresh.core),
+           sizeof(fresh) - sizeof(fresh.core));
+    db->core.position = db->committed;
     (void)sqlite3_busy_handler(db->handle, on_busy, db); /* it was fresh's */
     log_warn("+registry-file", LOG_S("path", db->path),
              LOG_S("reason", "another file was put there, and is used now"));

@@ -1,8 +1,7 @@
 /*
- * sqlite_priv.h - inside of struct sqlite_db, for the core's own files only
- * (sqlite_db, sqlite_file, sqlite_node, sqlite_session, sql_lock,
- * sql_feed). Every statement of the program stands in one table here, is
- * prepared once at open and cached.
+ * sqlite_priv.h - inside of struct sqlite_db, for this folder's files only.
+ * Every statement of the program stands in one table here, is prepared once at
+ * open and cached.
  */
 #ifndef PELORUS_REGISTRY_SQLITE_SQLITE_PRIV_H
 #define PELORUS_REGISTRY_SQLITE_SQLITE_PRIV_H

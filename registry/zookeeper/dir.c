@@ -26,7 +26,7 @@
 #define PERIOD_MIN_MS 1000  /* between two reads of a key */
 #define LIST_MS       30000 /* between two lists without an event */
 
-static struct zk_watch *of(const struct registry_watch *w)
+static struct zk_watch *watch_of(const struct registry_watch *w)
 {
     return w->priv;
 }
@@ -35,7 +35,7 @@ struct zk_dir *zk_dir_find(const struct registry_watch *w, const char *key)
 {
     struct zk_dir *d;
 
-    HASH_FIND_STR(of(w)->dirs, key, d);
+    HASH_FIND_STR(watch_of(w)->dirs, key, d);
     return d;
 }
 
@@ -50,7 +50,7 @@ struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key)
     d = mem_zalloc(sizeof(*d) + n + 1);
     memcpy(d->key, key, n + 1);
     d->w = w;
-    HASH_ADD_KEYPTR(hh, of(w)->dirs, d->key, n, d);
+    HASH_ADD_KEYPTR(hh, watch_of(w)->dirs, d->key, n, d);
     return d;
 }
 
@@ -58,7 +58,7 @@ struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key)
 
 bool zk_dir_is_unlisted(const struct zk_dir *d)
 {
-    return of(d->w)->looking && d->look != of(d->w)->look;
+    return watch_of(d->w)->looking && d->look != watch_of(d->w)->look;
 }
 
 /* A large one less often: a list costs in proportion. */
@@ -74,7 +74,7 @@ bool zk_dir_due(const struct zk_dir *d)
 
 static void move(struct zk_dir *d, enum zk_dir_list list)
 {
-    struct zk_dir **lists = of(d->w)->lists;
+    struct zk_dir **lists = watch_of(d->w)->lists;
 
     assert(d->n_unread <= d->n);
     if (d->list != ZK_DIR_IDLE)
@@ -115,7 +115,7 @@ void zk_dir_disarm(struct zk_dir *d)
 /* The directory itself, without a word about what was in it. */
 static void drop(struct zk_dir *d)
 {
-    struct zk_watch *zw = of(d->w);
+    struct zk_watch *zw = watch_of(d->w);
 
     assert(zw->n_keys >= d->n);
     move(d, ZK_DIR_IDLE);
@@ -153,7 +153,7 @@ void zk_dir_remove(struct zk_dir *d, bool tell)
 
 void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all)
 {
-    struct zk_watch *zw = of(d->w);
+    struct zk_watch *zw = watch_of(d->w);
     struct zk_child *old = d->children;
     struct zk_names block = d->block;
     size_t n_old = d->n, at = 0;
@@ -218,10 +218,10 @@ void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c)
     zk_dir_place(d);
 }
 
-/* In a hurry it goes by the lowest directory on its way that is known: the name
- * is read, or if it is new the directory is listed. */
+/* What is awaited goes by the lowest directory on its way that is known: the
+ * name is read, or if it is new the directory is listed. */
 void zk_dir_refresh_key(const struct registry_watch *w, const char *key,
-                        bool hurry)
+                        bool awaited)
 {
     char *parent = parent_of(key);
     struct zk_dir *d = zk_dir_find(w, parent);
@@ -230,10 +230,10 @@ void zk_dir_refresh_key(const struct registry_watch *w, const char *key,
 
     if (c != NULL) {
         zk_dir_mark_unread(d, c);
-    } else if (hurry && d != NULL) {
+    } else if (awaited && d != NULL) {
         d->urgent = true;
         zk_dir_mark_dirty(d);
-    } else if (hurry && strcmp(parent, "/") != 0 &&
+    } else if (awaited && strcmp(parent, "/") != 0 &&
                registry_key_below(parent, w->prefix)) {
         zk_dir_refresh_key(w, parent, true);
     }
@@ -254,7 +254,7 @@ static void enter(struct zk_dir *d)
 
 void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
 {
-    struct zk_watch *zw = of(w);
+    struct zk_watch *zw = watch_of(w);
     size_t units = zw->n_keys + HASH_COUNT(zw->dirs);
     double period = (double)total * 1000 / READS_MAX;
 

@@ -255,7 +255,7 @@ static uint64_t position(const struct zookeeper *z)
 bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
 {
     struct zk_position *p = &z->position;
-    bool vouched = z->base.ready, holds;
+    bool was_ready = z->base.ready, holds;
     struct err why;
 
     assert(z == q->z);
@@ -272,7 +272,7 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
         p->blocked = true;
     } else if (!holds) {
         registry_report_contradiction(&z->base, NULL, "%s", why.msg);
-        p->blocked = vouched && !z->base.ready;
+        p->blocked = was_ready && !z->base.ready;
     }
     return !p->blocked;
 }

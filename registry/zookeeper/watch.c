@@ -13,7 +13,7 @@
  * requests.
  *
  * All reads of one session are answered in order and never from an older state
- * than the one before, so the view needs no revisions. (Long: whatever makes a
+ * than the one before, so diff.c needs no revisions. (Long: whatever makes a
  * watch look is here.)
  */
 #include "registry/zookeeper/zookeeper_priv.h"
@@ -32,7 +32,7 @@
 
 static void work(struct zookeeper *z);
 
-static struct zk_watch *of(const struct registry_watch *w)
+static struct zk_watch *watch_of(const struct registry_watch *w)
 {
     return w->priv;
 }
@@ -41,7 +41,7 @@ static struct zk_watch *of(const struct registry_watch *w)
 
 static void look(struct registry_watch *w)
 {
-    struct zk_watch *zw = of(w);
+    struct zk_watch *zw = watch_of(w);
 
     assert(w->fn != NULL);
     assert(zw->started);
@@ -67,7 +67,7 @@ static bool look_over(const struct zk_watch *zw)
 /* Everything there is has been listed and read: what was not is gone. */
 static void end_look(struct registry_watch *w)
 {
-    struct zk_watch *zw = of(w);
+    struct zk_watch *zw = watch_of(w);
     struct zk_dir *d, *next;
 
     if (w->fn == NULL || !look_over(zw))
@@ -92,9 +92,9 @@ static void denied(struct registry_watch *w, const char *path, int rc)
 {
     assert(rc != ZOK);
     assert(rc != ZNONODE);
-    if (of(w)->looking) {
-        of(w)->looking = false;
-        of(w)->failed_at = zk_now(zk_of(w->r));
+    if (watch_of(w)->looking) {
+        watch_of(w)->looking = false;
+        watch_of(w)->failed_at = zk_now(zk_of(w->r));
         log_error("!watch", LOG_S("prefix", w->prefix), LOG_S("path", path),
                   LOG_S("reason", zk_error(rc)));
     }
@@ -134,7 +134,7 @@ static void read_for(struct registry_watch *w, enum zk_request_type type,
     assert(w->fn != NULL);
     q->background = true;
     q->watch = watch;
-    of(w)->outstanding++;
+    watch_of(w)->outstanding++;
     zk_send(q);
 }
 
@@ -163,7 +163,7 @@ static void missing(struct zk_dir *d)
         return;
     }
     zk_dir_update(d, &(struct zk_names){0}, false);
-    d->look = of(w)->look;
+    d->look = watch_of(w)->look;
     zk_dir_place(d);
     if (zk_usable(zk_of(w->r)) && w->fn != NULL)
         read_for(w, ZK_EXISTS, d->key, true);
@@ -171,7 +171,7 @@ static void missing(struct zk_dir *d)
 
 static void listed(struct zk_dir *d, struct zk_request *q)
 {
-    const struct zk_watch *zw = of(d->w);
+    const struct zk_watch *zw = watch_of(d->w);
 
     assert(q->type == ZK_CHILDREN);
     d->listing = false;
@@ -196,8 +196,8 @@ static void on_answer(void *arg, struct zk_request *q)
     const char *key = zk_key(zk_of(w->r), q->path);
     struct zk_dir *d = zk_dir_find(w, key);
 
-    assert(of(w)->outstanding > 0);
-    of(w)->outstanding--;
+    assert(watch_of(w)->outstanding > 0);
+    watch_of(w)->outstanding--;
     if (zk_broken(q->rc))
         return; /* the session is over, and the next one looks anew */
     if (q->rc != ZOK && q->rc != ZNONODE &&
@@ -264,7 +264,7 @@ static void work(struct zookeeper *z)
     while (any) {
         any = false;
         DL_FOREACH (z->base.watches, w) {
-            struct zk_dir *d = of(w)->lists[ZK_DIR_READY];
+            struct zk_dir *d = watch_of(w)->lists[ZK_DIR_READY];
 
             if (full(z))
                 return;
@@ -295,13 +295,13 @@ void zk_watches_event(struct zookeeper *z, const char *path)
     work(z);
 }
 
-static void refresh_key(struct registry *r, const char *key, bool hurry)
+static void refresh_key(struct registry *r, const char *key, bool awaited)
 {
     struct registry_watch *w;
 
     DL_FOREACH (r->watches, w)
         if (w->fn != NULL && registry_key_below(key, w->prefix))
-            zk_dir_refresh_key(w, key, hurry);
+            zk_dir_refresh_key(w, key, awaited);
 }
 
 void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
@@ -336,10 +336,10 @@ void zk_watches_tick(struct zookeeper *z)
 
     assert(passed >= 0);
     DL_FOREACH (z->base.watches, w)
-        total += of(w)->n_keys + HASH_COUNT(of(w)->dirs);
+        total += watch_of(w)->n_keys + HASH_COUNT(watch_of(w)->dirs);
     z->polled_at = at;
     DL_FOREACH (z->base.watches, w) {
-        struct zk_watch *zw = of(w);
+        struct zk_watch *zw = watch_of(w);
         struct zk_dir *d, *next;
 
         if (w->fn == NULL || !zw->started)
@@ -367,7 +367,7 @@ void zk_watch_begin(struct registry *r, struct registry_watch *w)
 
     assert(w->fn != NULL);
     if (zk_usable(z) && r->ready) {
-        of(w)->started = true;
+        watch_of(w)->started = true;
         look(w);
         work(z);
     } /* else with the first session */
@@ -375,8 +375,8 @@ void zk_watch_begin(struct registry *r, struct registry_watch *w)
 
 static void forget_dirs(struct registry_watch *w)
 {
-    while (of(w)->dirs != NULL)
-        zk_dir_remove(of(w)->dirs, false);
+    while (watch_of(w)->dirs != NULL)
+        zk_dir_remove(watch_of(w)->dirs, false);
 }
 
 void zk_watch_end(struct registry *r, struct registry_watch *w)
@@ -409,7 +409,7 @@ void zk_watches_look(struct registry *r)
     z->polled_at = zk_now(z);
     DL_FOREACH (z->base.watches, w) {
         if (w->fn != NULL) {
-            of(w)->started = true;
+            watch_of(w)->started = true;
             look(w);
         }
     }
@@ -425,14 +425,14 @@ void zk_watches_lost(struct zookeeper *z)
     DL_FOREACH (z->base.watches, w) {
         struct zk_dir *d;
 
-        for (d = of(w)->dirs; d != NULL; d = d->hh.next) {
+        for (d = watch_of(w)->dirs; d != NULL; d = d->hh.next) {
             zk_dir_disarm(d);
             d->listing = d->dirty = d->awaited = false;
             d->n_unread = 0;
             zk_dir_place(d);
         }
-        of(w)->outstanding = 0;
-        of(w)->looking = false;
+        watch_of(w)->outstanding = 0;
+        watch_of(w)->looking = false;
     }
     assert(z->armed_bytes == 0);
 }

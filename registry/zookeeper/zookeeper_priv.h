@@ -655,10 +655,10 @@ void zk_dir_place(struct zk_dir *d);
 void zk_dir_mark_dirty(struct zk_dir *d);
 void zk_dir_disarm(struct zk_dir *d);
 void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c);
-/* Where the watch knows the key its value is to be read again. `hurry`:
+/* Where the watch knows the key its value is to be read again. `awaited`:
  * somebody waits to be told what stands there, known or not. */
 void zk_dir_refresh_key(const struct registry_watch *w, const char *key,
-                        bool hurry);
+                        bool awaited);
 
 /* --- for tests ----------------------------------------------------------- */
 

@@ -203,16 +203,20 @@ static int verdict(struct fixture *f, struct err *err)
 static void an_older_state_refuses_every_call(void **state)
 {
     struct fixture *f = *state;
+    uint64_t before;
     struct err err;
 
     assert_int_equal(put(f, "/a", "1"), 0);
+    before = f->db->position;
     transfer(f->path, f->copy);
     assert_int_equal(put(f, "/a", "2"), 0);
+    assert_true(f->db->position > before);
     transfer(f->copy, f->path);
     /* The first call of any kind, before any poll. */
     assert_int_equal(get(f, "/a", NULL, 0), ERR_WENT_BACK);
     assert_int_equal(put(f, "/b", "3"), ERR_WENT_BACK);
     assert_int_equal(poll_db(f, &err), ERR_WENT_BACK);
+    assert_int_equal(f->db->position, before); /* what is told of it */
     assert_non_null(strstr(err.msg, f->path));
     /* And for ever, whatever others write: until another session. */
     run_sql(f, "UPDATE meta SET revision = revision + 1000");
