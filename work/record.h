@@ -89,13 +89,13 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
 void work_item_write(struct buf *out, const struct work_item *w);
 /* Only this of a stored item, without looking at the rest: for a watch that
  * sees every payload go by. ERR_INVALID: it is damaged. */
-struct work_glance {
+struct work_summary {
     enum work_state state;
     uint64_t epoch;
     wall_ms finished_at; /* 0: it is not */
 };
-int work_glance(struct work_glance *out, const char *value,
-                size_t len) MUST_CHECK;
+int work_summary_read(struct work_summary *out, const char *value,
+                      size_t len) MUST_CHECK;
 static inline bool work_state_final(enum work_state s)
 {
     return s == WORK_DONE || s == WORK_DROPPED;
@@ -262,7 +262,7 @@ struct settings {
 bool work_settings_paused(const struct settings *s, wall_ms wall);
 bool work_settings_overridden(const struct settings *s, wall_ms wall);
 /* What is over is taken away. */
-void work_settings_lapse(struct settings *s, wall_ms wall);
+void work_settings_expire(struct settings *s, wall_ms wall);
 /* Absent settings are all zero. */
 int work_settings_read(struct settings *out, const char *value, size_t len,
                        struct err *err) MUST_CHECK;

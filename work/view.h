@@ -104,7 +104,7 @@ uint64_t work_view_fence(const struct view *v);
  * about `max` bytes: "items":[[id,epoch,"kind/address"],...] of the unfinished,
  * "-" for an address if nobody has it, and "finished":[[id,epoch],...]. False:
  * there are more. */
-bool work_view_testify(const struct view *v, struct buf *out, size_t max);
+bool work_view_put_evidence(const struct view *v, struct buf *out, size_t max);
 
 /* Grows with every change of markers, gates or failovers. */
 uint64_t work_view_index(const struct view *v);
