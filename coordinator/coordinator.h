@@ -4,10 +4,10 @@
  *
  * It owns membership, balancer, view, work operations and one failover engine
  * per kind, and is their only writer. It knows no event loop: whoever drives
- * it (serve.c on libuv, the simulator in virtual time) delivers the registry's
- * callbacks, keeps `clock` true and calls coordinator_tick(). Everything here
- * is for that one thread, but coordinator_snapshot() and the balancer's picks,
- * which any thread may call.
+ * it (cli/main.c on libuv, the simulator in virtual time) delivers what the
+ * registry calls back with, keeps `clock` true and calls coordinator_tick().
+ * Everything here is for that one thread, but coordinator_snapshot() and the
+ * balancer's picks, which any thread may call.
  *
  * Longer than other headers: it is all that http/ may ask for.
  */
@@ -71,8 +71,8 @@ enum problem coordinator_pick_problem(enum balancer_code code);
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
                                    coordinator_snapshot_release(); never NULL */
 struct work *coordinator_work(struct coordinator *c);
-/* NODE_MASTER or NODE_WORKER. NULL after coordinator_leave(). */
-/* NULL: nobody of this kind is failed over (alert servers without a hook). */
+/* NULL: nobody of this kind is failed over (alert servers without a hook), or
+ * coordinator_leave() was called. */
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
 
 /* --- waiting for a change (long polls) ----------------------------------- */

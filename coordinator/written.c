@@ -10,7 +10,7 @@
  * The watch has to reach a version above the one that was overwritten. Where
  * that one is not known, or the watch does not get there in time, a get of the
  * key says what to wait for: a get comes after the write, so it finds the write
- * or what became of it. registry_hurry() asks a slow watch to look at once.
+ * or what became of it. registry_poll_now() asks a slow watch to look at once.
  *
  * Another coordinator does the same when a client shows it the index of the
  * write, which holds the keys and their versions. With a version it can see
@@ -23,7 +23,6 @@
 
 #include "base/mem.h"
 #include "base/units.h"
-#include "cluster/heartbeat.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,7 +41,7 @@
 
 struct write_wait_key {
     struct write_wait *wait;
-    struct write_key *is;      /* in look->write: as it was found */
+    struct write_key *is;      /* in wait->write: as it was found */
     uint64_t created, version; /* to be reached */
     bool asked;                /* a get is under way */
     bool found;                /* one was answered, and was not too early */
