@@ -36,6 +36,8 @@ struct coordinator_config {
     void *soon_arg;
 };
 
+/* Copies the config and `self`; all else that it points to is borrowed until
+ * coordinator_free(). */
 struct coordinator *coordinator_new(const struct coordinator_config *config);
 
 /* Time passed, or events came: at least every 100 ms. */
@@ -85,6 +87,8 @@ enum coordinator_topic {
     COORDINATOR_WORK,       /* of one owner; address NULL: anybody's */
 };
 
+/* The index of it now, which grows with each change; 0: nothing is known of it.
+ */
 uint64_t coordinator_index(const struct coordinator *c,
                            enum coordinator_topic topic, enum node_kind kind,
                            const char *address);
@@ -216,6 +220,7 @@ void coordinator_group_put(struct coordinator *c, const char *name,
 void coordinator_group_delete(struct coordinator *c, const char *name,
                               coordinator_reply_f *done, void *arg);
 
+/* As they stand in the registry; what is over is left out. */
 void coordinator_settings_get(struct coordinator *c, coordinator_reply_f *done,
                               void *arg);
 /* Fields left at their "unset" value stay as they are. */

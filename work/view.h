@@ -82,6 +82,7 @@ struct view_old {
 size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
                          size_t n);
 
+/* As read last, all zero before; follows what is read until it is freed. */
 const struct settings *work_view_settings(const struct view *v);
 /* What a get of SETTINGS_KEY has just answered, in its completion; NULL: there
  * are none. They are not watched. */

@@ -60,6 +60,7 @@ struct work_config {
 
 #define WORK_OPS_MAX 4096 /* under way at a time; beyond: `busy` */
 
+/* Copies the config; all that it points to is borrowed until work_free(). */
 struct work *work_new(const struct work_config *config);
 /* Whatever is under way is completed with the code `cancelled`. The registry
  * is closed after this, not before. */

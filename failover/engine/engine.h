@@ -79,6 +79,8 @@ struct engine_config {
     const struct engine_hooks *hooks; /* copied; NULL: none is configured */
 };
 
+/* Copies the config, its texts and `hooks`; all else that it points to is
+ * borrowed until engine_free(). */
 struct engine *engine_new(const struct engine_config *config);
 /* Are processes of this kind failed over for the hook alone? */
 bool engine_hooked(const struct engine_config *config);
