@@ -11,7 +11,6 @@
 #include "base/planted.h"
 #include "base/units.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

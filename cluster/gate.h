@@ -57,6 +57,7 @@ struct gate {
     uint64_t version;  /* as read; 0 when absent. Not in the JSON */
 };
 
+/* ERR_INVALID: *out is all zero. The version is the caller's to set. */
 int gate_read(struct gate *out, const char *value, size_t len,
               struct err *err) MUST_CHECK;
 void gate_write(struct buf *out, const struct gate *gate);

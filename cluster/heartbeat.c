@@ -368,13 +368,17 @@ void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
 
     assert(out != NULL && (value != NULL || len == 0));
     begin(out);
-    if (len == 0)
+    if (len == 0) {
         refuse(out, HEARTBEAT_EMPTY, NULL, NULL, "the heartbeat is empty");
-    else if (json_parse(value, len, &o, &err) == 0 && json_is(o, JSON_OBJECT))
+    } else if (json_parse(value, len, &o, &err) != 0) {
+        err_wrap(&err, "the heartbeat");
+        refuse(out, HEARTBEAT_NOT_JSON, NULL, NULL, err.msg);
+    } else if (json_is(o, JSON_OBJECT)) {
         heartbeat_read_object(out, o);
-    else
+    } else {
         refuse(out, HEARTBEAT_NOT_JSON, NULL, NULL,
-               o != NULL ? "the heartbeat is not a JSON object" : err.msg);
+               "the heartbeat is not a JSON object");
+    }
     json_free(o);
     assert(out->readable || out->n_problems == 1);
 }

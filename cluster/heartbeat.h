@@ -86,6 +86,7 @@ struct heartbeat {
 /* The load of a node that tells nothing. */
 extern const struct load heartbeat_no_load;
 
+/* Never fails: what is wrong with it stands in `problems`. Copies. */
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len);
 /* The same of an object that has been parsed. */
 void heartbeat_read_object(struct heartbeat *out, const struct json *o);

@@ -139,6 +139,7 @@ void membership_unwatch(struct membership *m);
 void membership_feed(struct membership *m, enum membership_source source,
                      const struct registry_event *event);
 
+/* Of the registry: after DISCONNECTED all has to be told again. */
 void membership_connection(struct membership *m, enum registry_state state);
 
 /*
@@ -169,10 +170,12 @@ void membership_tick(struct membership *m);
  */
 bool membership_forget(struct membership *m, struct node *node);
 
+/* All that stood was told, of both sources. */
 bool membership_synced(const struct membership *m);
 /* Synced, connected, and `settle` is over: absence may be believed. */
 bool membership_settled(const struct membership *m);
 
+/* NULL: it is not known. Valid until GONE is told of it. */
 struct node *membership_find(const struct membership *m, enum node_kind kind,
                              const char *address);
 /* All nodes of all kinds in a stable order; `it` starts at NULL. */

@@ -18,7 +18,6 @@
  */
 #include "cluster/membership_priv.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* How long a node that never owned work is remembered as DOWN: well beyond

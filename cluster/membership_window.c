@@ -75,7 +75,6 @@ void windows_stop(struct windows *ws, struct window *w)
     size_t place = w->place;
     struct window *last;
 
-    assert(place <= ws->n);
     if (place == 0)
         return;
     assert(place <= ws->n && ws->heap[place - 1] == w);

@@ -243,6 +243,7 @@ static void make_work(struct coordinator *c)
     c->work = work_new(&work);
 }
 
+/* Alert servers own nothing of ours: only a hook fails them over. */
 static void make_engine(struct coordinator *c, enum node_kind kind,
                         const char *lock_key)
 {
@@ -263,24 +264,15 @@ static void make_engine(struct coordinator *c, enum node_kind kind,
         .event = on_engine,
         .event_arg = c,
         .work_keep_ms = c->conf->work_keep_ms,
-        .seed = rand_u64(&c->rand),
         .hooks = c->config.hooks,
     };
 
     assert(c->engines[kind] == NULL);
     assert(c->view != NULL);
+    if (kind == NODE_ALERT_SERVER && !engine_hooked(&config))
+        return;
+    config.seed = rand_u64(&c->rand);
     c->engines[kind] = engine_new(&config);
-}
-
-/* They own nothing of ours: only a hook fails them over. */
-static bool hook_wants(const struct coordinator *c, enum node_kind kind)
-{
-    const struct conf_list *kinds = &c->conf->failover.hook_kinds;
-    bool wanted = false;
-
-    for (size_t i = 0; i < kinds->n; i++)
-        wanted |= strcmp(kinds->items[i], node_kind_name(kind)) == 0;
-    return wanted && c->config.hooks != NULL && c->conf->failover.hook != NULL;
 }
 
 void coordinator_reload(struct coordinator *c)
@@ -335,8 +327,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     gates_listen(c->gates, on_gate, c);
     make_engine(c, NODE_MASTER, c->conf->failover.master_lock);
     make_engine(c, NODE_WORKER, c->conf->failover.worker_lock);
-    if (hook_wants(c, NODE_ALERT_SERVER))
-        make_engine(c, NODE_ALERT_SERVER, c->conf->failover.alert_server_lock);
+    make_engine(c, NODE_ALERT_SERVER, c->conf->failover.alert_server_lock);
     coordinator_groups_reload(c);
     c->started = c->clock->wall;
     c->entry_retry = c->clock->mono;
@@ -375,7 +366,7 @@ static void forget_tick(struct coordinator *c)
 
 void coordinator_tick(struct coordinator *c)
 {
-    bool stands = coordinator_entry_exists(c);
+    bool exists = coordinator_entry_exists(c);
 
     assert(c->published <= c->clock->mono);
     assert(c->index > 0);
@@ -390,7 +381,7 @@ void coordinator_tick(struct coordinator *c)
     for (int k = 0; k < NODE_KINDS; k++) {
         if (c->engines[k] == NULL || c->leaving)
             continue;
-        engine_set_own_entry(c->engines[k], stands);
+        engine_set_own_entry(c->engines[k], exists);
         engine_tick(c->engines[k]);
     }
     forget_tick(c);

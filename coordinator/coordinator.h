@@ -4,8 +4,8 @@
  *
  * It owns membership, balancer, view, work operations and one failover engine
  * per kind, and is their only writer. It knows no event loop: whoever drives
- * it (cli/main.c on libuv, the simulator in virtual time) delivers the
- * registry's callbacks, keeps `clock` true and calls coordinator_tick().
+ * it (cli/main.c on libuv, the simulator in virtual time) delivers what the
+ * registry calls back with, keeps `clock` true and calls coordinator_tick().
  * Everything here is for that one thread, but coordinator_snapshot() and the
  * balancer's picks, which any thread may call.
  *
@@ -36,6 +36,8 @@ struct coordinator_config {
     void *soon_arg;
 };
 
+/* Copies the config and `self`; all else that it points to is borrowed until
+ * coordinator_free(). */
 struct coordinator *coordinator_new(const struct coordinator_config *config);
 
 /* Time passed, or events came: at least every 100 ms. */
@@ -71,8 +73,8 @@ enum problem coordinator_pick_problem(enum balancer_code code);
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
                                    coordinator_snapshot_release(); never NULL */
 struct work *coordinator_work(struct coordinator *c);
-/* NODE_MASTER or NODE_WORKER. NULL after coordinator_leave(). */
-/* NULL: nobody of this kind is failed over (alert servers without a hook). */
+/* NULL: nobody of this kind is failed over (alert servers without a hook), or
+ * coordinator_leave() was called. */
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
 
 /* --- waiting for a change (long polls) ----------------------------------- */
@@ -85,6 +87,8 @@ enum coordinator_topic {
     COORDINATOR_WORK,       /* of one owner; address NULL: anybody's */
 };
 
+/* The index of it now, which grows with each change; 0: nothing is known of it.
+ */
 uint64_t coordinator_index(const struct coordinator *c,
                            enum coordinator_topic topic, enum node_kind kind,
                            const char *address);
@@ -216,6 +220,7 @@ void coordinator_group_put(struct coordinator *c, const char *name,
 void coordinator_group_delete(struct coordinator *c, const char *name,
                               coordinator_reply_f *done, void *arg);
 
+/* As they stand in the registry; what is over is left out. */
 void coordinator_settings_get(struct coordinator *c, coordinator_reply_f *done,
                               void *arg);
 /* Fields left at their "unset" value stay as they are. */

@@ -149,8 +149,8 @@ struct place_doubt {
     uint64_t version;               /* its */
     char mistaken[HISTORY_ID_SIZE]; /* no incarnation of ours, as was found */
     uint64_t fence;                 /* the highest of our locks, ever */
-    uint64_t testified_changes;     /* so much of what was shown is testified */
-    mono_ms testified_at;
+    uint64_t evidence_changes;      /* so much of what was shown is in it */
+    mono_ms evidence_at;
 };
 
 /* Of written.c: a client waits until its write is in the snapshot. */

@@ -10,10 +10,8 @@
 #include "coordinator/coordinator_priv.h"
 
 #include "base/json/json.h"
-#include "base/log.h"
 #include "base/mem.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -130,10 +130,8 @@ void coordinator_lines_engine(const struct engine_event *ev)
         f[n++] = LOG_S("failover", ev->failover);
     if (ev->word != NULL && ev->word[0] != '\0')
         f[n++] = LOG_S("word", ev->word);
-    enum failover_cause held =
-        ev->type == ENGINE_HELD ? work_cause_of(ev->word) : CAUSE_NONE;
-    if (work_cause(held)->lift != NULL)
-        f[n++] = LOG_S("lift", work_cause(held)->lift);
+    if (work_cause(ev->cause)->lift != NULL)
+        f[n++] = LOG_S("lift", work_cause(ev->cause)->lift);
     if (ev->n > 0)
         f[n++] = LOG_U("items", ev->n);
     if (ev->fence > 0)

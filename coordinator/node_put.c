@@ -17,8 +17,6 @@
  */
 #include "coordinator/nodes_priv.h"
 
-#include "base/log.h"
-#include "base/mem.h"
 #include "base/planted.h"
 #include "base/units.h"
 #include "failover/failpoint.h"

@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
-#include "cluster/heartbeat.h"
 #include "failover/failpoint.h"
 
 #include <inttypes.h>

@@ -28,8 +28,8 @@
 /* ZooKeeper's position is written with a txn once a second at most: the last of
  * three shows one that is younger than the doubt. */
 #define PROOF_EVERY_MS 600
-#define TESTIFY_MS     1000
-#define TESTIMONY_MAX  ((size_t)400 * 1024)
+#define EVIDENCE_MS    1000
+#define EVIDENCE_MAX   ((size_t)400 * 1024)
 
 static bool connected(const struct coordinator *c)
 {
@@ -247,7 +247,7 @@ static void on_record(void *arg, const struct registry_reply *reply)
 
 /* --- what we know of the lost future ------------------------------------- */
 
-static void testify(struct coordinator *c)
+static void save_evidence(struct coordinator *c)
 {
     uint64_t shown = work_shown(c->work), epoch = work_view_epoch(c->view);
     uint64_t fence = work_view_fence(c->view);
@@ -255,8 +255,8 @@ static void testify(struct coordinator *c)
     struct buf b;
     bool whole;
 
-    c->doubt.testified_at = c->clock->mono;
-    c->doubt.testified_changes = work_shown_changes(c->work);
+    c->doubt.evidence_at = c->clock->mono;
+    c->doubt.evidence_changes = work_shown_changes(c->work);
     buf_init(&b, REGISTRY_VALUE_MAX);
     json_open(&b, NULL, '{');
     json_put_str(&b, "place",
@@ -264,8 +264,8 @@ static void testify(struct coordinator *c)
     json_put_u64(&b, "highest_epoch", shown > epoch ? shown : epoch);
     json_put_u64(&b, "highest_fence",
                  c->doubt.fence > fence ? c->doubt.fence : fence);
-    whole = work_testify(c->work, &b);
-    whole = work_view_testify(c->view, &b, TESTIMONY_MAX) && whole;
+    whole = work_put_evidence(c->work, &b);
+    whole = work_view_put_evidence(c->view, &b, EVIDENCE_MAX) && whole;
     json_put_bool(&b, "cut", !whole);
     json_close(&b, '}');
     assert(!b.overflow);
@@ -276,7 +276,7 @@ static void testify(struct coordinator *c)
 void coordinator_place_went_back(struct coordinator *c)
 {
     doubt_end(c);
-    testify(c);
+    save_evidence(c);
 }
 
 void coordinator_place_tick(struct coordinator *c)
@@ -291,9 +291,9 @@ void coordinator_place_tick(struct coordinator *c)
             fence > d->fence)
             d->fence = fence;
     if (registry_went_back(c->registry) != NULL) {
-        if (work_shown_changes(c->work) != d->testified_changes &&
-            now - d->testified_at >= TESTIFY_MS)
-            testify(c);
+        if (work_shown_changes(c->work) != d->evidence_changes &&
+            now - d->evidence_at >= EVIDENCE_MS)
+            save_evidence(c);
         return;
     }
     if (d->place.incarnation[0] == '\0' || d->busy || now < d->next ||

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define LINES_MAX 200 /* a registry full of them must not fill the log */
@@ -49,7 +48,6 @@ void coordinator_problems_key(void *arg, const char *key, const char *reason)
     struct key_problem *p;
     size_t len = strlen(key);
 
-    assert(key[0] != '\0');
     HASH_FIND(hh, c->problems, key, len, p);
     if (p == NULL ? reason == NULL
                   : reason != NULL && strcmp(p->reason, reason) == 0)

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ORDER_STEP 1024 /* nodes that room is made for at once */
+
 static int node_order(const void *a, const void *b)
 {
     const struct node *x = *(const struct node *const *)a;
@@ -34,7 +36,9 @@ static void order_nodes(struct coordinator *c)
     c->n_order = 0;
     for (struct node *node = membership_next(c->membership, NULL); node != NULL;
          node = membership_next(c->membership, node)) {
-        c->order = mem_regrow(c->order, c->n_order + 1, sizeof(struct node *));
+        if (c->n_order % ORDER_STEP == 0)
+            c->order = mem_regrow(c->order, c->n_order + ORDER_STEP,
+                                  sizeof(struct node *));
         c->order[c->n_order++] = node;
     }
     if (c->n_order > 0)
@@ -69,9 +73,9 @@ static const char *report_age(const struct coordinator *c,
 {
     int64_t interval = node_report_interval(
         node->ttl_ms, c->conf->balancer.heartbeat_interval_ms);
-    bool hears = !membership_silent(c->membership);
+    bool current = !membership_silent(c->membership);
     mono_ms now =
-        hears ? c->clock->mono : membership_last_answer(c->membership);
+        current ? c->clock->mono : membership_last_answer(c->membership);
     int64_t age = now - node->last_report;
 
     return age > NODE_REPORT_STALE * interval  ? "stale"

@@ -88,7 +88,7 @@ static void settings_read(struct request *r, const struct registry_reply *reply)
         }
         s->settings.version = e->version;
     }
-    work_settings_lapse(&s->settings, r->c->clock->wall);
+    work_settings_expire(&s->settings, r->c->clock->wall);
     if (s->change)
         settings_write(s);
     else

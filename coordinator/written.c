@@ -23,7 +23,6 @@
 
 #include "base/mem.h"
 #include "base/units.h"
-#include "cluster/heartbeat.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,7 +41,7 @@
 
 struct write_wait_key {
     struct write_wait *wait;
-    struct write_key *is;      /* in look->write: as it was found */
+    struct write_key *is;      /* in wait->write: as it was found */
     uint64_t created, version; /* to be reached */
     bool asked;                /* a get is under way */
     bool found;                /* one was answered, and was not too early */

@@ -5,12 +5,11 @@
  */
 #include "failover/brake.h"
 
-#include "base/mem.h"
 #include "base/planted.h"
+#include "base/table.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <uthash.h>
 
 struct brake_missing {
     mono_ms since;

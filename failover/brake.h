@@ -57,6 +57,7 @@ enum brake_sight {
     BRAKE_FENCED, /* missing until its window is over, unknown then */
 };
 
+/* Copies the config. */
 struct brake *failover_brake_new(const struct brake_config *config);
 /* Other limits, from the next sweep on. */
 void failover_brake_configure(struct brake *b,

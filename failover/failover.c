@@ -14,7 +14,6 @@
 #include "base/mem.h"
 #include "base/planted.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define TRIES_MAX    8   /* of one task before others are looked at */
@@ -67,6 +66,11 @@ const struct failover_record *failover_record(const struct failover *f)
 const struct gate *failover_gate(const struct failover *f)
 {
     return &f->gate;
+}
+
+enum failover_cause failover_holding(const struct failover *f)
+{
+    return f->holding;
 }
 
 /* --- effects and transitions --------------------------------------------- */
@@ -296,6 +300,7 @@ static void read_hold(struct failover *f, enum failover_cause cause)
         settle(f, FAILOVER_WAS_HELD);
         return;
     }
+    f->holding = cause;
     failover_write_hold(f, cause);
     go_write(f, FAILOVER_HOLDING, false, true);
 }

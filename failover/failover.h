@@ -276,6 +276,8 @@ const struct failover_task *failover_task(const struct failover *f);
 const struct failover_record *failover_record(const struct failover *f);
 /* The gate as read for the task under way: which markers are of the past. */
 const struct gate *failover_gate(const struct failover *f);
+/* What the failover that was told as held last is held by. */
+enum failover_cause failover_holding(const struct failover *f);
 
 /*
  * What should happen to an address, from what was seen of it: the heart of

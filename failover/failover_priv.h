@@ -36,6 +36,7 @@ struct failover {
     bool more;          /* pages are left of this pass */
     bool writing;       /* in a state that reads first: the write is out */
     const char *opened; /* by the write under way: a word to tell */
+    enum failover_cause holding; /* what the last HELD that we wrote is for */
 };
 
 /* The gate's process stands; if it left, it is back. */

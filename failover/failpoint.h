@@ -17,7 +17,6 @@
 
 #include "base/compiler.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* Loop thread. Fires when `n` has reached the number after '@' (1 without). */

@@ -1,7 +1,7 @@
 /*
- * names.h - the names of outcomes and answers, as a failover is told in the
- * log and over the API. Each kind is one table, of which the
- * enum is made; what else belongs to a word stands beside it. Pure; any thread.
+ * names.h - how a visit of a task can end, and what whoever ordered a failover
+ * is answered. Each kind is one table, of which the enum is made, with what
+ * belongs to each name. Pure; any thread.
  */
 #ifndef PELORUS_FAILOVER_NAMES_H
 #define PELORUS_FAILOVER_NAMES_H
@@ -9,8 +9,8 @@
 #include "cluster/problem.h"
 #include "work/cause.h"
 
-/* How a visit of a task ended. X(name, word, is it in vain to come again before
- * something looks different) */
+/* How a visit of a task ended. X(name, word for tests, is it in vain to come
+ * again before something looks different) */
 #define FAILOVER_OUTCOMES(X)                                                   \
     X(FAILOVER_WAS_NOTHING, "nothing", true)                                   \
     X(FAILOVER_WAS_ALIVE, "alive", true)                                       \

@@ -29,6 +29,8 @@ struct plan_rules {
     wall_ms wall;
 };
 
+/* What becomes of an item that is assigned or waits. *cause is static: of HOLD
+ * "policy" or "poison", else "". */
 enum plan_action failover_plan_action(const struct work_item *w,
                                       const struct plan_rules *rules,
                                       const char **cause);

@@ -123,7 +123,7 @@ static void put_rows(struct buf *out, const char *name,
     json_close(out, ']');
 }
 
-bool work_testify(struct work *w, struct buf *out)
+bool work_put_evidence(struct work *w, struct buf *out)
 {
     const struct registry_back *back = registry_went_back(w->config.registry);
     const struct work_shown *s;
@@ -145,7 +145,7 @@ static void proven(struct work_op *op)
     assert(op->epoch > highest(op));
     op->check_only = false;
     if (op->epoch > op->w->shown)
-        op->w->shown = op->epoch; /* first: it is testified at once */
+        op->w->shown = op->epoch; /* first: it is in the evidence at once */
     registry_report_contradiction(
         r, NULL,
         "work %s: epoch %" PRIu64 " was told to somebody, and "

@@ -25,8 +25,8 @@ static bool same(const struct gate *a, const struct gate *b)
            a->drain_of.known == b->drain_of.known;
 }
 
-static void words(struct gate *gate, const struct gate_order *order,
-                  wall_ms now)
+static void note_order(struct gate *gate, const struct gate_order *order,
+                       wall_ms now)
 {
     assert(order->who != NULL);
     assert(order->reason != NULL);
@@ -35,7 +35,7 @@ static void words(struct gate *gate, const struct gate_order *order,
     gate->ordered = now;
 }
 
-static void no_words(struct gate *gate)
+static void clear_order(struct gate *gate)
 {
     gate->who[0] = gate->reason[0] = '\0';
     gate->ordered = 0;
@@ -51,7 +51,7 @@ static void resume(struct gate *gate)
     }
     gate->drain_of = (struct process){0};
     gate->for_ms = 0;
-    no_words(gate);
+    clear_order(gate);
 }
 
 static bool cordon(struct gate *gate, const struct gate_order *order,
@@ -64,9 +64,9 @@ static bool cordon(struct gate *gate, const struct gate_order *order,
         gate->state = order->undo ? GATE_OPEN : GATE_CORDONED;
         gate->cordoned = false;
         if (order->undo)
-            no_words(gate);
+            clear_order(gate);
         else
-            words(gate, order, now);
+            note_order(gate, order, now);
         return true;
     case GATE_DRAINING:
     case GATE_RESTARTING:
@@ -105,7 +105,7 @@ static bool limit(struct gate *gate, enum gate_state to,
     gate->order++;
     if (to == GATE_DRAINING)
         gate->drain_of = gate->process;
-    words(gate, order, now);
+    note_order(gate, order, now);
     return true;
 }
 

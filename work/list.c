@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WINDOW     64  /* gets in flight */
-#define SCAN_PAGE  256 /* records read at a time */
-#define ROUNDS_MAX 40  /* windows or pages for one answer */
-#define LIMIT_MAX  1000
+#define WINDOW    64  /* gets in flight */
+#define SCAN_PAGE 256 /* records read at a time */
+#define READS_MAX 40  /* windows or pages for one answer */
+#define LIMIT_MAX 1000
 
 struct list_slot { /* one get of a window */
     struct work_op *op;
@@ -30,7 +30,7 @@ struct list {
     char cursor[WORK_ID_MAX + 1]; /* the last id looked at; "" at first */
     struct work_item *items;
     size_t n;
-    unsigned rounds;
+    unsigned reads;
     bool marked; /* by markers: unfinished items only */
     bool more;   /* there is something behind the cursor */
     struct list_slot slots[WINDOW];
@@ -117,11 +117,11 @@ static void window_landed(struct work_op *op)
         work_item_close(&l->slots[i].item);
     }
     l->n_slots = 0;
-    l->rounds++;
+    l->reads++;
     l->more = next_id(op, id);
     if (err.code != ERR_OK)
         work_op_failed(op, &err);
-    else if (l->more && l->n < l->what.limit && l->rounds < ROUNDS_MAX)
+    else if (l->more && l->n < l->what.limit && l->reads < READS_MAX)
         window(op);
     else
         work_op_reply(op, PROBLEM_NONE, NULL);
@@ -196,7 +196,7 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
 {
     const char *id = e->key + strlen(WORK_PREFIX "/");
     struct work_item item;
-    struct work_glance glance;
+    struct work_summary summary;
     struct err err = {0};
 
     assert(l->n <= l->what.limit);
@@ -208,8 +208,8 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
     }
     (void)snprintf(l->cursor, sizeof(l->cursor), "%s", id);
     if (l->what.state >= 0 &&
-        work_glance(&glance, e->value, e->value_len) == 0 &&
-        (int)glance.state != l->what.state)
+        work_summary_read(&summary, e->value, e->value_len) == 0 &&
+        (int)summary.state != l->what.state)
         return true;
     if (work_item_read(&item, e->value, e->value_len, &err) != 0) {
         log_warn("!work-record", LOG_S("key", e->key), LOG_S("why", err.msg));
@@ -241,7 +241,7 @@ static void on_page(void *arg, const struct registry_reply *reply)
         }
     }
     l->more = reply->next != NULL;
-    if (l->more && ++l->rounds < ROUNDS_MAX)
+    if (l->more && ++l->reads < READS_MAX)
         scan(op, reply->next);
     else
         work_op_reply(op, PROBLEM_NONE, NULL);
@@ -250,7 +250,7 @@ static void on_page(void *arg, const struct registry_reply *reply)
 static void scan(struct work_op *op, const char *from)
 {
     assert(op->pending == 0);
-    assert(op->list->rounds < ROUNDS_MAX);
+    assert(op->list->reads < READS_MAX);
     op->pending++;
     registry_list(op->w->config.registry, WORK_PREFIX, from, SCAN_PAGE, on_page,
                   op);

@@ -8,8 +8,6 @@
  */
 #include "work/work_priv.h"
 
-#include "base/mem.h"
-
 #include <inttypes.h>
 #include <string.h>
 

@@ -81,21 +81,24 @@ struct work_item {
     uint64_t version;    /* as read; not in the JSON */
 };
 
+/* Frees what it holds; all zero then. */
 void work_item_close(struct work_item *w);
+/* `to` is all zero or an item, which is closed; all is copied. */
 void work_item_copy(struct work_item *to, const struct work_item *from);
+/* The caller closes *out. ERR_INVALID, ERR_TOO_LARGE: it is all zero. */
 int work_item_read(struct work_item *out, const char *value, size_t len,
                    struct err *err) MUST_CHECK;
 /* The stored form, which is also the API's. Payload last, byte for byte. */
 void work_item_write(struct buf *out, const struct work_item *w);
 /* Only this of a stored item, without looking at the rest: for a watch that
  * sees every payload go by. ERR_INVALID: it is damaged. */
-struct work_glance {
+struct work_summary {
     enum work_state state;
     uint64_t epoch;
     wall_ms finished_at; /* 0: it is not */
 };
-int work_glance(struct work_glance *out, const char *value,
-                size_t len) MUST_CHECK;
+int work_summary_read(struct work_summary *out, const char *value,
+                      size_t len) MUST_CHECK;
 static inline bool work_state_final(enum work_state s)
 {
     return s == WORK_DONE || s == WORK_DROPPED;
@@ -132,7 +135,10 @@ int work_payload_read(const char *text, size_t len, char **out,
  * tokens; numbers and strings are compared as written. Payloads, or NULL. */
 bool work_payload_same(const char *a, const char *b);
 
+/* 1 to WORK_ID_MAX of A-Z a-z 0-9 . _ - and neither "." nor ".."; else
+ * ERR_INVALID. */
 int work_check_id(const char *id, struct err *err) MUST_CHECK;
+/* Static: "assigned", "reassign". */
 const char *work_state_name(enum work_state s);
 const char *work_policy_name(enum work_policy p);
 int work_policy_parse(const char *name, enum work_policy *out) MUST_CHECK;
@@ -161,8 +167,8 @@ void work_marker_of(struct marker *out, const struct work_item *w);
 bool work_is_nobody(const char *address);
 
 /* Keys: each writes into `out` (REGISTRY_KEY_MAX + 1 bytes) and returns it.
- * address NULL: WORK_NOBODY. A key that would be too
- * long comes out empty, which the registry refuses. */
+ * address NULL: WORK_NOBODY. A key that would be too long comes out empty,
+ * which the registry refuses. */
 char *work_key(const char *id, char *out);
 char *work_marker_key(enum node_kind kind, const char *address, const char *id,
                       char *out);
@@ -262,7 +268,7 @@ struct settings {
 bool work_settings_paused(const struct settings *s, wall_ms wall);
 bool work_settings_overridden(const struct settings *s, wall_ms wall);
 /* What is over is taken away. */
-void work_settings_lapse(struct settings *s, wall_ms wall);
+void work_settings_expire(struct settings *s, wall_ms wall);
 /* Absent settings are all zero. */
 int work_settings_read(struct settings *out, const char *value, size_t len,
                        struct err *err) MUST_CHECK;

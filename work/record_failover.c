@@ -173,7 +173,7 @@ bool work_settings_overridden(const struct settings *s, wall_ms wall)
     return wall < s->brake_override_until;
 }
 
-void work_settings_lapse(struct settings *s, wall_ms wall)
+void work_settings_expire(struct settings *s, wall_ms wall)
 {
     if (!work_settings_paused(s, wall)) {
         s->paused = false;

@@ -145,19 +145,19 @@ static const struct field item_fields[] = {
 static const struct record item_record = RECORD_OF(item_fields);
 #undef RECORD
 
-#define RECORD work_glance
-static const struct field glance_fields[] = {
+#define RECORD work_summary
+static const struct field summary_fields[] = {
     FIELD("state", NAME, state, .required = true, NAMES(work_state_names)),
     FIELD("epoch", UINT, epoch, .required = true, .max = EPOCH_MAX),
     FIELD("finished_at", TIME, finished_at),
 };
-static const struct record glance_record = RECORD_OF(glance_fields);
+static const struct record summary_record = RECORD_OF(summary_fields);
 #undef RECORD
 
-int work_glance(struct work_glance *out, const char *value, size_t len)
+int work_summary_read(struct work_summary *out, const char *value, size_t len)
 {
-    *out = (struct work_glance){0};
-    return work_record_read(&glance_record, value, len, out, NULL);
+    *out = (struct work_summary){0};
+    return work_record_read(&summary_record, value, len, out, NULL);
 }
 
 /* What one field alone cannot tell. */

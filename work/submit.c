@@ -8,8 +8,6 @@
  */
 #include "work/work_priv.h"
 
-#include "base/mem.h"
-
 #include <string.h>
 
 /* 128 random bits in base 32. */

@@ -126,6 +126,7 @@ static void marker_gone(struct view *v, const struct marker *key)
 
     if (m == NULL)
         return;
+    assert(o->marks.n > 0);
     assert(o->pub.n_foreign >= foreign(o, m));
     o->pub.n_foreign -= foreign(o, m);
     (void)work_marks_remove(&o->marks, key->id);
@@ -184,6 +185,7 @@ const struct marker *work_view_marker_next(const struct view *v,
 
     if (m == NULL)
         return NULL;
+    assert(m->epoch > 0);
     *lent = (struct marker){.kind = kind,
                             .epoch = m->epoch,
                             .process = m->process,

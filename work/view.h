@@ -82,6 +82,7 @@ struct view_old {
 size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
                          size_t n);
 
+/* As read last, all zero before; follows what is read until it is freed. */
 const struct settings *work_view_settings(const struct view *v);
 /* What a get of SETTINGS_KEY has just answered, in its completion; NULL: there
  * are none. They are not watched. */
@@ -104,7 +105,7 @@ uint64_t work_view_fence(const struct view *v);
  * about `max` bytes: "items":[[id,epoch,"kind/address"],...] of the unfinished,
  * "-" for an address if nobody has it, and "finished":[[id,epoch],...]. False:
  * there are more. */
-bool work_view_testify(const struct view *v, struct buf *out, size_t max);
+bool work_view_put_evidence(const struct view *v, struct buf *out, size_t max);
 
 /* Grows with every change of markers, gates or failovers. */
 uint64_t work_view_index(const struct view *v);

@@ -47,6 +47,7 @@ static struct mark *seek(struct marks *m, const char *id,
             row = row[level]->next;
         links[level] = &row[level];
     }
+    assert(*links[0] == NULL || strcmp((*links[0])->id, id) >= 0);
     return *links[0];
 }
 
@@ -80,6 +81,7 @@ struct mark *work_marks_put(struct marks *m, const char *id, bool *fresh)
     uint8_t levels;
     size_t row;
 
+    assert(id[0] != '\0');
     *fresh = mark == NULL || strcmp(mark->id, id) != 0;
     if (!*fresh)
         return mark;

@@ -35,6 +35,7 @@ static void finish(struct view *v, struct work_view_failover *f)
 {
     struct owner *o = f->owner;
 
+    assert((f->full == NULL) == (o == NULL));
     MEM_FREE(f->full);
     if (o != NULL) {
         LL_DELETE(o->unfinished, f);
@@ -218,7 +219,7 @@ void work_view_on_work(void *arg, const struct registry_event *event)
     struct view *v = w->v;
     const struct registry_entry *e = &event->entry;
     struct view_finished *f;
-    struct work_glance item;
+    struct work_summary item;
     const char *id;
     bool final;
 
@@ -231,7 +232,7 @@ void work_view_on_work(void *arg, const struct registry_event *event)
     HASH_FIND_STR(v->finished, id, f);
     /* A damaged record is not ours to collect. */
     final = event->type != REGISTRY_REMOVE &&
-            work_glance(&item, e->value, e->value_len) == 0 &&
+            work_summary_read(&item, e->value, e->value_len) == 0 &&
             work_state_final(item.state);
     if (f != NULL && !final) {
         work_view_collected_item(v, id);
@@ -278,13 +279,14 @@ void work_view_collected_item(struct view *v, const char *id)
 
 /* --- settings ------------------------------------------------------------ */
 
-/* A get under way; it outlives the view when that is freed first. */
+/* What is known of them from now on. */
 static void settings_set(struct view *v, const struct settings *s)
 {
     bool changed = !v->settings_known || v->settings.version != s->version;
 
     v->settings = *s;
     v->settings_known = true;
+    assert(!v->asking);
     if (changed && v->config.settings_changed != NULL)
         v->config.settings_changed(v->config.arg, &v->settings);
 }

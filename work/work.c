@@ -62,6 +62,7 @@ void work_op_ask(struct work *w, const struct op_verb *verb, const char *id,
 static void op_free(struct work_op *op)
 {
     assert(!op->target.counted);
+    assert(op->n_exclude <= WORK_EXCLUDE_MAX);
     if (op->w != NULL) {
         assert(op->w->n_ops > 0);
         op->w->n_ops--;

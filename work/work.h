@@ -24,7 +24,8 @@ struct work;
  * Who takes an item: writes an address of a node that is UP and open and
  * returns the pick to be told when the work ends (0 none), or says why not
  * (PROBLEM_GROUP_NOT_FOUND, _GROUP_EMPTY, _ALL_BUSY, _REPORTS_OLD,
- * _NOT_SYNCED) and retry_after. Masters: least loaded; workers: the balancer.
+ * _NOT_SYNCED) and retry_after_ms. Masters: the least loaded; workers: by the
+ * balancer.
  */
 struct work_target {
     char address[NODE_ADDRESS_MAX + 1];
@@ -59,6 +60,7 @@ struct work_config {
 
 #define WORK_OPS_MAX 4096 /* under way at a time; beyond: `busy` */
 
+/* Copies the config; all that it points to is borrowed until work_free(). */
 struct work *work_new(const struct work_config *config);
 /* Whatever is under way is completed with the code `cancelled`. The registry
  * is closed after this, not before. */
@@ -134,7 +136,7 @@ uint64_t work_shown(const struct work *w);
 /* What was shown item by item while the registry has gone back, as members of
  * an open JSON object: "shown":[[id,epoch],...] and, of those who said that
  * they finished it, "shown_finished". False: there was more than is kept. */
-bool work_testify(struct work *w, struct buf *out);
+bool work_put_evidence(struct work *w, struct buf *out);
 /* Grows when that does. */
 uint64_t work_shown_changes(const struct work *w);
 

@@ -4,11 +4,9 @@
  */
 #include "failover/engine/engine_priv.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define OPS_PER_ITEM 3  /* record, old marker, new marker */

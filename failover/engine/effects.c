@@ -33,11 +33,13 @@ void engine_tell(struct engine *e, enum engine_event_type type,
         .address = address,
         .failover = failover,
         .word = word,
+        .cause = type == ENGINE_HELD ? failover_holding(e->f) : CAUSE_NONE,
         .n = n,
         .fence = e->lock != NULL ? registry_lock_fence(e->lock) : 0,
     };
     assert(address != NULL && failover != NULL);
     assert(word != NULL);
+    assert((type == ENGINE_HELD) == (ev.cause != CAUSE_NONE));
     if (e->c.event != NULL)
         e->c.event(e->c.event_arg, &ev);
 }

@@ -26,6 +26,18 @@ void engine_reload(struct engine *e)
     failover_brake_configure(e->brake, &bc);
 }
 
+bool engine_hooked(const struct engine_config *config)
+{
+    const struct conf_list *kinds = &config->conf->hook_kinds;
+    enum node_kind kind;
+    assert(config->kind < NODE_KINDS);
+    for (size_t i = 0; i < kinds->n; i++)
+        if (node_kind_parse(kinds->items[i], &kind) == 0 &&
+            kind == config->kind)
+            return config->hooks != NULL && config->conf->hook != NULL;
+    return false;
+}
+
 struct engine *engine_new(const struct engine_config *config)
 {
     struct engine *e = mem_zalloc(sizeof(*e));
@@ -38,10 +50,7 @@ struct engine *engine_new(const struct engine_config *config)
         e->hooks = *config->hooks;
         e->c.hooks = &e->hooks;
     }
-    for (size_t i = 0; i < conf->hook_kinds.n; i++)
-        e->hooked |= e->c.hooks != NULL && conf->hook != NULL &&
-                     strcmp(conf->hook_kinds.items[i],
-                            node_kind_name(config->kind)) == 0;
+    e->hooked = engine_hooked(config);
     e->lock_key = mem_strdup(config->lock_key);
     e->self = mem_strdup(config->self);
     /* re-entrance is for one owner: the two kinds are two, even on one key */
@@ -157,9 +166,9 @@ void engine_set_rank(struct engine *e, uint32_t rank)
     failover_set_rank(e->f, rank);
 }
 
-void engine_set_own_entry(struct engine *e, bool stands)
+void engine_set_own_entry(struct engine *e, bool exists)
 {
-    e->own_entry = stands;
+    e->own_entry = exists;
 }
 
 const char *engine_state_name(const struct engine *e)

@@ -23,7 +23,7 @@ struct engine_event {
         ENGINE_TAKEN_BACK = FAILOVER_NEWS_TAKEN_BACK,
         ENGINE_OPENED = FAILOVER_NEWS_OPENED, /* a gate: `word` admitted,
                                     readmitted, lease-over, drain-over */
-        ENGINE_HELD = FAILOVER_NEWS_HELD, /* by the brake or a pause: `word` */
+        ENGINE_HELD = FAILOVER_NEWS_HELD, /* by `cause`, which is `word`, too */
         ENGINE_LIFTED = FAILOVER_NEWS_LIFTED,
         ENGINE_RESUMED = FAILOVER_NEWS_RESUMED, /* another holder's failover:
                                                    `word` its phase */
@@ -36,11 +36,12 @@ struct engine_event {
         ENGINE_LOCK_LOST,
     } type;
     enum node_kind kind;
-    const char *address;  /* "" if none */
-    const char *failover; /* id or "" */
-    const char *word;
+    const char *address;       /* "" if none */
+    const char *failover;      /* id or "" */
+    const char *word;          /* or "" */
+    enum failover_cause cause; /* HELD; else NONE */
     size_t n;
-    uint64_t fence;
+    uint64_t fence; /* of the lock, if we hold it or wait for it; else 0 */
 };
 typedef void engine_event_f(void *arg, const struct engine_event *event);
 
@@ -78,7 +79,11 @@ struct engine_config {
     const struct engine_hooks *hooks; /* copied; NULL: none is configured */
 };
 
+/* Copies the config, its texts and `hooks`; all else that it points to is
+ * borrowed until engine_free(). */
 struct engine *engine_new(const struct engine_config *config);
+/* Are processes of this kind failed over for the hook alone? */
+bool engine_hooked(const struct engine_config *config);
 /* Releases the lock; what was in flight is left to the next coordinator. */
 void engine_free(struct engine **e);
 /* The same after memory_kill(): its registry will never answer again. */
@@ -106,9 +111,9 @@ void engine_connection(struct engine *e, enum registry_state state);
  * by rendezvous for this lock (0: we). 500 ms per rank. */
 void engine_set_rank(struct engine *e, uint32_t rank);
 
-/* Is our own coordinator entry standing? False holds new failovers as
+/* Is our own coordinator entry in the registry? False holds new failovers as
  * `own-entry`. */
-void engine_set_own_entry(struct engine *e, bool stands);
+void engine_set_own_entry(struct engine *e, bool exists);
 
 /*
  * A person's failover. Where the lock does not come within a second the order

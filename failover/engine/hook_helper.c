@@ -33,7 +33,7 @@ struct helper {
     pid_t guards[GUARDS_MAX];
     size_t n;
     int children;
-    bool orphans; /* a guard died before its hook: sweep */
+    bool adopted; /* a guard died before its hook: sweep */
     bool over;    /* the coordinator is gone */
     const char *command;
 };
@@ -108,11 +108,11 @@ static void reap(struct helper *h)
             i++;
             continue;
         }
-        h->orphans |= !WIFEXITED(status);
+        h->adopted |= !WIFEXITED(status);
         h->guards[i] = h->guards[--h->n];
     }
-    if (h->orphans)
-        h->orphans = process_descendants_sweep(h->guards, h->n, 0) > 0;
+    if (h->adopted)
+        h->adopted = process_descendants_sweep(h->guards, h->n, 0) > 0;
 }
 
 static void set_up(struct helper *h, int line)
@@ -147,13 +147,13 @@ void engine_hook_helper(int line, const char *command)
 
     assert(command != NULL);
     set_up(&h, line);
-    while (!h.over || h.n > 0 || h.orphans) {
+    while (!h.over || h.n > 0 || h.adopted) {
         struct pollfd fds[2] = {{.fd = h.children, .events = POLLIN},
                                 {.fd = LINE, .events = POLLIN}};
         struct signalfd_siginfo info;
         int given[2];
 
-        (void)poll(fds, h.over ? 1 : 2, h.orphans ? SWEEP_MS : -1);
+        (void)poll(fds, h.over ? 1 : 2, h.adopted ? SWEEP_MS : -1);
         while (!h.over && receive(&h, given)) {
             start(&h, given[0], given[1]);
             (void)close(given[0]);

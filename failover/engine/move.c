@@ -18,7 +18,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/planted.h"
 
 #include <string.h>
 #include <utlist.h>

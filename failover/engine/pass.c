@@ -14,7 +14,6 @@
 #include "base/mem.h"
 #include "base/planted.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 

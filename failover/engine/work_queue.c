@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 #include "base/planted.h"
-#include "base/rand.h"
 
 #include <stdio.h>
 #include <string.h>

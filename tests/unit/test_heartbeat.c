@@ -324,6 +324,7 @@ static void depth_is_bounded_and_brackets_in_strings_do_not_count(void **state)
     heartbeat_read(&hb, value, 2000);
     assert_int_equal(hb.problems[0].reason, HEARTBEAT_NOT_JSON);
     assert_non_null(strstr(hb.problems[0].text, "nested too deeply"));
+    assert_non_null(strstr(hb.problems[0].text, "the heartbeat: JSON, byte "));
     memset(value + 2000, ']', 2000);
     heartbeat_read(&hb, value, 4000);
     assert_int_equal(hb.problems[0].reason, HEARTBEAT_NOT_JSON);

@@ -72,7 +72,7 @@ static void items_equal(const struct work_item *a, const struct work_item *b)
 static void there_and_back(const struct work_item *w)
 {
     struct work_item back;
-    struct work_glance peeked;
+    struct work_summary peeked;
     struct err err = {0};
     struct buf b, again;
 
@@ -83,7 +83,7 @@ static void there_and_back(const struct work_item *w)
     items_equal(w, &back);
     work_item_write(&again, &back);
     assert_string_equal(buf_text(&b), buf_text(&again));
-    assert_int_equal(work_glance(&peeked, b.data, b.len), 0);
+    assert_int_equal(work_summary_read(&peeked, b.data, b.len), 0);
     assert_int_equal(peeked.state, w->state);
     work_item_close(&back);
     buf_close(&b);
@@ -306,12 +306,12 @@ static void cut_and_changed_records_never_crash(void **state)
 
         text = mem_dup(b.data, b.len);
         for (size_t k = 0; k < sizeof(with); k++) {
-            struct work_glance peeked;
+            struct work_summary peeked;
 
             text[i] = with[k];
             if (work_item_read(&back, text, b.len, NULL) == 0)
                 work_item_close(&back);
-            (void)!work_glance(&peeked, text, b.len);
+            (void)!work_summary_read(&peeked, text, b.len);
         }
         mem_free(text);
     }

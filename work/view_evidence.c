@@ -1,5 +1,5 @@
 /*
- * view_testimony.c - what the view knows of every item, for the person who
+ * view_evidence.c - what the view knows of every item, for the person who
  * accepts a registry that went back: while that is in doubt nothing is told to
  * the view, so it still has the future that was lost.
  */
@@ -42,7 +42,7 @@ static void items_of(const struct owner *o, struct buf *out, size_t max,
     }
 }
 
-bool work_view_testify(const struct view *v, struct buf *out, size_t max)
+bool work_view_put_evidence(const struct view *v, struct buf *out, size_t max)
 {
     bool cut = false;
 
