@@ -48,7 +48,7 @@ struct http_link {
     atomic_bool give_up; /* any thread: the request under way is moot */
 
     /* The request; the worker's while busy. */
-    const char *method;
+    bool leaves; /* a DELETE; else a PUT */
     long timeout_ms;
     mono_ms sent_at;
     struct process sent_process;
@@ -78,8 +78,10 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
 
 static void set_options(struct http_link *l, CURL *curl, const char *url)
 {
+    assert(url[0] != '\0');
+    assert(l->timeout_ms >= 0);
     curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, l->method);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, l->leaves ? "DELETE" : "PUT");
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, l->headers);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, l);
@@ -115,13 +117,13 @@ static void run(void *arg)
     buf_init(&url, 4096);
     buf_printf(&url, "%s/v1/nodes/%s/%s", conf_urls_current(&l->urls),
                node_kind_name(o->kind), o->address);
-    if (strcmp(l->method, "PUT") == 0) {
+    if (l->leaves) { /* not the process that may have come after us */
+        buf_printf(&url, "?startupTime=%lld",
+                   (long long)l->sent_process.startup_time);
+    } else {
         char ttl[UNITS_DURATION_SIZE];
 
         buf_printf(&url, "?ttl=%s", units_format_duration(o->ttl_ms, ttl));
-    } else { /* DELETE: not the process that may have come after us */
-        buf_printf(&url, "?startupTime=%lld",
-                   (long long)l->sent_process.startup_time);
     }
     if (l->instance[0] != '\0')
         buf_printf(&url, "&instance=%s", l->instance);
@@ -139,13 +141,13 @@ static void run(void *arg)
 
 static void on_done(void *arg);
 
-static void submit(struct http_link *l, const char *method, int64_t timeout_ms)
+static void submit(struct http_link *l, bool leaves, int64_t timeout_ms)
 {
     int rc;
 
     assert(!l->base.busy);
     l->base.busy = true;
-    l->method = method;
+    l->leaves = leaves;
     l->timeout_ms = (long)timeout_ms;
     l->sent_at = l->base.agent->clock->mono;
     l->sent_process = l->base.agent->process;
@@ -178,7 +180,7 @@ static void pump(struct http_link *l)
     /* Each of them has its turn while the lease still holds. */
     (void)registry_place_token(&l->place, place);
     if (agent_heartbeat(l->base.agent, place, &l->body))
-        submit(l, "PUT",
+        submit(l, false,
                at_most(l->ttl_ms / 3 / (int64_t)l->urls.n, REQUEST_MS));
 }
 
@@ -335,7 +337,7 @@ static void take_leave(struct http_link *l)
         l->accepted = false;
         atomic_store(&l->give_up, false);
         buf_reset(&l->body);
-        submit(l, "DELETE", DELETE_MS);
+        submit(l, true, DELETE_MS);
     } else {
         worker_stop(&l->worker, on_stopped, l);
     }

@@ -93,11 +93,11 @@ struct cli_list {
 extern const struct cli_list cli_node_list, cli_work_list, cli_failover_list,
     cli_group_list;
 
-/* What several commands print (show.c). show_object: every field of the
- * answer, a line each; show_answer: of a request that is sent first, with
- * cli_send()'s result. */
+/* Printing (show.c): a list of the answer, as a table. */
 void cli_show_list(struct cli *c, const struct cli_list *list);
+/* Every field of the answer, a line each. 0. */
 int cli_show_object(struct cli *c);
+/* The same of a request that is sent first; results as cli_send(). */
 int cli_show_answer(struct cli *c, const char *method);
 
 /* Exit codes besides 0 (cli.h). */

@@ -98,14 +98,16 @@ static void put_text(struct buf *line, const struct cli *c,
 
     assert(line != NULL);
     for (; *text != '\0'; text++) {
-        const char *field = text + strcspn(text, "{") + 1;
-        size_t n = strcspn(field, "@}");
+        const char *field;
+        size_t n;
 
         if (*text != '[' && *text != '{') {
             if (*text != ']')
                 buf_char(line, *text);
             continue;
         }
+        field = strchr(text, '{') + 1;
+        n = strcspn(field, "@}");
         assert(n < sizeof(name));
         snprintf(name, sizeof(name), "%.*s", (int)n, field);
         if (*text == '[') {

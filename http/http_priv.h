@@ -310,21 +310,17 @@ const struct http_route *http_route_find(const char *path,
  * problem. */
 void http_route(struct http_request *r, const char *target, const char *method);
 
-/* The actions; of those on the second line of a resource, what is called on
- * the loop. */
-http_handler_f http_best_get, http_pick_done, http_pick_refused;
-http_handler_f http_nodes_get, http_node_put, http_node_delete, http_gate_order;
-http_handler_f http_cordon, http_drain, http_restart; /* PUT and DELETE */
-http_handler_f http_groups_list, http_group_get, http_group_put;
-http_handler_f http_group_delete;
-http_handler_f http_work_list, http_work_post, http_work_put, http_work_at,
-    http_work_release, http_fence_check;
-http_handler_f http_work_get, http_work_done, http_work_handover;
-http_handler_f http_failovers_list, http_failovers_post;
-http_handler_f http_failover_get, http_failover_withdraw;
-http_handler_f http_settings_get, http_settings_patch;
-http_handler_f http_cluster_get, http_livez, http_readyz, http_openapi,
-    http_root;
+/* Handlers of actions (struct http_action) ... */
+http_handler_f http_best_get, http_pick_done, http_pick_refused, http_nodes_get,
+    http_node_put, http_node_delete, http_gate_order, http_groups_list,
+    http_group_get, http_group_put, http_work_list, http_work_post,
+    http_work_put, http_work_at, http_work_release, http_fence_check,
+    http_failovers_list, http_failovers_post, http_cluster_get, http_livez,
+    http_readyz, http_openapi, http_root;
+/* ... and what is called on the loop. */
+http_handler_f http_cordon, http_drain, http_restart, http_group_delete,
+    http_work_get, http_work_done, http_work_handover, http_failover_get,
+    http_failover_withdraw, http_settings_get, http_settings_patch;
 
 /* --- heads (head.c) ------------------------------------------------------ */
 

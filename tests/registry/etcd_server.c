@@ -150,8 +150,8 @@ static const char *binary(void)
     return path == NULL || path[0] == '\0' ? "etcd" : path;
 }
 
-static void words_of(const struct etcd_servers *s, const struct etcd_server *m,
-                     struct words *w)
+static void arguments_of(const struct etcd_servers *s,
+                         const struct etcd_server *m, struct words *w)
 {
     const char *scheme = s->tls ? "https" : "http";
     struct buf cluster;
@@ -193,7 +193,7 @@ void etcd_server_restart(struct etcd_servers *s, size_t i)
     struct words w = {0};
     struct err err;
 
-    words_of(s, m, &w);
+    arguments_of(s, m, &w);
     if (daemon_start(&m->daemon, (const char *const *)w.list, &err) != 0)
         fail_msg("%s", err.msg);
     for (size_t k = 0; k < w.n; k++)

@@ -14,13 +14,13 @@
 #define SESSION_MS 10000
 #define PREFIX     "/pelorus/work"
 
-struct heard_of {
+struct event_counts {
     unsigned added, updated, removed, synced;
 };
 
 static void on_event(void *arg, const struct registry_event *event)
 {
-    struct heard_of *t = arg;
+    struct event_counts *t = arg;
 
     t->added += event->type == REGISTRY_ADD;
     t->updated += event->type == REGISTRY_UPDATE;
@@ -69,7 +69,7 @@ static void a_change_without_a_trace_is_found(void **state)
 {
     struct sql_store *s = *state;
     struct registry *r = open_often(s);
-    struct heard_of t = {0};
+    struct event_counts t = {0};
     struct registry_watch *w = registry_watch(r, PREFIX, on_event, &t);
 
     write_keys(s, r, 20);
@@ -94,7 +94,7 @@ static void nothing_is_listed_where_nothing_was_missed(void **state)
 {
     struct sql_store *s = *state;
     struct registry *r = open_often(s), *other = sql_store_open(s, SESSION_MS);
-    struct heard_of t = {0};
+    struct event_counts t = {0};
     struct registry_watch *w = registry_watch(r, PREFIX, on_event, &t);
 
     sql_store_until(s, t.synced == 1);

@@ -47,7 +47,7 @@ static void lost(struct sim_call *call)
 
 static bool is_at_old(const struct world *w, const struct coord *k)
 {
-    return fork_stands(w) && memory_at(k->registry) == MEMORY_OLD;
+    return fork_exists(w) && memory_at(k->registry) == MEMORY_OLD;
 }
 
 static struct request *request(struct world *w, struct coord *k, int item,

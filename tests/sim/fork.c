@@ -53,7 +53,7 @@ void fork_plan(struct world *w)
     }
 }
 
-bool fork_stands(const struct world *w)
+bool fork_exists(const struct world *w)
 {
     return w->fork.returned != 0 && w->fork.ended == 0;
 }
@@ -94,7 +94,7 @@ static void seat(struct world *w, const char *who, struct registry *r,
 void fork_seat(struct world *w, const char *who, struct registry *r,
                bool compares)
 {
-    if (fork_stands(w))
+    if (fork_exists(w))
         seat(w, who, r, compares);
 }
 
@@ -217,7 +217,7 @@ bool fork_step(struct world *w)
     struct sim_fork *f = &w->fork;
     bool may = !w->healed && !w->check.back.doubt && w->back.person == NULL;
 
-    if (fork_stands(w)) {
+    if (fork_exists(w)) {
         for (int i = 0; i < COORDS; i++)
             check_coord(w, i);
         if (w->clock.mono >= f->end_at)
@@ -235,7 +235,7 @@ bool fork_step(struct world *w)
 
 bool fork_is_over(const struct world *w, char *why, size_t size)
 {
-    if (fork_stands(w)) {
+    if (fork_exists(w)) {
         (void)snprintf(why, size, "there are two primaries");
         return false;
     }

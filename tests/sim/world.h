@@ -241,7 +241,7 @@ void back_lost(struct world *w, const struct check_copy *copy);
 void fork_plan(struct world *w);
 /* True: there are two. */
 bool fork_step(struct world *w);
-bool fork_stands(const struct world *w);
+bool fork_exists(const struct world *w);
 /* A process begins: which of them does it reach? */
 void fork_seat(struct world *w, const char *who, struct registry *r,
                bool compares);

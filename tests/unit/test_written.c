@@ -1,6 +1,6 @@
 /*
- * test_written.c - waiting until what was written is shown: here, by the index of
- * the write in another coordinator, and not for ever.
+ * test_written.c - waiting until what was written is shown: here, by the index
+ * of the write in another coordinator, and not for ever.
  */
 #include "tests/unit/coordinator_world.h"
 

@@ -322,8 +322,8 @@ static bool lose_reply(struct memory_store *s, struct memory_message *m)
     }
 }
 
-static bool stands_lower(const struct memory_store *s,
-                         const struct memory_message *m)
+static bool is_behind(const struct memory_store *s,
+                      const struct memory_message *m)
 {
     struct registry_place now = {.line = s->side->line,
                                  .position = s->side->revision};
@@ -338,7 +338,7 @@ static void receive_call(struct memory_store *s, struct memory_message *m,
     if (session == NULL) {
         m->code = ERR_SESSION_LOST;
         m->text = "the session has ended";
-    } else if (m->call->type == REGISTRY_CALL_TXN && stands_lower(s, m)) {
+    } else if (m->call->type == REGISTRY_CALL_TXN && is_behind(s, m)) {
         /* As the real ones compare within the txn, or before the first. */
         m->code = ERR_UNAVAILABLE;
         m->text = "the store stands lower than it did";
