@@ -161,9 +161,10 @@ void work_op_refuse(struct work_op *op, enum problem code)
     const struct work_item *item = &op->item;
 
     assert(op->found && code != PROBLEM_NONE);
-    err_set(&op->trouble, ERR_CONFLICT, "work %s is %s%s%s at epoch %" PRIu64,
-            item->id, work_state_name(item->state),
-            item->owner[0] == '\0' ? "" : " by ", item->owner, item->epoch);
+    err_set(&op->trouble, ERR_CONFLICT, "work %s is %s at epoch %" PRIu64,
+            item->id, work_state_name(item->state), item->epoch);
+    if (item->owner[0] != '\0')
+        err_add(&op->trouble, ", owned by %s", item->owner);
     if (op->epoch != 0 && op->epoch != item->epoch)
         err_add(&op->trouble, ", not yours at %" PRIu64, op->epoch);
     work_op_reply(op, code, item);
