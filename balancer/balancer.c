@@ -6,9 +6,9 @@
  * load is counted once: a grant in one group changes its score in all of
  * them. With a lock per group every pick would take default's as well, and two
  * groups' locks would need an order; one lock that is held for 100 ns is
- * simpler and not slower. What takes longer is cut into slices, with the lock
- * let go in between: only the loop adds or removes workers and groups, so they
- * stay as they are meanwhile.
+ * simpler and not slower. The tick takes longer and is cut into slices, with
+ * the lock let go in between: only the loop adds or removes workers and groups,
+ * so they stay as they are meanwhile.
  *
  * The tick renews only groups that were used lately; a pick in another renews
  * it first.

@@ -10,8 +10,8 @@
  * balancer's. It is one for all groups because `default` holds every worker:
  * with a lock per group, each grant in any group would have to take default's
  * too, to count it there. A pick never blocks on I/O and reads no clock. The
- * policies behind it (balancer_priv.h, one file each) are pure.
- * (Longer than 150 lines: half of it says what each number means.)
+ * policies behind it (balancer_priv.h, one file each) see nothing but its
+ * state. (Longer than 150 lines: half of it says what each number means.)
  */
 #ifndef PELORUS_BALANCER_BALANCER_H
 #define PELORUS_BALANCER_BALANCER_H
@@ -142,8 +142,9 @@ struct balancer_answer {
 };
 
 /* Any thread. `answer->picks` has room for `request->count`; all of `answer`
- * but that pointer is written. O(log workers) a pick; with `affinity`
- * O(workers) a request. */
+ * but that pointer is written. O(log workers) a pick; O(workers) a request
+ * with `affinity`, when nobody can be picked, or in a group that was not
+ * renewed by a tick for a while, as one is that nobody used. */
 void balancer_pick(struct balancer *b, const struct balancer_request *request,
                    struct balancer_answer *answer);
 

@@ -19,7 +19,7 @@ enum node_kind { NODE_MASTER, NODE_WORKER, NODE_ALERT_SERVER };
 enum node_state {
     NODE_UP,
     NODE_SUSPECT, /* last key gone, or unchanged for its ttl */
-    NODE_DOWN,    /* still gone after the grace, or replaced */
+    NODE_DOWN,    /* still gone after the grace */
     NODE_FENCED,  /* its work is being or was moved: INTENT was written */
     NODE_LEFT,    /* in order, by its own word */
 };

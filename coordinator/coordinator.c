@@ -1,11 +1,11 @@
 /*
  * coordinator.c - puts the parts together and makes them move.
  *
- * Events flow one way: the registry's watches feed membership and view; what
- * these notice is noted (a node to tell the balancer, an address for an
- * engine); coordinator_tick() lets each part act on what was noted. Nothing is
- * decided inside a registry callback. Long: every part is made, fed and ended
- * here.
+ * Events flow one way: the registry's watches feed membership and view, which
+ * judge each node at once; what they tell goes on to the balancer in the same
+ * turn, and for an engine it is noted which addresses it has to look at. Only
+ * coordinator_tick() lets time pass (a grace that is over, an engine's work).
+ * Long: every part is made, fed and ended here.
  */
 #include "coordinator/coordinator_priv.h"
 

@@ -1,7 +1,9 @@
 /*
- * decide.c - what should happen to an address. Design: one verdict from one
- * fresh read; whoever asks twice about the same facts gets the same answer, so
- * that a resumed failover needs no memory of the coordinator that began it.
+ * decide.c - what should happen to an address. Design: one verdict from
+ * what was read of it (freshly, before anything is written; what was told, to
+ * see whether a visit is worth it); whoever asks twice about the same facts
+ * gets the same answer, so that a resumed failover needs no memory of the
+ * coordinator that began it.
  */
 #include "failover/failover_priv.h"
 

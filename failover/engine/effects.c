@@ -1,7 +1,9 @@
 /*
  * effects.c - performs the effects of the step over a registry. Design:
- * the step decides, this file only knows how; every effect ends in exactly one
- * event, and what comes back after UNLOCK comes back to nobody.
+ * the step decides, this file only knows how. An effect that asks something
+ * (lock, next, read, write, list, move, hook, collect) ends in exactly one
+ * event, and what comes back after UNLOCK comes back to nobody; one that only
+ * tells ends in none.
  */
 #include "failover/engine/engine_priv.h"
 #include "failover/failpoint.h"

@@ -176,9 +176,9 @@ enum etcd_proof etcd_renewal_proof(const struct etcd *e,
 
 /* `revision` is that of the change. */
 typedef void etcd_change_f(void *arg, bool gone, const struct etcd_kv *kv);
-/* The feed is over and closed. `lost`: the server ended it, changes may be
- * missing; else a broken connection: go on from feed->position. */
-typedef void etcd_feed_end_f(void *arg, bool lost, const char *why);
+/* The feed is over and closed. `missed`: the server ended it, changes may
+ * be missing; else a broken connection: go on from feed->position. */
+typedef void etcd_feed_end_f(void *arg, bool missed, const char *why);
 
 struct etcd_feed {
     struct etcd *e;

@@ -42,14 +42,14 @@ void etcd_feed_close(struct etcd_feed *f)
     assert(f->transfer == NULL);
 }
 
-static void end(struct etcd_feed *f, bool lost, const char *why)
+static void end(struct etcd_feed *f, bool missed, const char *why)
 {
     assert(f->open);
     assert(f->position > 0);
     etcd_feed_close(f);
     log_debug("=etcd-stream", LOG_S("ended", why),
               LOG_U("position", f->position));
-    f->end(f->arg, lost, why);
+    f->end(f->arg, missed, why);
 }
 
 /* --- messages ------------------------------------------------------------ */

@@ -11,7 +11,8 @@
  * A lost watch begins again in resume_watch(), whatever was lost: a broken
  * connection goes on where it was; what the server itself ended (compaction,
  * cancelled, nonsense) is listed again, told, and followed from there. And
- * every 45 s all is listed in silence whatever the feed said, because servers
+ * at least every 45 s (or 20 times as long as a list takes) all is listed in
+ * silence whatever the feed said, because servers
  * up to 3.4.36 lose events in ways that no client can see. After the end of a
  * session all begins with etcd_watches_look().
  */
@@ -56,7 +57,7 @@ static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
         registry_diff_seen(w, &entry, kv->modified, false);
 }
 
-static void on_feed_end(void *arg, bool lost, const char *why)
+static void on_feed_end(void *arg, bool missed, const char *why)
 {
     struct registry_watch *w = arg;
     struct etcd_watch *ew = w->priv;
@@ -68,7 +69,7 @@ static void on_feed_end(void *arg, bool lost, const char *why)
         ew->position = ew->feed.position;
     ew->feed_due = etcd_now(e) + e->retry_ms;
     ew->broken = e->sends;
-    if (!lost || etcd_is_closing(e))
+    if (!missed || etcd_is_closing(e))
         return;
     log_info("=etcd-watch", LOG_S("lists", w->prefix), LOG_S("reason", why));
     (void)etcd_request_cancel(&ew->request);
@@ -213,10 +214,10 @@ static void begin_list(struct registry_watch *w, bool tell)
 
 /* --- where a lost watch begins again ------------------------------------- */
 
-/* The only place, whatever was lost: the feed, from where it broke, if the
- * endpoint has shown since then that it is the store we know; the list, if what
- * happened meanwhile is history no more, if the last one failed, or in silence
- * after 45 s. Called at every tick: does what is due. */
+/* The only place within a session, whatever was lost: the feed, from where it
+ * broke, if the endpoint has shown since then that it is the store we know; the
+ * list, if what happened meanwhile is history no more, if the last one failed,
+ * or in silence after 45 s. Called at every tick: does what is due. */
 static void resume_watch(struct registry_watch *w)
 {
     struct etcd_watch *ew = w->priv;
