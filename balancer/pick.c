@@ -140,7 +140,8 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
     struct account *a = p->g->members[member].account;
 
     assert(member < p->g->n);
-    assert(a->standing == STANDING_OPEN);
+    /* Not `standing == STANDING_OPEN`: another group may have judged it since
+     * this one was renewed, for which it is stale a moment later. */
     copy_address(out->address, a);
     out->score = p->g->ops->score(p->g, member);
     if (p->request->peek) {

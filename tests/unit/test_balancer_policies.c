@@ -341,6 +341,33 @@ static void a_worker_goes_stale_under_every_policy(void **state)
     }
 }
 
+/* A group that was renewed a moment ago goes on with what it saw, although
+ * another one that shares the worker has found it stale. */
+static void a_worker_goes_stale_in_one_group_before_the_other(void **state)
+{
+    static const char *const groups[] = {"other"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(all_policies); i++) {
+        struct balancer *b = balancer_of(all_policies[i]);
+        struct balancer_request request = {.group = "other", .count = 1};
+        mono_ms late = START + 3 * INTERVAL;
+
+        struct balancer_worker w = idle("silent:1", 8, START);
+        w.groups = groups;
+        w.n_groups = ARRAY_LEN(groups);
+        set(b, w, START);
+        request.now = late - 100;
+        assert_string_equal(ask(b, request), "silent:1");
+        assert_string_equal(pick(b, late + 1), "");
+        request.now = late + 1;
+        assert_string_equal(ask(b, request), "silent:1");
+        request.now = late + 1000;
+        assert_string_equal(ask(b, request), "");
+        assert_int_equal(last.code, BALANCER_REPORTS_OLD);
+        balancer_free(&b);
+    }
+}
+
 static void a_refusal_closes_the_worker_under_every_policy(void **state)
 {
     (void)state;
@@ -426,6 +453,7 @@ int main(void)
         cmocka_unit_test(more_weight_means_a_larger_share_in_proportion),
         cmocka_unit_test(no_policy_picks_who_must_not_be),
         cmocka_unit_test(a_worker_goes_stale_under_every_policy),
+        cmocka_unit_test(a_worker_goes_stale_in_one_group_before_the_other),
         cmocka_unit_test(a_refusal_closes_the_worker_under_every_policy),
         cmocka_unit_test(a_peek_is_the_next_pick_and_counts_nothing),
         cmocka_unit_test(alternates_are_others_under_every_policy),
