@@ -10,6 +10,7 @@
 #   make contract    the API against openapi.yaml, also in chains of requests: SEEDS="1 2" EXAMPLES=50
 #   make interop    servers that are not in Debian, over the network: exact versions
 #   make model       the failover protocol, checked by spin
+#   make bench-placement  the balancer beside others' in a simulated cluster: SEEDS=N
 #   make bench       figures: picks, HTTP beside a bare server, moves
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
@@ -67,7 +68,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench fuzz lint house format install clean
+.PHONY: bench-placement all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -116,7 +117,7 @@ check: deps contract-tool
 	@$(MAKE) --no-print-directory -j$$(nproc) WERROR=1 check-build
 	@$(MAKE) --no-print-directory WERROR=1 check-run
 
-check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/tests/sim/sim
+check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/bench_placement $(BUILD)/tests/sim/sim
 
 check-run: check-build
 	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
@@ -165,6 +166,17 @@ model:
 
 bench: all $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run.sh
+
+# What the simulation consists of; its test is linked with all but its main.
+PLACEMENT := $(filter-out %/main.c,$(wildcard tests/bench/placement/*.c))
+
+$(BUILD)/bench_placement: $(patsubst %.c,$(BUILD)/%.o,$(PLACEMENT) tests/bench/placement/main.c) $(ARCHIVE)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
+bench-placement: $(BUILD)/bench_placement
+	@mkdir -p $(BUILD)/bench
+	$(BUILD)/bench_placement --out $(BUILD)/bench --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),20)
 
 fuzz:
 	@packaging/deps.sh fuzz

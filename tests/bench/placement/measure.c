@@ -1,0 +1,132 @@
+/*
+ * measure.c - every policy on every seed of a setting.
+ *
+ * A thread takes one seed at a time: it makes that world once and runs all
+ * policies in it.
+ */
+#include "tests/bench/placement/measure.h"
+
+#include "base/mem.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+struct work {
+    struct block *block;
+    atomic_size_t next; /* seed */
+};
+
+static void *work_thread(void *arg)
+{
+    struct work *work = arg;
+    struct block *b = work->block;
+    struct world *w = mem_alloc(sizeof(*w));
+    size_t seed;
+
+    while ((seed = atomic_fetch_add(&work->next, 1)) < b->n_seeds) {
+        world_init(w, &b->setting, seed + 1);
+        for (size_t i = 0; i < b->n_policies; i++)
+            run_policy(w, b->policies[i], &b->outcomes[i * b->n_seeds + seed]);
+        world_close(w);
+    }
+    mem_free(w);
+    return NULL;
+}
+
+void measure_block(const struct plan *plan, struct block *b)
+{
+    struct work work = {.block = b};
+    pthread_t *threads = mem_array(plan->jobs, sizeof(*threads));
+
+    assert(plan->jobs >= 1);
+    atomic_init(&work.next, 0);
+    for (uint32_t i = 0; i < plan->jobs; i++) {
+        int rc = pthread_create(&threads[i], NULL, work_thread, &work);
+
+        assert(rc == 0);
+        (void)rc;
+    }
+    for (uint32_t i = 0; i < plan->jobs; i++)
+        pthread_join(threads[i], NULL);
+    mem_free(threads);
+}
+
+static bool wanted(const struct plan *plan, const struct setting *s,
+                   const struct policy *p)
+{
+    bool bound = strcmp(p->name, "oracle-busy") == 0;
+
+    if (bound && !s->scenario->says_busy)
+        return false;
+    if (p->needs_acks && s->acks == ACKS_NONE)
+        return false;
+    if (plan->n_policies == 0 || bound || strcmp(p->name, "oracle") == 0)
+        return true;
+    for (size_t i = 0; i < plan->n_policies; i++)
+        if (plan->policies[i] == p)
+            return true;
+    return false;
+}
+
+static void block_init(const struct plan *plan, const struct setting *s,
+                       struct block *b)
+{
+    *b = (struct block){.setting = *s, .n_seeds = plan->n_seeds};
+    b->policies = mem_array(placement_n_policies, sizeof(*b->policies));
+    for (size_t i = 0; i < placement_n_policies; i++)
+        if (wanted(plan, s, placement_policies[i]))
+            b->policies[b->n_policies++] = placement_policies[i];
+    b->oracle =
+        placement_policy(s->scenario->says_busy ? "oracle-busy" : "oracle");
+    assert(b->n_policies > 0);
+    b->outcomes = mem_array(b->n_policies * b->n_seeds, sizeof(*b->outcomes));
+}
+
+/* Without a filter the variants are those of the first scenario. */
+static bool setting_wanted(const struct plan *plan, size_t scenario,
+                           size_t variant, enum acks acks)
+{
+    const char *s = placement_scenarios[scenario].name;
+    const struct variant *v = &placement_variants[variant];
+
+    if (acks == ACKS_ALL ? !plan->acks : !plan->heartbeats)
+        return false;
+    if (acks == ACKS_NONE && v->acked > 0)
+        return false;
+    if (plan->scenario != NULL && strcmp(plan->scenario, s) != 0)
+        return false;
+    if (plan->variant != NULL)
+        return (plan->scenario != NULL || scenario == 0) &&
+               strcmp(plan->variant, v->name) == 0;
+    return variant == 0 || (scenario == 0 && plan->scenario == NULL);
+}
+
+bool measure_begin(const struct plan *plan, struct results *out)
+{
+    *out = (struct results){.n_blocks = 0};
+    out->blocks = mem_array(2 * placement_n_scenarios * placement_n_variants,
+                            sizeof(*out->blocks));
+    for (size_t i = 0; i < placement_n_scenarios; i++)
+        for (size_t j = 0; j < placement_n_variants; j++)
+            for (int acks = ACKS_ALL; acks >= ACKS_NONE; acks--) {
+                struct setting s = {.scenario = &placement_scenarios[i],
+                                    .variant = &placement_variants[j],
+                                    .acks = (enum acks)acks,
+                                    .n_workers = plan->n_workers};
+
+                if (setting_wanted(plan, i, j, s.acks))
+                    block_init(plan, &s, &out->blocks[out->n_blocks++]);
+            }
+    return out->n_blocks > 0;
+}
+
+void measure_end(struct results *results)
+{
+    for (size_t i = 0; i < results->n_blocks; i++) {
+        mem_free(results->blocks[i].policies);
+        mem_free(results->blocks[i].outcomes);
+    }
+    MEM_FREE(results->blocks);
+    results->n_blocks = 0;
+}

@@ -1,0 +1,88 @@
+/* outcome.c - what a run comes to, and the lines that it waits in. */
+#include "tests/bench/placement/run_priv.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define LATE_S  1.0
+#define NOTHING 1e-9 /* a wait that only rounding made */
+
+void line_init(struct line *l, size_t cap)
+{
+    *l = (struct line){.cap = cap};
+    l->items = mem_array(cap, sizeof(*l->items));
+    assert(l->items != NULL);
+}
+
+void line_add(struct line *l, double at, uint32_t of)
+{
+    assert(l->n < l->cap);
+    assert(l->n == 0 || at >= l->items[l->n - 1].at);
+    l->items[l->n].at = at;
+    l->items[l->n++].of = of;
+}
+
+uint32_t line_take(struct line *l)
+{
+    assert(l->first < l->n);
+    return l->items[l->first++].of;
+}
+
+void outcome_add(struct run *run, double wait)
+{
+    assert(run->left > 0);
+    assert(wait > -NOTHING);
+    run->left--;
+    run->out->measured++;
+    if (wait <= NOTHING)
+        return;
+    run->waits[run->n_waits++] = wait;
+    run->out->mean += wait;
+    run->out->late += wait > LATE_S;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* The waits are sorted; all others are zero. */
+static double quantile(const struct run *run, double q)
+{
+    uint64_t rank = (uint64_t)ceil(q * (double)run->out->measured);
+    uint64_t zero = run->out->measured - run->n_waits;
+
+    assert(rank >= 1);
+    assert(rank <= run->out->measured);
+    return rank <= zero ? 0 : run->waits[rank - zero - 1];
+}
+
+void outcome_close(struct run *run)
+{
+    const struct world *w = run->world;
+    struct outcome *out = run->out;
+    double used = 0, overloaded = 0;
+
+    assert(out->measured > 0);
+    qsort(run->waits, run->n_waits, sizeof(*run->waits), by_value);
+    out->mean /= (double)out->measured;
+    out->late /= (double)out->measured;
+    out->p50 = quantile(run, .5);
+    out->p99 = quantile(run, .99);
+    out->p999 = quantile(run, .999);
+    for (uint32_t i = 0; i < w->n_workers; i++) {
+        const struct worker *k = &run->workers[i];
+
+        out->max_use = fmax(out->max_use, k->used / k->slots);
+        used += k->used;
+        overloaded += k->overloaded;
+    }
+    out->max_use /= w->end - w->settle;
+    out->mean_use = used / w->slots / (w->end - w->settle);
+    out->overload = overloaded / (double)w->n_workers / (w->end - w->settle);
+    assert(out->mean_use <= 1 + NOTHING);
+}

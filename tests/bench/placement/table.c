@@ -1,0 +1,140 @@
+/* table.c - the table on the terminal and the CSV. */
+#include "tests/bench/placement/table.h"
+
+#include "base/mem.h"
+
+#include <stddef.h>
+
+static void column(const struct block *b, size_t policy, size_t offset,
+                   double *out)
+{
+    assert(policy < b->n_policies);
+    for (size_t i = 0; i < b->n_seeds; i++)
+        out[i] = *(const double *)((const char *)&b
+                                       ->outcomes[policy * b->n_seeds + i] +
+                                   offset);
+}
+
+static struct estimate over_seeds(const struct block *b, size_t policy,
+                                  size_t offset)
+{
+    double *x = mem_array(b->n_seeds, sizeof(*x));
+
+    column(b, policy, offset, x);
+    struct estimate e = estimate_mean(x, b->n_seeds);
+
+    mem_free(x);
+    return e;
+}
+
+static struct estimate to_oracle(const struct block *b, size_t policy,
+                                 size_t offset)
+{
+    double *x = mem_array(b->n_seeds, sizeof(*x));
+    double *y = mem_array(b->n_seeds, sizeof(*y));
+    struct estimate e = {-1, 0};
+
+    for (size_t i = 0; i < b->n_policies; i++) {
+        if (b->policies[i] != b->oracle)
+            continue;
+        column(b, policy, offset, x);
+        column(b, i, offset, y);
+        e = estimate_ratio(x, y, b->n_seeds);
+    }
+    mem_free(x);
+    mem_free(y);
+    return e;
+}
+
+void block_measure(const struct block *b, size_t policy, struct measured *out)
+{
+#define OVER_SEEDS(of) over_seeds(b, policy, offsetof(struct outcome, of))
+    assert(policy < b->n_policies);
+    *out = (struct measured){
+        .mean = OVER_SEEDS(mean),
+        .p50 = OVER_SEEDS(p50),
+        .p99 = OVER_SEEDS(p99),
+        .p999 = OVER_SEEDS(p999),
+        .late = OVER_SEEDS(late),
+        .max_use = OVER_SEEDS(max_use),
+        .mean_use = OVER_SEEDS(mean_use),
+        .overload = OVER_SEEDS(overload),
+        .mean_ratio = to_oracle(b, policy, offsetof(struct outcome, mean)),
+        .p99_ratio = to_oracle(b, policy, offsetof(struct outcome, p99)),
+    };
+#undef OVER_SEEDS
+}
+
+static void ratio_print(struct estimate e, FILE *out)
+{
+    if (e.value < 0)
+        fprintf(out, " %7s %-6s", "-", "");
+    else
+        fprintf(out, " %7.2f +-%-4.2g", e.value, e.half);
+}
+
+void table_print(const struct block *b, FILE *out)
+{
+    const struct setting *s = &b->setting;
+
+    fprintf(out, "\n%s; %s; %s (%s/%s/%s), %zu seeds\n", s->scenario->title,
+            s->variant->title,
+            s->acks == ACKS_ALL ? "with acknowledgements" : "heartbeats only",
+            s->scenario->name, s->variant->name,
+            s->acks == ACKS_ALL ? "acks" : "heartbeats", b->n_seeds);
+    fprintf(out,
+            "  %-32s %8s %-8s %8s %8s %8s %6s %9s %7s  x oracle: mean    p99\n",
+            "policy", "mean s", "+-95 %", "p50", "p99", "p99.9", ">1 s %",
+            "max use %", "queue %");
+    for (size_t i = 0; i < b->n_policies; i++) {
+        struct measured m;
+
+        block_measure(b, i, &m);
+        fprintf(out,
+                "  %-32s %8.4f %-8.2g %8.3f %8.3f %8.3f %6.2f %4.0f/%-4.0f "
+                "%7.2f",
+                b->policies[i]->title, m.mean.value, m.mean.half, m.p50.value,
+                m.p99.value, m.p999.value, 100 * m.late.value,
+                100 * m.max_use.value, 100 * m.mean_use.value,
+                100 * m.overload.value);
+        ratio_print(m.mean_ratio, out);
+        ratio_print(m.p99_ratio, out);
+        fputc('\n', out);
+    }
+    fflush(out);
+}
+
+void csv_begin(FILE *out)
+{
+    fputs("scenario,variant,acks,policy,seeds", out);
+    static const char *const columns[] = {
+        "mean_s",  "p50_s",    "p99_s",    "p999_s",     "late",
+        "max_use", "mean_use", "overload", "mean_ratio", "p99_ratio"};
+
+    for (size_t i = 0; i < ARRAY_LEN(columns); i++)
+        fprintf(out, ",%s,%s_ci95", columns[i], columns[i]);
+    fputc('\n', out);
+}
+
+void csv_print(const struct block *b, FILE *out)
+{
+    for (size_t i = 0; i < b->n_policies; i++) {
+        struct measured m;
+
+        block_measure(b, i, &m);
+        const struct estimate of[] = {
+            m.mean,    m.p50,      m.p99,      m.p999,       m.late,
+            m.max_use, m.mean_use, m.overload, m.mean_ratio, m.p99_ratio};
+
+        fprintf(out, "%s,%s,%s,%s,%zu", b->setting.scenario->name,
+                b->setting.variant->name,
+                b->setting.acks == ACKS_ALL ? "acks" : "heartbeats",
+                b->policies[i]->name, b->n_seeds);
+        for (size_t j = 0; j < ARRAY_LEN(of); j++)
+            if (of[j].value < 0)
+                fputs(",,", out);
+            else
+                fprintf(out, ",%.9g,%.3g", of[j].value, of[j].half);
+        fputc('\n', out);
+    }
+}
