@@ -59,7 +59,7 @@ static bool wanted(const struct plan *plan, const struct setting *s,
 
     if (bound && !s->scenario->says_busy)
         return false;
-    if (p->needs_acks && s->acks == ACKS_NONE)
+    if (p->needs_acks && (s->acks == ACKS_NONE || s->variant->acked > 0))
         return false;
     if (plan->n_policies == 0 || bound || strcmp(p->name, "oracle") == 0)
         return true;

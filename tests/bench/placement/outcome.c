@@ -86,3 +86,42 @@ void outcome_close(struct run *run)
     out->overload = overloaded / (double)w->n_workers / (w->end - w->settle);
     assert(out->mean_use <= 1 + NOTHING);
 }
+
+struct took {
+    double distance, s;
+};
+
+static int by_distance(const void *a, const void *b)
+{
+    const struct took *x = a, *y = b;
+
+    return x->distance < y->distance ? -1 : x->distance > y->distance;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct took *x = a, *y = b;
+
+    return x->s < y->s ? -1 : x->s > y->s;
+}
+
+/* Of the last ones the half that met the most similar number of tasks. */
+double run_latency(const struct run *run, uint32_t worker)
+{
+    const struct worker *k = &run->workers[worker];
+    uint32_t n = k->n_took < TOOK ? k->n_took : TOOK;
+    struct took took[TOOK];
+
+    assert(worker < run->world->n_workers);
+    if (n == 0)
+        return 0;
+    for (uint32_t i = 0; i < n; i++) {
+        took[i].distance =
+            fabs((double)k->met[i] - (double)run_at_worker(run, worker));
+        took[i].s = (double)k->took[i];
+    }
+    qsort(took, n, sizeof(*took), by_distance);
+    n = (n + 1) / 2;
+    qsort(took, n, sizeof(*took), by_time);
+    return took[n / 2].s;
+}

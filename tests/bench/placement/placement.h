@@ -204,6 +204,11 @@ const struct world *run_world(const struct run *run);
 /* Tasks that run, wait or are on the way there. */
 uint32_t run_tasks(const struct run *run, uint32_t worker);
 bool run_present(const struct run *run, uint32_t worker);
+/* Without those on the way. */
+uint32_t run_at_worker(const struct run *run, uint32_t worker);
+/* What tasks lately took there that came when there were about as many as
+ * now: the median, s. */
+double run_latency(const struct run *run, uint32_t worker);
 /* It is not stopped at the moment. */
 bool run_works(const struct run *run, uint32_t worker);
 /* What its last report that arrived said. */

@@ -143,3 +143,11 @@ const struct policy policy_fixed = {.name = "fixed",
                                     .title = "FIXED_WEIGHTED, perfect weights",
                                     .option = &fixed,
                                     PELORUS};
+
+static const struct pelorus_option dynamic = {CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN,
+                                              false};
+
+const struct policy policy_dynamic = {.name = "dynamic",
+                                      .title = "DYNAMIC_WEIGHTED",
+                                      .option = &dynamic,
+                                      PELORUS};

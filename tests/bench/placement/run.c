@@ -87,6 +87,7 @@ static void worker_receive(struct run *run, uint32_t worker, uint32_t i)
     struct worker *k = &run->workers[worker];
 
     worker_account(run, k);
+    run->placed[i].met = k->running + k->waiting;
     if (k->running < k->slots && k->waiting == 0 && run_works(run, worker)) {
         task_start(run, k, i);
         return;
@@ -113,6 +114,9 @@ static void task_end(struct run *run, uint32_t i)
     worker_account(run, k);
     assert(k->running > 0);
     k->running--;
+    k->met[k->n_took % TOOK] = p->met;
+    k->took[k->n_took++ % TOOK] =
+        (float)(run->now - run->world->tasks[i].arrives);
     worker_go_on(run, k);
     if (run->world->tasks[i].acked)
         line_add(&run->acks, run->now + ACK_S, i);
@@ -429,6 +433,14 @@ uint32_t run_tasks(const struct run *run, uint32_t worker)
 
     assert(worker < run->world->n_workers);
     return k->running + k->waiting + k->coming;
+}
+
+uint32_t run_at_worker(const struct run *run, uint32_t worker)
+{
+    const struct worker *k = &run->workers[worker];
+
+    assert(worker < run->world->n_workers);
+    return k->running + k->waiting;
 }
 
 bool run_present(const struct run *run, uint32_t worker)

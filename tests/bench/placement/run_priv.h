@@ -32,8 +32,12 @@ struct placed { /* a task, as this policy placed it */
     uint64_t id;
     uint32_t worker;
     uint32_t next; /* in the queue that it is in */
+    uint32_t met;  /* tasks at the worker when it came */
     bool late;     /* its end was put off already */
 };
+
+/* What tasks took that ended here, for policies that ask the worker. */
+#define TOOK 16U
 
 struct worker {
     uint32_t slots, running, coming;
@@ -44,8 +48,11 @@ struct worker {
     double written; /* last heartbeat */
     uint32_t n_written;
     struct report on_the_way, said;
-    double accounted;  /* up to when: */
-    double used;       /* slot seconds */
+    double accounted;   /* up to when: */
+    double used;        /* slot seconds */
+    float took[TOOK];   /* s, of the last tasks */
+    uint32_t met[TOOK]; /* how many were there when it came */
+    uint32_t n_took;
     double overloaded; /* s */
 };
 
