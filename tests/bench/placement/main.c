@@ -153,7 +153,8 @@ int main(int argc, char **argv)
     if (!measure_begin(&plan, &results))
         usage("nothing to measure: no such scenario or variant");
     for (size_t i = 0; i < results.n_blocks; i++) {
-        measure_block(&plan, &results.blocks[i]);
+        measure_block(&plan, &results.blocks[i],
+                      i > 0 ? &results.blocks[i - 1] : NULL);
         table_print(&results.blocks[i], stdout);
     }
     if (plan.directory != NULL) {

@@ -25,8 +25,10 @@ struct results {
 /* The blocks, still empty. False: no such scenario or variant. */
 bool measure_begin(const struct plan *plan, struct results *out);
 /* Fill one: every policy on every seed. The outcome does not depend on the
- * number of threads. */
-void measure_block(const struct plan *plan, struct block *b);
+ * number of threads. What hears no acknowledgements is taken from the block
+ * measured before (NULL: none) if that differs in nothing else. */
+void measure_block(const struct plan *plan, struct block *b,
+                   const struct block *before);
 void measure_end(struct results *results);
 
 #endif

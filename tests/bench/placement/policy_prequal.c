@@ -20,7 +20,6 @@
 #include "base/mem.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PROBE_S  0.010 /* there and back */
@@ -47,11 +46,11 @@ struct prequal {
     uint64_t first, last;
     struct probe pool[POOL]; /* the oldest first */
     uint32_t n;
-    double recent[RECENT];
+    double recent[RECENT]; /* a ring */
+    double sorted[RECENT]; /* the same */
     uint64_t n_recent;
     bool remove_worst;
     double hot; /* from this load */
-    bool hot_due;
 };
 
 static void *prequal_open(const struct policy *policy, const struct run *run,
@@ -90,24 +89,40 @@ static void prequal_leave(void *state, uint32_t worker)
             pool_drop(p, i - 1);
 }
 
-static int by_value(const void *a, const void *b)
+/* Where a load stands, or would, among the n sorted ones. */
+static size_t rank_of(const struct prequal *p, size_t n, double load)
 {
-    const double *x = a, *y = b;
+    size_t low = 0, high = n;
 
-    return *x < *y ? -1 : *x > *y;
+    assert(n <= RECENT);
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (p->sorted[middle] < load)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static void hot_update(struct prequal *p)
+static void recent_add(struct prequal *p, double load)
 {
-    double sorted[RECENT];
-    size_t n = p->n_recent < RECENT ? (size_t)p->n_recent : RECENT;
+    double *slot = &p->recent[p->n_recent % RECENT];
+    size_t n = p->n_recent < RECENT ? (size_t)p->n_recent : RECENT, i;
 
-    if (!p->hot_due || n == 0)
-        return;
-    memcpy(sorted, p->recent, n * sizeof(*sorted));
-    qsort(sorted, n, sizeof(*sorted), by_value);
-    p->hot = sorted[(size_t)(QUANTILE * (double)(n - 1))];
-    p->hot_due = false;
+    if (n == RECENT) {
+        i = rank_of(p, n, *slot);
+        assert(p->sorted[i] <= *slot && p->sorted[i] >= *slot);
+        n--;
+        memmove(&p->sorted[i], &p->sorted[i + 1], (n - i) * sizeof(double));
+    }
+    i = rank_of(p, n, load);
+    memmove(&p->sorted[i + 1], &p->sorted[i], (n - i) * sizeof(double));
+    p->sorted[i] = load;
+    *slot = load;
+    p->n_recent++;
+    p->hot = p->sorted[(size_t)(QUANTILE * (double)n)];
 }
 
 /* (1 + delta) / ((1 - m/n) r_probe - r_remove), rounded by chance to a whole
@@ -134,8 +149,7 @@ static void probes_receive(struct prequal *p, double now)
             pool_drop(p, 0);
         probe->uses = uses(p);
         p->pool[p->n++] = *probe;
-        p->recent[p->n_recent++ % RECENT] = probe->load;
-        p->hot_due = true;
+        recent_add(p, probe->load);
     }
     while (p->n > 0 && p->pool[0].at + AGE_S < now)
         pool_drop(p, 0);
@@ -215,7 +229,6 @@ static uint32_t prequal_pick(void *state, double now, uint64_t *id)
         return NOBODY;
     probes_receive(p, now);
     probes_send(p, now);
-    hot_update(p);
     if (p->n >= MIN_POOL)
         worker = pool_take(p);
     pool_wear(p);

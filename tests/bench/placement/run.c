@@ -40,8 +40,11 @@ static double hang_begins(const struct run *run, uint32_t worker)
 
 bool run_works(const struct run *run, uint32_t worker)
 {
-    double begins = hang_begins(run, worker);
+    double begins;
 
+    if (!run->workers[worker].hangs)
+        return true;
+    begins = hang_begins(run, worker);
     return run->now < begins || run->now >= begins + run->world->hang_for;
 }
 

@@ -3,17 +3,17 @@
 
 const struct scenario placement_scenarios[] = {
     {"bursts85", "rho .85, bursts", .85, 6, 40, 100, LOAD_LIGHT, false, 180,
-     600},
+     1200},
     {"bursts92", "rho .92, bursts", .92, 6, 40, 100, LOAD_LIGHT, false, 240,
-     600},
+     1200},
     {"short85", "rho .85, short tasks", .85, .5, 1, 100, LOAD_LIGHT, false, 60,
      120},
     {"long85", "rho .85, bursts of long tasks", .85, 60, 40, 100, LOAD_LIGHT,
-     false, 1800, 6000},
+     false, 1800, 12000},
     {"cpu85", "rho .85, bursts, tasks load the cpu", .85, 6, 40, 100, LOAD_CPU,
-     false, 180, 600},
+     false, 180, 1200},
     {"busy85", "rho .85, bursts, workers say BUSY", .85, 6, 40, 100, LOAD_LIGHT,
-     true, 180, 600},
+     true, 180, 1200},
 };
 const size_t placement_n_scenarios = ARRAY_LEN(placement_scenarios);
 
