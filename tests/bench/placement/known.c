@@ -14,12 +14,17 @@ void known_init(struct known *k, const struct run *run, uint64_t seed)
 static void list_open(struct known *k)
 {
     uint32_t n = run_world(k->run)->n_workers;
+    double below = 0;
 
     assert(n <= WORKERS_MAX);
     k->n_open = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (k->here[i] && !k->last[i].busy)
-            k->open[k->n_open++] = i;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!k->here[i] || k->last[i].busy)
+            continue;
+        below += known_perfect_weight(k, i);
+        k->below[k->n_open] = below;
+        k->open[k->n_open++] = i;
+    }
     assert(k->n_open <= n);
 }
 
@@ -65,4 +70,22 @@ uint32_t known_any(struct known *k)
 {
     assert(k->n_open > 0);
     return k->open[rand_below(&k->rand, k->n_open)];
+}
+
+uint32_t known_any_weighted(struct known *k)
+{
+    assert(k->n_open > 0);
+    double at = rand_double(&k->rand) * k->below[k->n_open - 1];
+    uint32_t low = 0, high = k->n_open - 1;
+
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+
+        if (k->below[middle] <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    assert(low < k->n_open);
+    return k->open[low];
 }

@@ -18,6 +18,8 @@ struct known {
     bool here[WORKERS_MAX];
     uint32_t open[WORKERS_MAX]; /* here and not BUSY, in order */
     uint32_t n_open;
+    double
+        below[WORKERS_MAX]; /* sum of the perfect weights up to each of them */
 };
 
 void known_init(struct known *k, const struct run *run, uint64_t seed);
@@ -30,7 +32,9 @@ void known_leave(struct known *k, uint32_t worker);
 double known_usage(const struct known *k, uint32_t worker);
 /* The slots that others leave free, as wrong as weights are told. */
 double known_perfect_weight(const struct known *k, uint32_t worker);
-/* One of the open ones, by chance; there are some. */
+/* One of the open ones, by chance, all alike or in proportion to the perfect
+ * weights; there are some. */
 uint32_t known_any(struct known *k);
+uint32_t known_any_weighted(struct known *k);
 
 #endif

@@ -145,6 +145,23 @@ static FILE *file_open(const char *directory, const char *name)
     return f;
 }
 
+static void write_all(const char *directory, const struct results *results)
+{
+    FILE *csv = file_open(directory, "placement.csv");
+
+    csv_begin(csv);
+    for (size_t i = 0; i < results->n_blocks; i++)
+        csv_print(&results->blocks[i], csv);
+    fclose(csv);
+    for (int variants = 0; variants < 2; variants++) {
+        FILE *svg = file_open(directory, variants ? "placement-variants.svg"
+                                                  : "placement.svg");
+
+        svg_print(results->blocks, results->n_blocks, variants, svg);
+        fclose(svg);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct plan plan = options(argc, argv);
@@ -157,14 +174,9 @@ int main(int argc, char **argv)
                       i > 0 ? &results.blocks[i - 1] : NULL);
         table_print(&results.blocks[i], stdout);
     }
-    if (plan.directory != NULL) {
-        FILE *csv = file_open(plan.directory, "placement.csv");
-
-        csv_begin(csv);
-        for (size_t i = 0; i < results.n_blocks; i++)
-            csv_print(&results.blocks[i], csv);
-        fclose(csv);
-    }
+    targets_print(results.blocks, results.n_blocks, stdout);
+    if (plan.directory != NULL)
+        write_all(plan.directory, &results);
     measure_end(&results);
     return 0;
 }

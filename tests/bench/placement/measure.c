@@ -80,13 +80,13 @@ void measure_block(const struct plan *plan, struct block *b,
 static bool wanted(const struct plan *plan, const struct setting *s,
                    const struct policy *p)
 {
-    bool bound = strcmp(p->name, "oracle-busy") == 0;
+    bool reference = strcmp(p->name, s->scenario->reference) == 0;
 
-    if (bound && !s->scenario->says_busy)
+    if (strcmp(p->name, "oracle-busy") == 0 && !s->scenario->says_busy)
         return false;
     if (p->needs_acks && (s->acks == ACKS_NONE || s->variant->acked > 0))
         return false;
-    if (plan->n_policies == 0 || bound || strcmp(p->name, "oracle") == 0)
+    if (plan->n_policies == 0 || reference || strcmp(p->name, "oracle") == 0)
         return true;
     for (size_t i = 0; i < plan->n_policies; i++)
         if (plan->policies[i] == p)
@@ -102,8 +102,6 @@ static void block_init(const struct plan *plan, const struct setting *s,
     for (size_t i = 0; i < placement_n_policies; i++)
         if (wanted(plan, s, placement_policies[i]))
             b->policies[b->n_policies++] = placement_policies[i];
-    b->oracle =
-        placement_policy(s->scenario->says_busy ? "oracle-busy" : "oracle");
     assert(b->n_policies > 0);
     b->outcomes = mem_array(b->n_policies * b->n_seeds, sizeof(*b->outcomes));
 }

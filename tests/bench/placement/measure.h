@@ -9,7 +9,7 @@
 struct plan {
     const char *scenario, *variant; /* NULL: the default table */
     const struct policy *policies[64];
-    size_t n_policies; /* 0: all; oracles are added */
+    size_t n_policies; /* 0: all; references are added */
     bool acks, heartbeats;
     size_t n_seeds;
     uint32_t n_workers;

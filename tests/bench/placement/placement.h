@@ -52,12 +52,14 @@ struct scenario {
     double rho;     /* offered load, of all slots */
     double mean;    /* of task lengths, s */
     double burst;   /* mean number of tasks that arrive together */
+    double foreign; /* slots that others use, of every fourth worker's */
     double ceiling; /* the longest task, in means of the shortest; 0:
                        exponential lengths */
     enum load load;
-    bool says_busy;  /* BUSY while no slot is free */
-    double settle;   /* not measured at first, s */
-    double measured; /* s */
+    bool says_busy;        /* BUSY while no slot is free */
+    const char *reference; /* the policy that ratios are to */
+    double settle;         /* not measured at first, s */
+    double measured;       /* s */
 };
 
 /* Something that differs from the plain case. */

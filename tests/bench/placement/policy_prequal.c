@@ -10,9 +10,11 @@
  * the fewest in flight. Whoever is taken counts one more in the pool; at each
  * query one probe goes, in turn the oldest and the worst.
  *
- * Requests in flight are taken per slot: replicas there are alike, workers
- * here differ eightfold. Probes are answered at once and arrive PROBE_S later;
- * they see all work, others' too, and hear no acknowledgement.
+ * Replicas there are alike and workers here differ eightfold, so a worker
+ * stands for as many replicas as it has slots: requests in flight are taken per
+ * slot, and chance goes by perfect weights. Probes are answered at once and
+ * arrive PROBE_S later; they see all work, others' too, and hear no
+ * acknowledgement.
  */
 #include "tests/bench/placement/known.h"
 #include "tests/bench/placement/policies.h"
@@ -160,7 +162,7 @@ static void probes_send(struct prequal *p, double now)
     const struct run *run = p->known.run;
 
     for (uint32_t i = 0; i < PROBES && p->last - p->first < COMING; i++) {
-        uint32_t w = known_any(&p->known);
+        uint32_t w = known_any_weighted(&p->known);
 
         if (!run_works(run, w))
             continue; /* nobody answers */
@@ -232,7 +234,7 @@ static uint32_t prequal_pick(void *state, double now, uint64_t *id)
     if (p->n >= MIN_POOL)
         worker = pool_take(p);
     pool_wear(p);
-    return worker != NOBODY ? worker : known_any(&p->known);
+    return worker != NOBODY ? worker : known_any_weighted(&p->known);
 }
 
 const struct policy policy_prequal = {

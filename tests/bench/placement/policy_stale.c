@@ -5,7 +5,8 @@
  * of two choices in randomized load balancing, 1996, and How useful is old
  * information, 2000: choosing the best on old data herds); and the better of
  * two with what was handed out since the report, less what is known to be
- * done.
+ * done. The two are drawn by perfect weights, as `random two` of nginx does
+ * (ngx_http_upstream_module): drawn alike, small workers drown.
  */
 #include "tests/bench/placement/known.h"
 #include "tests/bench/placement/policies.h"
@@ -75,19 +76,16 @@ static uint32_t least(struct stale *s)
     return best;
 }
 
+/* Two different ones, if there are two. */
 static uint32_t better_of_two(struct stale *s)
 {
     struct known *k = &s->known;
-    uint32_t n = k->n_open;
+    uint32_t a = known_any_weighted(k), b = a;
 
-    assert(n > 0);
-    uint32_t i = (uint32_t)rand_below(&k->rand, n), j = i;
-
-    if (n > 1) {
-        j = (uint32_t)rand_below(&k->rand, n - 1);
-        j += j >= i;
-    }
-    return load(s, k->open[j]) < load(s, k->open[i]) ? k->open[j] : k->open[i];
+    assert(k->n_open > 0);
+    while (b == a && k->n_open > 1)
+        b = known_any_weighted(k);
+    return load(s, b) < load(s, a) ? b : a;
 }
 
 static uint32_t stale_pick(void *state, double now, uint64_t *id)

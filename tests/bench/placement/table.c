@@ -4,6 +4,8 @@
 #include "base/mem.h"
 
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 static void column(const struct block *b, size_t policy, size_t offset,
                    double *out)
@@ -27,20 +29,24 @@ static struct estimate over_seeds(const struct block *b, size_t policy,
     return e;
 }
 
-static struct estimate to_oracle(const struct block *b, size_t policy,
-                                 size_t offset)
+size_t block_find(const struct block *b, const char *policy)
+{
+    for (size_t i = 0; i < b->n_policies; i++)
+        if (strcmp(b->policies[i]->name, policy) == 0)
+            return i;
+    return SIZE_MAX;
+}
+
+struct estimate block_ratio(const struct block *b, size_t policy, size_t to,
+                            size_t offset)
 {
     double *x = mem_array(b->n_seeds, sizeof(*x));
     double *y = mem_array(b->n_seeds, sizeof(*y));
-    struct estimate e = {-1, 0};
 
-    for (size_t i = 0; i < b->n_policies; i++) {
-        if (b->policies[i] != b->oracle)
-            continue;
-        column(b, policy, offset, x);
-        column(b, i, offset, y);
-        e = estimate_ratio(x, y, b->n_seeds);
-    }
+    column(b, policy, offset, x);
+    column(b, to, offset, y);
+    struct estimate e = estimate_ratio(x, y, b->n_seeds);
+
     mem_free(x);
     mem_free(y);
     return e;
@@ -49,7 +55,10 @@ static struct estimate to_oracle(const struct block *b, size_t policy,
 void block_measure(const struct block *b, size_t policy, struct measured *out)
 {
 #define OVER_SEEDS(of) over_seeds(b, policy, offsetof(struct outcome, of))
+    size_t to = block_find(b, b->setting.scenario->reference);
+
     assert(policy < b->n_policies);
+    assert(to < b->n_policies);
     *out = (struct measured){
         .mean = OVER_SEEDS(mean),
         .p50 = OVER_SEEDS(p50),
@@ -59,8 +68,9 @@ void block_measure(const struct block *b, size_t policy, struct measured *out)
         .max_use = OVER_SEEDS(max_use),
         .mean_use = OVER_SEEDS(mean_use),
         .overload = OVER_SEEDS(overload),
-        .mean_ratio = to_oracle(b, policy, offsetof(struct outcome, mean)),
-        .p99_ratio = to_oracle(b, policy, offsetof(struct outcome, p99)),
+        .mean_ratio =
+            block_ratio(b, policy, to, offsetof(struct outcome, mean)),
+        .p99_ratio = block_ratio(b, policy, to, offsetof(struct outcome, p99)),
     };
 #undef OVER_SEEDS
 }
@@ -82,10 +92,9 @@ void table_print(const struct block *b, FILE *out)
             s->acks == ACKS_ALL ? "with acknowledgements" : "heartbeats only",
             s->scenario->name, s->variant->name,
             s->acks == ACKS_ALL ? "acks" : "heartbeats", b->n_seeds);
-    fprintf(out,
-            "  %-32s %8s %-8s %8s %8s %8s %6s %9s %7s  x oracle: mean    p99\n",
+    fprintf(out, "  %-32s %8s %-8s %8s %8s %8s %6s %9s %7s  x %s: mean, p99\n",
             "policy", "mean s", "+-95 %", "p50", "p99", "p99.9", ">1 s %",
-            "max use %", "queue %");
+            "max use %", "queue %", s->scenario->reference);
     for (size_t i = 0; i < b->n_policies; i++) {
         struct measured m;
 

@@ -14,21 +14,30 @@ struct block {
     struct setting setting;
     size_t n_policies;
     const struct policy **policies;
-    const struct policy *oracle; /* what the ratios are to */
     size_t n_seeds;
     struct outcome *outcomes; /* [policy * n_seeds + seed] */
 };
 
 struct measured { /* one policy in one setting, over the seeds */
     struct estimate mean, p50, p99, p999, late, max_use, mean_use, overload;
-    struct estimate mean_ratio, p99_ratio; /* to the oracle, paired */
+    struct estimate mean_ratio, p99_ratio; /* to the reference, paired */
 };
 
+/* SIZE_MAX: not in it. */
+size_t block_find(const struct block *b, const char *policy);
+/* Of a double of struct outcome, by offset; paired. */
+struct estimate block_ratio(const struct block *b, size_t policy, size_t to,
+                            size_t offset);
 void block_measure(const struct block *b, size_t policy, struct measured *out);
 
-/* To the terminal. */
+/* To the terminal; then, of all blocks, how the ledger stands to what it is to
+ * reach (targets.c). */
 void table_print(const struct block *b, FILE *out);
+void targets_print(const struct block *blocks, size_t n, FILE *out);
 void csv_begin(FILE *out);
 void csv_print(const struct block *b, FILE *out);
+/* A chart of mean and p99 (svg.c): of the scenarios as they are, or of the
+ * variants of one. */
+void svg_print(const struct block *blocks, size_t n, bool variants, FILE *out);
 
 #endif

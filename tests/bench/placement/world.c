@@ -3,8 +3,8 @@
  *
  * Lengths are bounded Pareto with exponent 1.3: most tasks are short and most
  * of the work is in long ones. A quarter of the workers also runs tasks that
- * others place there, 15 % of its slots on average; nobody is told of them but
- * by the pool usage in heartbeats.
+ * others place there; nobody is told of them but by the pool usage in
+ * heartbeats.
  *
  * Each kind of random number has a generator of its own, so that a world with
  * one thing changed has the same arrivals.
@@ -18,7 +18,6 @@
 #include <string.h>
 
 #define PARETO        1.3
-#define FOREIGN_SHARE .15
 #define FOREIGN_EVERY 4U /* workers */
 #define AWAY_EVERY    10U
 #define AWAY_PERIOD   150.0
@@ -97,8 +96,9 @@ static void specs_init(struct world *w)
     for (uint32_t i = 0; i < w->n_workers; i++) {
         struct spec *s = &w->specs[i];
 
-        s->foreign =
-            i % FOREIGN_EVERY == 0 ? FOREIGN_SHARE * (double)s->slots : 0;
+        s->foreign = i % FOREIGN_EVERY == 0
+                         ? w->setting.scenario->foreign * (double)s->slots
+                         : 0;
         s->fair = (double)s->slots - s->foreign;
         w->slots += s->slots;
         if (s->slots > w->specs[largest].slots)

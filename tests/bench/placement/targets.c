@@ -1,0 +1,132 @@
+/*
+ * targets.c - how the ledger stands to what it is to reach.
+ *
+ * A limit on the ratio to the reference of the scenario; or the policy is at
+ * most 20 ms above a reference that is itself below 20 ms. Beside it the ratio
+ * to the best round robin with perfect weights and to the best of
+ * DolphinScheduler's, which must not be above 1 by more than its interval.
+ */
+#include "tests/bench/placement/table.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SMALL_S .020
+
+struct target {
+    const char *scenario;
+    enum acks acks;
+    double mean, p99; /* times the reference */
+};
+
+static const struct target targets[] = {
+    {"bursts85", ACKS_ALL, 1.15, 1.10}, {"bursts85", ACKS_NONE, 1.5, 1.25},
+    {"bursts92", ACKS_ALL, 1.15, 1.10}, {"bursts92", ACKS_NONE, 1.5, 1.25},
+    {"long85", ACKS_ALL, 1.15, 1.10},   {"long85", ACKS_NONE, 1.5, 1.25},
+    {"cpu85", ACKS_ALL, 1.15, 1.10},    {"cpu85", ACKS_NONE, 1.5, 1.25},
+    {"busy85", ACKS_ALL, 1.15, 1.10},   {"busy85", ACKS_NONE, 1.5, 1.25},
+    {"short85", ACKS_ALL, 1, 1},        {"short85", ACKS_NONE, 2, 2},
+};
+
+static const struct target *target_of(const struct setting *s)
+{
+    for (size_t i = 0; i < ARRAY_LEN(targets); i++)
+        if (strcmp(targets[i].scenario, s->scenario->name) == 0 &&
+            targets[i].acks == s->acks && s->variant == placement_variants)
+            return &targets[i];
+    return NULL;
+}
+
+/* The lowest mean of those whose name begins so, the ledger apart. */
+static size_t best_of(const struct block *b, const char *const *names, size_t n)
+{
+    size_t best = SIZE_MAX;
+    double least = INFINITY;
+
+    for (size_t i = 0; i < b->n_policies; i++)
+        for (size_t j = 0; j < n; j++) {
+            struct measured m;
+
+            if (strcmp(b->policies[i]->name, names[j]) != 0)
+                continue;
+            block_measure(b, i, &m);
+            if (m.mean.value < least) {
+                least = m.mean.value;
+                best = i;
+            }
+        }
+    return best;
+}
+
+static bool is_reached(struct estimate own, struct estimate reference,
+                       double ratio, double limit)
+{
+    assert(limit >= 1);
+    return (ratio >= 0 && ratio <= limit) ||
+           (reference.value < SMALL_S &&
+            own.value <= reference.value + SMALL_S);
+}
+
+static void limit_print(double ratio, double limit, bool reached, FILE *out)
+{
+    if (limit > 0)
+        fprintf(out, "  %7.2f <= %-4.2f %-3s", ratio, limit,
+                reached ? "yes" : "NO");
+    else
+        fprintf(out, "  %7.2f %-11s", ratio, "");
+}
+
+static void best_print(const struct block *b, size_t ledger, size_t other,
+                       FILE *out)
+{
+    if (other == SIZE_MAX) {
+        fprintf(out, "  %12s", "");
+        return;
+    }
+    struct estimate e =
+        block_ratio(b, ledger, other, offsetof(struct outcome, mean));
+
+    fprintf(out, "  %6.2f %-5s", e.value, e.value - e.half <= 1 ? "yes" : "NO");
+}
+
+static void target_print(const struct block *b, FILE *out)
+{
+    static const char *const weighted[] = {"fixed", "smooth-wrr"};
+    static const char *const theirs[] = {"ds-random", "ds-round-robin",
+                                         "ds-fixed", "ds-dynamic"};
+    const struct target *t = target_of(&b->setting);
+    size_t ledger = block_find(b, "ledger");
+    size_t reference = block_find(b, b->setting.scenario->reference);
+    struct measured own, other;
+
+    if (ledger == SIZE_MAX || reference == SIZE_MAX)
+        return;
+    block_measure(b, ledger, &own);
+    block_measure(b, reference, &other);
+    fprintf(out, "%-9s %-15s %-10s", b->setting.scenario->name,
+            b->setting.variant->name,
+            b->setting.acks == ACKS_ALL ? "acks" : "heartbeats");
+    limit_print(own.mean_ratio.value, t != NULL ? t->mean : 0,
+                t != NULL && is_reached(own.mean, other.mean,
+                                        own.mean_ratio.value, t->mean),
+                out);
+    limit_print(own.p99_ratio.value, t != NULL ? t->p99 : 0,
+                t != NULL &&
+                    is_reached(own.p99, other.p99, own.p99_ratio.value, t->p99),
+                out);
+    best_print(b, ledger, best_of(b, weighted, ARRAY_LEN(weighted)), out);
+    best_print(b, ledger, best_of(b, theirs, ARRAY_LEN(theirs)), out);
+    fputc('\n', out);
+}
+
+void targets_print(const struct block *blocks, size_t n, FILE *out)
+{
+    fprintf(out,
+            "\nThe ledger beside its reference, the best weighted round "
+            "robin and the best of DolphinScheduler's\n%-36s  %-19s  "
+            "%-19s  %-12s  %-12s\n",
+            "scenario, variant", "mean x", "p99 x", "x weighted", "x DS");
+    for (size_t i = 0; i < n; i++)
+        target_print(&blocks[i], out);
+    fflush(out);
+}
