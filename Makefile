@@ -122,7 +122,7 @@ check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/bench_placement $(BUILD)
 check-run: check-build
 	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
 
-tests: $(TESTS) $(FUZZERS)
+tests: $(TESTS) $(FUZZERS) $(BUILD)/tests/bench/placement/test_placement
 
 define link_test
 $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,$(1))) $(ARCHIVE)
@@ -168,11 +168,13 @@ bench: all $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run.sh
 
 # What the simulation consists of; its test is linked with all but its main.
-PLACEMENT := $(filter-out %/main.c,$(wildcard tests/bench/placement/*.c))
+PLACEMENT := $(filter-out %/main.c %/test_placement.c,$(wildcard tests/bench/placement/*.c))
 
-$(BUILD)/bench_placement: $(patsubst %.c,$(BUILD)/%.o,$(PLACEMENT) tests/bench/placement/main.c) $(ARCHIVE)
+$(BUILD)/bench_placement: $(BUILD)/tests/bench/placement/main.o
+$(BUILD)/tests/bench/placement/test_placement: $(BUILD)/tests/bench/placement/test_placement.o
+$(BUILD)/bench_placement $(BUILD)/tests/bench/placement/test_placement: $(PLACEMENT:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(LIB_LIBS) $(if $(filter %/test_placement,$@),-lcmocka)
 
 bench-placement: $(BUILD)/bench_placement
 	@mkdir -p $(BUILD)/bench
