@@ -168,7 +168,7 @@ bench: all $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run.sh
 
 # What the simulation consists of; its test is linked with all but its main.
-PLACEMENT := $(filter-out %/main.c %/test_placement.c,$(wildcard tests/bench/placement/*.c))
+PLACEMENT := $(filter-out %/main.c %/test_placement.c,$(wildcard tests/bench/placement/*.c tests/bench/policies/*.c))
 
 $(BUILD)/bench_placement: $(BUILD)/tests/bench/placement/main.o
 $(BUILD)/tests/bench/placement/test_placement: $(BUILD)/tests/bench/placement/test_placement.o

@@ -39,8 +39,8 @@ void outcome_add(struct run *run, double wait)
     if (wait <= NOTHING)
         return;
     run->waits[run->n_waits++] = wait;
-    run->out->mean += wait;
-    run->out->late += wait > LATE_S;
+    run->out->of[METRIC_MEAN] += wait;
+    run->out->of[METRIC_LATE] += wait > LATE_S;
 }
 
 static int by_value(const void *a, const void *b)
@@ -69,22 +69,24 @@ void outcome_close(struct run *run)
 
     assert(out->measured > 0);
     qsort(run->waits, run->n_waits, sizeof(*run->waits), by_value);
-    out->mean /= (double)out->measured;
-    out->late /= (double)out->measured;
-    out->p50 = quantile(run, .5);
-    out->p99 = quantile(run, .99);
-    out->p999 = quantile(run, .999);
+    out->of[METRIC_MEAN] /= (double)out->measured;
+    out->of[METRIC_LATE] /= (double)out->measured;
+    out->of[METRIC_P50] = quantile(run, .5);
+    out->of[METRIC_P99] = quantile(run, .99);
+    out->of[METRIC_P999] = quantile(run, .999);
     for (uint32_t i = 0; i < w->n_workers; i++) {
         const struct worker *k = &run->workers[i];
 
-        out->max_use = fmax(out->max_use, k->used / k->slots);
+        out->of[METRIC_MAX_USE] =
+            fmax(out->of[METRIC_MAX_USE], k->used / k->slots);
         used += k->used;
         overloaded += k->overloaded;
     }
-    out->max_use /= w->end - w->settle;
-    out->mean_use = used / w->slots / (w->end - w->settle);
-    out->overload = overloaded / (double)w->n_workers / (w->end - w->settle);
-    assert(out->mean_use <= 1 + NOTHING);
+    out->of[METRIC_MAX_USE] /= w->end - w->settle;
+    out->of[METRIC_MEAN_USE] = used / w->slots / (w->end - w->settle);
+    out->of[METRIC_OVERLOAD] =
+        overloaded / (double)w->n_workers / (w->end - w->settle);
+    assert(out->of[METRIC_MEAN_USE] <= 1 + NOTHING);
 }
 
 struct took {

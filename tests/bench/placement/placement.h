@@ -10,7 +10,7 @@
  *
  * Four layers, one file or more each: the world (world.c, settings.c: who works
  * and what arrives), the run (run.c, heap.c: one policy in one world), the
- * policies (policy_*.c) and what is made of the outcomes (statistics.c,
+ * policies (../policies) and what is made of the outcomes (statistics.c,
  * table.c, svg.c).
  *
  * Times are in seconds from the start. Nothing here is shared between threads
@@ -138,7 +138,8 @@ void world_close(struct world *w);
 /* A number in [0, 1) that depends on these three alone. */
 double world_chance(const struct world *w, uint32_t worker, uint32_t which);
 
-/* ---- policies (policy_*.c) ----------------------------------------------- */
+/* ---- policies (../policies) -----------------------------------------------
+ */
 
 struct run;
 
@@ -188,13 +189,22 @@ const struct policy *placement_policy(const char *name);
 
 /* ---- a run (run.c) ------------------------------------------------------- */
 
+enum metric {
+    METRIC_MEAN, /* of queue waits, s */
+    METRIC_P50,
+    METRIC_P99,
+    METRIC_P999,
+    METRIC_LATE,     /* share that waited more than 1 s */
+    METRIC_MAX_USE,  /* of the most used worker; all of its slots: 1 */
+    METRIC_MEAN_USE, /* of all slots */
+    METRIC_OVERLOAD, /* share of worker time with a queue */
+    METRICS
+};
+
 struct outcome {
-    double mean, p50, p99, p999; /* of queue waits, s */
-    double late;                 /* share that waited more than 1 s */
-    double max_use, mean_use;    /* utilisation of workers */
-    double overload;             /* share of worker time with a queue */
-    uint64_t measured;           /* tasks */
-    uint64_t postponed;          /* picks that found nobody */
+    double of[METRICS];
+    uint64_t measured;  /* tasks */
+    uint64_t postponed; /* picks that found nobody */
 };
 
 /* Place every task of the world by this policy. */

@@ -55,16 +55,17 @@ static void mark(const struct block *b, const struct policy *p, double y,
     if (at == SIZE_MAX)
         return;
     block_measure(b, at, &m);
-    half = isfinite(m.mean.half) ? m.mean.half : 0;
+    half = isfinite(m.of[METRIC_MEAN].half) ? m.of[METRIC_MEAN].half : 0;
     fprintf(out,
             "<path stroke='%s' d='M%.1f %.1fH%.1f'/>"
             "<circle cx='%.1f' cy='%.1f' r='3.5' stroke='%s' fill='%s'/>"
             "<path stroke='%s' %s d='M%.1f %.1fv8'/>\n",
-            colour(p), position(m.mean.value - half), y,
-            position(m.mean.value + half), position(m.mean.value), y, colour(p),
+            colour(p), position(m.of[METRIC_MEAN].value - half), y,
+            position(m.of[METRIC_MEAN].value + half),
+            position(m.of[METRIC_MEAN].value), y, colour(p),
             filled ? colour(p) : "#fff", colour(p),
-            filled ? "" : "stroke-dasharray='2 1'", position(m.p99.value),
-            y - 4);
+            filled ? "" : "stroke-dasharray='2 1'",
+            position(m.of[METRIC_P99].value), y - 4);
 }
 
 static void axis(double bottom, FILE *out)
@@ -163,6 +164,6 @@ void svg_print(const struct block *blocks, size_t n, bool variants, FILE *out)
             COLUMNS * width, (double)lines * height + 40, MARGIN);
     for (size_t i = 0; i < n_panels; i++)
         panel_print(&panels[i], MARGIN + width * (double)(i % COLUMNS),
-                    height * (double)(i / COLUMNS), out);
+                    height * floor((double)i / COLUMNS), out);
     fputs("</g>\n</svg>\n", out);
 }

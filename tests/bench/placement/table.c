@@ -3,26 +3,23 @@
 
 #include "base/mem.h"
 
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-static void column(const struct block *b, size_t policy, size_t offset,
+static void column(const struct block *b, size_t policy, enum metric metric,
                    double *out)
 {
     assert(policy < b->n_policies);
     for (size_t i = 0; i < b->n_seeds; i++)
-        out[i] = *(const double *)((const char *)&b
-                                       ->outcomes[policy * b->n_seeds + i] +
-                                   offset);
+        out[i] = b->outcomes[policy * b->n_seeds + i].of[metric];
 }
 
 static struct estimate over_seeds(const struct block *b, size_t policy,
-                                  size_t offset)
+                                  enum metric metric)
 {
     double *x = mem_array(b->n_seeds, sizeof(*x));
 
-    column(b, policy, offset, x);
+    column(b, policy, metric, x);
     struct estimate e = estimate_mean(x, b->n_seeds);
 
     mem_free(x);
@@ -38,13 +35,13 @@ size_t block_find(const struct block *b, const char *policy)
 }
 
 struct estimate block_ratio(const struct block *b, size_t policy, size_t to,
-                            size_t offset)
+                            enum metric metric)
 {
     double *x = mem_array(b->n_seeds, sizeof(*x));
     double *y = mem_array(b->n_seeds, sizeof(*y));
 
-    column(b, policy, offset, x);
-    column(b, to, offset, y);
+    column(b, policy, metric, x);
+    column(b, to, metric, y);
     struct estimate e = estimate_ratio(x, y, b->n_seeds);
 
     mem_free(x);
@@ -54,25 +51,14 @@ struct estimate block_ratio(const struct block *b, size_t policy, size_t to,
 
 void block_measure(const struct block *b, size_t policy, struct measured *out)
 {
-#define OVER_SEEDS(of) over_seeds(b, policy, offsetof(struct outcome, of))
     size_t to = block_find(b, b->setting.scenario->reference);
 
     assert(policy < b->n_policies);
     assert(to < b->n_policies);
-    *out = (struct measured){
-        .mean = OVER_SEEDS(mean),
-        .p50 = OVER_SEEDS(p50),
-        .p99 = OVER_SEEDS(p99),
-        .p999 = OVER_SEEDS(p999),
-        .late = OVER_SEEDS(late),
-        .max_use = OVER_SEEDS(max_use),
-        .mean_use = OVER_SEEDS(mean_use),
-        .overload = OVER_SEEDS(overload),
-        .mean_ratio =
-            block_ratio(b, policy, to, offsetof(struct outcome, mean)),
-        .p99_ratio = block_ratio(b, policy, to, offsetof(struct outcome, p99)),
-    };
-#undef OVER_SEEDS
+    for (int i = 0; i < METRICS; i++)
+        out->of[i] = over_seeds(b, policy, (enum metric)i);
+    out->mean_ratio = block_ratio(b, policy, to, METRIC_MEAN);
+    out->p99_ratio = block_ratio(b, policy, to, METRIC_P99);
 }
 
 static void ratio_print(struct estimate e, FILE *out)
@@ -102,10 +88,12 @@ void table_print(const struct block *b, FILE *out)
         fprintf(out,
                 "  %-32s %8.4f %-8.2g %8.3f %8.3f %8.3f %6.2f %4.0f/%-4.0f "
                 "%7.2f",
-                b->policies[i]->title, m.mean.value, m.mean.half, m.p50.value,
-                m.p99.value, m.p999.value, 100 * m.late.value,
-                100 * m.max_use.value, 100 * m.mean_use.value,
-                100 * m.overload.value);
+                b->policies[i]->title, m.of[METRIC_MEAN].value,
+                m.of[METRIC_MEAN].half, m.of[METRIC_P50].value,
+                m.of[METRIC_P99].value, m.of[METRIC_P999].value,
+                100 * m.of[METRIC_LATE].value, 100 * m.of[METRIC_MAX_USE].value,
+                100 * m.of[METRIC_MEAN_USE].value,
+                100 * m.of[METRIC_OVERLOAD].value);
         ratio_print(m.mean_ratio, out);
         ratio_print(m.p99_ratio, out);
         fputc('\n', out);
@@ -125,25 +113,28 @@ void csv_begin(FILE *out)
     fputc('\n', out);
 }
 
+static void csv_estimate(struct estimate e, FILE *out)
+{
+    if (e.value < 0)
+        fputs(",,", out);
+    else
+        fprintf(out, ",%.9g,%.3g", e.value, e.half);
+}
+
 void csv_print(const struct block *b, FILE *out)
 {
     for (size_t i = 0; i < b->n_policies; i++) {
         struct measured m;
 
         block_measure(b, i, &m);
-        const struct estimate of[] = {
-            m.mean,    m.p50,      m.p99,      m.p999,       m.late,
-            m.max_use, m.mean_use, m.overload, m.mean_ratio, m.p99_ratio};
-
         fprintf(out, "%s,%s,%s,%s,%zu", b->setting.scenario->name,
                 b->setting.variant->name,
                 b->setting.acks == ACKS_ALL ? "acks" : "heartbeats",
                 b->policies[i]->name, b->n_seeds);
-        for (size_t j = 0; j < ARRAY_LEN(of); j++)
-            if (of[j].value < 0)
-                fputs(",,", out);
-            else
-                fprintf(out, ",%.9g,%.3g", of[j].value, of[j].half);
+        for (int j = 0; j < METRICS; j++)
+            csv_estimate(m.of[j], out);
+        csv_estimate(m.mean_ratio, out);
+        csv_estimate(m.p99_ratio, out);
         fputc('\n', out);
     }
 }

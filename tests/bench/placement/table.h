@@ -19,15 +19,15 @@ struct block {
 };
 
 struct measured { /* one policy in one setting, over the seeds */
-    struct estimate mean, p50, p99, p999, late, max_use, mean_use, overload;
+    struct estimate of[METRICS];
     struct estimate mean_ratio, p99_ratio; /* to the reference, paired */
 };
 
 /* SIZE_MAX: not in it. */
 size_t block_find(const struct block *b, const char *policy);
-/* Of a double of struct outcome, by offset; paired. */
+/* Paired. */
 struct estimate block_ratio(const struct block *b, size_t policy, size_t to,
-                            size_t offset);
+                            enum metric metric);
 void block_measure(const struct block *b, size_t policy, struct measured *out);
 
 /* To the terminal; then, of all blocks, how the ledger stands to what it is to

@@ -50,8 +50,8 @@ static size_t best_of(const struct block *b, const char *const *names, size_t n)
             if (strcmp(b->policies[i]->name, names[j]) != 0)
                 continue;
             block_measure(b, i, &m);
-            if (m.mean.value < least) {
-                least = m.mean.value;
+            if (m.of[METRIC_MEAN].value < least) {
+                least = m.of[METRIC_MEAN].value;
                 best = i;
             }
         }
@@ -83,8 +83,7 @@ static void best_print(const struct block *b, size_t ledger, size_t other,
         fprintf(out, "  %12s", "");
         return;
     }
-    struct estimate e =
-        block_ratio(b, ledger, other, offsetof(struct outcome, mean));
+    struct estimate e = block_ratio(b, ledger, other, METRIC_MEAN);
 
     fprintf(out, "  %6.2f %-5s", e.value, e.value - e.half <= 1 ? "yes" : "NO");
 }
@@ -107,12 +106,14 @@ static void target_print(const struct block *b, FILE *out)
             b->setting.variant->name,
             b->setting.acks == ACKS_ALL ? "acks" : "heartbeats");
     limit_print(own.mean_ratio.value, t != NULL ? t->mean : 0,
-                t != NULL && is_reached(own.mean, other.mean,
-                                        own.mean_ratio.value, t->mean),
+                t != NULL &&
+                    is_reached(own.of[METRIC_MEAN], other.of[METRIC_MEAN],
+                               own.mean_ratio.value, t->mean),
                 out);
     limit_print(own.p99_ratio.value, t != NULL ? t->p99 : 0,
                 t != NULL &&
-                    is_reached(own.p99, other.p99, own.p99_ratio.value, t->p99),
+                    is_reached(own.of[METRIC_P99], other.of[METRIC_P99],
+                               own.p99_ratio.value, t->p99),
                 out);
     best_print(b, ledger, best_of(b, weighted, ARRAY_LEN(weighted)), out);
     best_print(b, ledger, best_of(b, theirs, ARRAY_LEN(theirs)), out);

@@ -79,7 +79,7 @@ static double mean_wait(const struct setting *s, const char *policy)
     double sum = 0;
 
     for (uint64_t seed = 1; seed <= SEEDS; seed++)
-        sum += run(s, policy, seed).mean;
+        sum += run(s, policy, seed).of[METRIC_MEAN];
     return sum / SEEDS;
 }
 
@@ -111,8 +111,8 @@ static void a_single_worker_waits_as_erlang_says(void **state)
     for (uint32_t i = 0; i < ARRAY_LEN(mean); i++) {
         struct outcome out = run(&setting, "smooth-wrr", i + 1);
 
-        mean[i] = out.mean;
-        p99[i] = out.p99;
+        mean[i] = out.of[METRIC_MEAN];
+        p99[i] = out.of[METRIC_P99];
     }
     struct estimate e = estimate_mean(mean, ARRAY_LEN(mean));
     double expected = erlang_c_wait(8, s.rho);
@@ -200,9 +200,10 @@ static void every_policy_places_every_task_in_every_variant(void **state)
             struct outcome out = run(&setting, placement_policies[p]->name, 1);
 
             assert_int_equal(out.measured, tasks);
-            assert_true(out.p50 <= out.p99 && out.p99 <= out.p999);
-            assert_true(out.mean_use <= out.max_use);
-            assert_true(out.max_use <= 1 + 1e-9);
+            assert_true(out.of[METRIC_P50] <= out.of[METRIC_P99] &&
+                        out.of[METRIC_P99] <= out.of[METRIC_P999]);
+            assert_true(out.of[METRIC_MEAN_USE] <= out.of[METRIC_MAX_USE]);
+            assert_true(out.of[METRIC_MAX_USE] <= 1 + 1e-9);
         }
     }
 }
@@ -216,9 +217,10 @@ static void a_stable_policy_uses_what_is_offered(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(stable); i++)
-        assert_near(run(&setting, stable[i], 1).mean_use, s.rho, .03);
+        assert_near(run(&setting, stable[i], 1).of[METRIC_MEAN_USE], s.rho,
+                    .03);
     /* equal shares drown the small ones and leave the large ones idle */
-    assert_near(run(&setting, "ds-round-robin", 1).max_use, 1, .001);
+    assert_near(run(&setting, "ds-round-robin", 1).of[METRIC_MAX_USE], 1, .001);
 }
 
 static void the_ledger_hears_acknowledgements(void **state)
@@ -308,8 +310,10 @@ static void what_is_not_measured_again_would_be_the_same(void **state)
     memcpy(alone, b->outcomes, n * sizeof(*alone));
     measure_block(&plan, b, &results.blocks[0]);
     for (size_t i = 0; i < n; i++) {
-        assert_near(alone[i].mean, b->outcomes[i].mean, 0);
-        assert_near(alone[i].p999, b->outcomes[i].p999, 0);
+        assert_near(alone[i].of[METRIC_MEAN], b->outcomes[i].of[METRIC_MEAN],
+                    0);
+        assert_near(alone[i].of[METRIC_P999], b->outcomes[i].of[METRIC_P999],
+                    0);
     }
     mem_free(alone);
     measure_end(&results);

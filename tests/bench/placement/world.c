@@ -142,15 +142,16 @@ static void arrivals_init(struct world *w, size_t *cap, double divide)
     const struct scenario *s = w->setting.scenario;
     struct rand arrivals = stream_of(w, STREAM_ARRIVALS);
     struct rand lengths = stream_of(w, STREAM_LENGTHS);
-    double foreign = 0, least = s->ceiling > 0 ? shortest(s) : 0, at = 0;
+    double foreign = 0, least = s->ceiling > 0 ? shortest(s) : 0;
     double acked = w->setting.variant->acked;
 
     for (uint32_t i = 0; i < w->n_workers; i++)
         foreign += w->specs[i].foreign;
     double gap = s->mean * s->burst / (s->rho * w->slots - foreign) / divide;
 
-    for (at = exponential(&arrivals, gap); at < w->end;
-         at += exponential(&arrivals, gap)) {
+    double at = exponential(&arrivals, gap);
+
+    while (at < w->end) {
         uint32_t by = (uint32_t)rand_below(&arrivals, COORDINATORS_MAX);
 
         do {
@@ -164,6 +165,7 @@ static void arrivals_init(struct world *w, size_t *cap, double divide)
                        world_chance(w, NOBODY, (uint32_t)w->n_tasks) < acked);
             task_add(w, cap, &t);
         } while (rand_double(&arrivals) >= 1 / s->burst);
+        at += exponential(&arrivals, gap);
     }
     work_level(w, 0, s->rho * w->slots - foreign);
 }
@@ -181,13 +183,15 @@ static void foreign_init(struct world *w, size_t *cap, double divide)
             continue;
         double gap = s->mean / w->specs[i].foreign / divide;
 
-        for (double at = exponential(&r, gap); at < w->end;
-             at += exponential(&r, gap)) {
+        double at = exponential(&r, gap);
+
+        while (at < w->end) {
             struct task t = {.arrives = at,
                              .length = length(&r, s, least) / divide,
                              .worker = i};
 
             task_add(w, cap, &t);
+            at += exponential(&r, gap);
         }
     }
     work_level(w, from, slots);

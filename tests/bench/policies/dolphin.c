@@ -1,5 +1,5 @@
 /*
- * policy_dolphin.c - DolphinScheduler's four policies as they behave, with
+ * dolphin.c - DolphinScheduler's four policies as they behave, with
  * what is wrong with them.
  *
  * Described after org.apache.dolphinscheduler.server.master.cluster.
@@ -15,8 +15,8 @@
  * Not shown: the index is an int that overflows after hours (then picks
  * throw), and a NaN weight makes the loop endless.
  */
-#include "tests/bench/placement/known.h"
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/known.h"
+#include "tests/bench/policies/policies.h"
 
 #include "base/mem.h"
 

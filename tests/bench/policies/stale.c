@@ -1,5 +1,5 @@
 /*
- * policy_stale.c - who goes by the last report.
+ * stale.c - who goes by the last report.
  *
  * The least loaded of all; the better of two by chance (Mitzenmacher, The power
  * of two choices in randomized load balancing, 1996, and How useful is old
@@ -8,8 +8,8 @@
  * done. The two are drawn by perfect weights, as `random two` of nginx does
  * (ngx_http_upstream_module): drawn alike, small workers drown.
  */
-#include "tests/bench/placement/known.h"
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/known.h"
+#include "tests/bench/policies/policies.h"
 
 #include "base/mem.h"
 

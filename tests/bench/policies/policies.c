@@ -1,5 +1,5 @@
 /* policies.c - the list of all policies, in the order of the table. */
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/policies.h"
 
 #include <string.h>
 

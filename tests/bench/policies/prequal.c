@@ -1,5 +1,5 @@
 /*
- * policy_prequal.c - Prequal (Wydrowski, Kleinberg, Rumble and Archer, "Load is
+ * prequal.c - Prequal (Wydrowski, Kleinberg, Rumble and Archer, "Load is
  * not what you should balance", NSDI 2024, arXiv 2312.10172), from the paper.
  *
  * Each query probes three random replicas; the answers come later and wait in a
@@ -16,8 +16,8 @@
  * arrive PROBE_S later; they see all work, others' too, and hear no
  * acknowledgement.
  */
-#include "tests/bench/placement/known.h"
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/known.h"
+#include "tests/bench/policies/policies.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /*
- * policy_counting.c - proxies that count what they have under way.
+ * counting.c - proxies that count what they have under way.
  *
  * least connections as nginx describes it (ngx_http_upstream_least_conn_module:
  * "the server with the least number of active connections, taking into account
@@ -11,8 +11,8 @@
  * Both know every end, being in its way, and nothing of what others do. They
  * are given perfect weights, as without any the smallest workers drown.
  */
-#include "tests/bench/placement/known.h"
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/known.h"
+#include "tests/bench/policies/policies.h"
 
 #include "base/mem.h"
 

@@ -12,19 +12,20 @@ struct pelorus_option {
     bool perfect_weights;
 };
 
-/* policy_pelorus.c: ours */
+/* pelorus.c: ours */
 extern const struct policy policy_ledger, policy_fixed, policy_dynamic;
-/* policy_oracle.c: who knows all */
+/* oracle.c: who knows all */
 extern const struct policy policy_oracle, policy_oracle_busy;
-/* policy_weighted.c */
+/* weighted.c */
 extern const struct policy policy_smooth_wrr;
-/* policy_stale.c */
+/* stale.c */
 extern const struct policy policy_least_stale, policy_p2c_stale,
     policy_p2c_inflight;
-/* policy_counting.c: nginx, Envoy */
+/* counting.c: nginx, Envoy */
 extern const struct policy policy_least_connections, policy_least_request;
+/* prequal.c */
 extern const struct policy policy_prequal;
-/* policy_dolphin.c */
+/* dolphin.c */
 extern const struct policy policy_ds_random, policy_ds_round_robin,
     policy_ds_fixed, policy_ds_dynamic;
 

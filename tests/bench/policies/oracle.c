@@ -1,12 +1,12 @@
 /*
- * policy_oracle.c - who knows every worker's true number of tasks at every
+ * oracle.c - who knows every worker's true number of tasks at every
  * moment, those on the way included, and takes the lowest in proportion to
  * slots (join the shortest queue). It does not know how long tasks are.
  *
  * The bound one does not pick whom the last report called BUSY, as
  * `balancer.busy: exclude` and DolphinScheduler's masters do not.
  */
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/policies.h"
 
 #include "base/mem.h"
 

@@ -1,11 +1,11 @@
 /*
- * policy_pelorus.c - the balancer that serves HTTP, by the simulated clock.
+ * pelorus.c - the balancer that serves HTTP, by the simulated clock.
  *
  * Linked, not imitated: reports go in by balancer_set(), picks and their ends
  * by the calls that the HTTP service makes, and the tick comes when the
  * coordinator's loop would give it.
  */
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/policies.h"
 
 #include "balancer/balancer.h"
 #include "base/mem.h"
@@ -96,7 +96,7 @@ static void pelorus_leave(void *state, uint32_t worker)
 static uint32_t pelorus_pick(void *state, double now, uint64_t *id)
 {
     struct pelorus *p = state;
-    struct balancer_pick pick;
+    struct balancer_pick pick = {.pick = 0};
     struct balancer_answer answer = {.picks = &pick};
     struct balancer_request request = {.count = 1, .now = ms(now)};
 

@@ -1,5 +1,5 @@
 /* known.c - see known.h. */
-#include "tests/bench/placement/known.h"
+#include "tests/bench/policies/known.h"
 
 #include <string.h>
 

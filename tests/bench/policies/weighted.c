@@ -1,12 +1,12 @@
 /*
- * policy_weighted.c - smooth weighted round robin, as nginx describes it
+ * weighted.c - smooth weighted round robin, as nginx describes it
  * (ngx_http_upstream_round_robin.c, "upstream: smooth weighted round-robin
  * balancing", 2012): at each pick everybody's credit grows by its weight, the
  * highest is taken and pays the sum of all weights.
  *
  * With weights that nobody has in practice: the slots that others leave free.
  */
-#include "tests/bench/placement/policies.h"
+#include "tests/bench/policies/policies.h"
 
 #include "base/mem.h"
 
