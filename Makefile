@@ -68,7 +68,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: bench-placement all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench fuzz lint house format install clean
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench bench-placement fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
