@@ -84,6 +84,8 @@ static bool wanted(const struct plan *plan, const struct setting *s,
 
     if (strcmp(p->name, "oracle-busy") == 0 && !s->scenario->says_busy)
         return false;
+    if (p->plain_only && s->variant != placement_variants)
+        return false;
     if (p->needs_acks && (s->acks == ACKS_NONE || s->variant->acked > 0))
         return false;
     if (plan->n_policies == 0 || reference || strcmp(p->name, "oracle") == 0)

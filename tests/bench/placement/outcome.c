@@ -43,14 +43,39 @@ void outcome_add(struct run *run, double wait)
     run->out->of[METRIC_LATE] += wait > LATE_S;
 }
 
-static int by_value(const void *a, const void *b)
+/* The one at place k if they were sorted (Hoare, Algorithm 65: Find, 1961).
+ * Changes their order. */
+static double find(double *x, size_t n, size_t k)
 {
-    const double *x = a, *y = b;
+    size_t low = 0, high = n - 1;
 
-    return *x < *y ? -1 : *x > *y;
+    assert(k < n);
+    while (low < high) {
+        double pivot = x[low + (high - low) / 2];
+        size_t i = low, j = high;
+
+        for (;; i++, j--) {
+            while (x[i] < pivot)
+                i++;
+            while (x[j] > pivot)
+                j--;
+            if (i >= j)
+                break;
+            double swap = x[i];
+
+            x[i] = x[j];
+            x[j] = swap;
+        }
+        /* low .. j are at most the pivot, j+1 .. high at least */
+        if (k <= j)
+            high = j;
+        else
+            low = j + 1;
+    }
+    return x[k];
 }
 
-/* The waits are sorted; all others are zero. */
+/* All waits that are not kept are zero. */
 static double quantile(const struct run *run, double q)
 {
     uint64_t rank = (uint64_t)ceil(q * (double)run->out->measured);
@@ -58,7 +83,7 @@ static double quantile(const struct run *run, double q)
 
     assert(rank >= 1);
     assert(rank <= run->out->measured);
-    return rank <= zero ? 0 : run->waits[rank - zero - 1];
+    return rank <= zero ? 0 : find(run->waits, run->n_waits, rank - zero - 1);
 }
 
 void outcome_close(struct run *run)
@@ -68,7 +93,6 @@ void outcome_close(struct run *run)
     double used = 0, overloaded = 0;
 
     assert(out->measured > 0);
-    qsort(run->waits, run->n_waits, sizeof(*run->waits), by_value);
     out->of[METRIC_MEAN] /= (double)out->measured;
     out->of[METRIC_LATE] /= (double)out->measured;
     out->of[METRIC_P50] = quantile(run, .5);
@@ -89,41 +113,35 @@ void outcome_close(struct run *run)
     assert(out->of[METRIC_MEAN_USE] <= 1 + NOTHING);
 }
 
-struct took {
-    double distance, s;
-};
-
-static int by_distance(const void *a, const void *b)
-{
-    const struct took *x = a, *y = b;
-
-    return x->distance < y->distance ? -1 : x->distance > y->distance;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const struct took *x = a, *y = b;
-
-    return x->s < y->s ? -1 : x->s > y->s;
-}
-
-/* Of the last ones the half that met the most similar number of tasks. */
+/* Of the last ones the half that met the most similar number of tasks. Sorted
+ * by insertion: they are few, and it is asked for with every probe. */
 double run_latency(const struct run *run, uint32_t worker)
 {
     const struct worker *k = &run->workers[worker];
-    uint32_t n = k->n_took < TOOK ? k->n_took : TOOK;
-    struct took took[TOOK];
+    uint32_t n = k->n_took < TOOK ? k->n_took : TOOK, half = (n + 1) / 2;
+    int64_t now = run_at_worker(run, worker);
+    int64_t distance[TOOK];
+    float s[TOOK];
 
     assert(worker < run->world->n_workers);
     if (n == 0)
         return 0;
-    for (uint32_t i = 0; i < n; i++) {
-        took[i].distance =
-            fabs((double)k->met[i] - (double)run_at_worker(run, worker));
-        took[i].s = (double)k->took[i];
+    for (uint32_t i = 0, j; i < n; i++) {
+        int64_t d = llabs(k->met[i] - now);
+
+        for (j = i; j > 0 && distance[j - 1] > d; j--) {
+            distance[j] = distance[j - 1];
+            s[j] = s[j - 1];
+        }
+        distance[j] = d;
+        s[j] = k->took[i];
     }
-    qsort(took, n, sizeof(*took), by_distance);
-    n = (n + 1) / 2;
-    qsort(took, n, sizeof(*took), by_time);
-    return took[n / 2].s;
+    for (uint32_t i = 1, j; i < half; i++) {
+        float took = s[i];
+
+        for (j = i; j > 0 && s[j - 1] > took; j--)
+            s[j] = s[j - 1];
+        s[j] = took;
+    }
+    return (double)s[half / 2];
 }

@@ -89,10 +89,12 @@ extern const size_t placement_n_variants;
 
 /* ---- the world (world.c) ------------------------------------------------ */
 
-#define HEARTBEAT_S 10.0
+#define HEARTBEAT_S  10.0
+#define WORLD_PARETO 1.3 /* exponent of lengths */
 /* DolphinScheduler's workers look once a second whether their status changed
  * and write a heartbeat at once if so. */
-#define SCAN_S     1.0
+#define SCAN_S 1.0
+/* Ways stay as long as they are when other times are divided. */
 #define DISPATCH_S 0.005 /* from the pick to the worker */
 #define ACK_S      0.010 /* from the end to the coordinator */
 #define REPORT_MIN 0.005 /* from the worker to the coordinator */
@@ -135,6 +137,8 @@ struct world {
 /* Deterministic for a seed. world_close() frees the tasks. */
 void world_init(struct world *w, const struct setting *s, uint64_t seed);
 void world_close(struct world *w);
+/* The shortest task, s, so that the mean is what the scenario says. */
+double world_shortest(const struct scenario *s);
 /* A number in [0, 1) that depends on these three alone. */
 double world_chance(const struct world *w, uint32_t worker, uint32_t which);
 
@@ -173,6 +177,7 @@ struct policy {
     const char *name, *title;
     const void *option; /* the policy's own */
     bool needs_acks;    /* without them it is not run */
+    bool plain_only;    /* not run in variants */
     bool hears_acks;    /* without them it differs; else it is run once */
     policy_open_f *open;
     policy_close_f *close;

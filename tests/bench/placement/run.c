@@ -326,7 +326,10 @@ static void step(struct run *run)
     double coming = line_next(&run->coming);
     double arrival =
         run->next < w->n_tasks ? w->tasks[run->next].arrives : INFINITY;
-    double now = fmin(fmin(heap, acks), fmin(coming, arrival));
+    double now = heap < acks ? heap : acks;
+
+    now = coming < now ? coming : now;
+    now = arrival < now ? arrival : now;
 
     assert(now >= run->now);
     run->now = now;

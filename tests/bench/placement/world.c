@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARETO        1.3
 #define FOREIGN_EVERY 4U /* workers */
 #define AWAY_EVERY    10U
 #define AWAY_PERIOD   150.0
@@ -50,10 +49,9 @@ static double exponential(struct rand *r, double mean)
     return -mean * log(1 - rand_double(r));
 }
 
-/* The shortest task, so that the mean is what the scenario says. */
-static double shortest(const struct scenario *s)
+double world_shortest(const struct scenario *s)
 {
-    double a = PARETO, k = 1 / s->ceiling;
+    double a = WORLD_PARETO, k = 1 / s->ceiling;
 
     assert(s->ceiling > 1);
     return s->mean * (1 - pow(k, a)) / (1 - pow(k, a - 1)) * (a - 1) / a;
@@ -65,7 +63,8 @@ static double length(struct rand *r, const struct scenario *s, double least)
 
     if (s->ceiling <= 0)
         return exponential(r, s->mean);
-    return least * pow(1 - u * (1 - pow(1 / s->ceiling, PARETO)), -1 / PARETO);
+    return least * pow(1 - u * (1 - pow(1 / s->ceiling, WORLD_PARETO)),
+                       -1 / WORLD_PARETO);
 }
 
 static void specs_init(struct world *w)
@@ -142,7 +141,7 @@ static void arrivals_init(struct world *w, size_t *cap, double divide)
     const struct scenario *s = w->setting.scenario;
     struct rand arrivals = stream_of(w, STREAM_ARRIVALS);
     struct rand lengths = stream_of(w, STREAM_LENGTHS);
-    double foreign = 0, least = s->ceiling > 0 ? shortest(s) : 0;
+    double foreign = 0, least = s->ceiling > 0 ? world_shortest(s) : 0;
     double acked = w->setting.variant->acked;
 
     for (uint32_t i = 0; i < w->n_workers; i++)
@@ -174,7 +173,7 @@ static void foreign_init(struct world *w, size_t *cap, double divide)
 {
     const struct scenario *s = w->setting.scenario;
     struct rand r = stream_of(w, STREAM_OTHERS);
-    double least = s->ceiling > 0 ? shortest(s) : 0, slots = 0;
+    double least = s->ceiling > 0 ? world_shortest(s) : 0, slots = 0;
     size_t from = w->n_tasks;
 
     for (uint32_t i = 0; i < w->n_workers; i++) {

@@ -23,6 +23,8 @@ extern const struct policy policy_least_stale, policy_p2c_stale,
     policy_p2c_inflight;
 /* counting.c: nginx, Envoy */
 extern const struct policy policy_least_connections, policy_least_request;
+/* informed.c */
+extern const struct policy policy_informed;
 /* prequal.c */
 extern const struct policy policy_prequal;
 /* dolphin.c */
