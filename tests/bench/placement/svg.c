@@ -37,7 +37,8 @@ static double position(double s)
 
 static const char *colour(const struct policy *p)
 {
-    static const char *const ours[] = {"ledger", "fixed", "dynamic"};
+    static const char *const ours[] = {"ledger", "fixed", "dynamic",
+                                       "dynamic-fair"};
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (strcmp(p->name, ours[i]) == 0)

@@ -151,3 +151,12 @@ const struct policy policy_dynamic = {.name = "dynamic",
                                       .title = "DYNAMIC_WEIGHTED",
                                       .option = &dynamic,
                                       PELORUS};
+
+static const struct pelorus_option dynamic_fair = {
+    CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN, true};
+
+const struct policy policy_dynamic_fair = {
+    .name = "dynamic-fair",
+    .title = "DYNAMIC_WEIGHTED, perfect weights",
+    .option = &dynamic_fair,
+    PELORUS};

@@ -13,7 +13,8 @@ struct pelorus_option {
 };
 
 /* pelorus.c: ours */
-extern const struct policy policy_ledger, policy_fixed, policy_dynamic;
+extern const struct policy policy_ledger, policy_fixed, policy_dynamic,
+    policy_dynamic_fair;
 /* oracle.c: who knows all */
 extern const struct policy policy_oracle, policy_oracle_busy;
 /* weighted.c */
