@@ -4,9 +4,10 @@
  *
  * 100 - (30 cpu + 30 memory + 40 pool), percentages configurable, so that an
  * idle worker counts 100 and a full one the floor: it must still be asked now
- * and then. A usage that is not known is what is usual in the group, and half
- * where nobody says: neither hiding one's load nor reporting it is an
- * advantage.
+ * and then. A pool usage above 1 is a queue and counts as such: with it cut off
+ * at 1 small workers keep a share that they cannot work off. A usage that is
+ * not known is what is usual in the group, and half where nobody says: neither
+ * hiding one's load nor reporting it is an advantage.
  */
 #include "balancer/stride_priv.h"
 
@@ -23,7 +24,8 @@ static double usage(const struct group *g, const struct account *a,
     double own = a->profile->usage[what];
 
     assert(what <= USUAL_POOL);
-    return fmin(own < 0 ? balancer_typical_of(g, what, UNKNOWN) : own, 1);
+    own = own < 0 ? balancer_typical_of(g, what, UNKNOWN) : own;
+    return what == USUAL_POOL ? own : fmin(own, 1);
 }
 
 static double dynamic_weight(const struct group *g, const struct account *a)

@@ -237,6 +237,26 @@ static void dynamic_weighted_follows_the_formula(void **state)
     balancer_free(&b);
 }
 
+/* Two full pools; one has half as many tasks again in its queue. */
+static void dynamic_weighted_sees_a_queue(void **state)
+{
+    struct balancer *b = balancer_of(CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
+    struct balancer_worker w = idle("full:1", 0, START);
+    struct tally t;
+
+    (void)state;
+    w.cpu = w.memory = 0.5;
+    w.pool = 1; /* 30 */
+    set(b, w, START);
+    memcpy(w.address, "over:1", sizeof("over:1"));
+    w.pool = 1.5; /* 10 */
+    set(b, w, START);
+    tally_picks(&t, b, NULL, 40, START);
+    assert_int_equal(*tally_of(&t, "full:1"), 30);
+    assert_int_equal(*tally_of(&t, "over:1"), 10);
+    balancer_free(&b);
+}
+
 static void dynamic_weighted_honours_the_static_weight(void **state)
 {
     struct balancer *b = balancer_of(CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
@@ -448,6 +468,7 @@ int main(void)
         cmocka_unit_test(random_passes_chi_square),
         cmocka_unit_test(random_keeps_its_list_as_workers_come_and_go),
         cmocka_unit_test(dynamic_weighted_follows_the_formula),
+        cmocka_unit_test(dynamic_weighted_sees_a_queue),
         cmocka_unit_test(dynamic_weighted_honours_the_static_weight),
         cmocka_unit_test(more_load_never_means_a_larger_share),
         cmocka_unit_test(more_weight_means_a_larger_share_in_proportion),
