@@ -132,8 +132,9 @@ bool measure_begin(const struct plan *plan, struct results *out)
     *out = (struct results){.n_blocks = 0};
     out->blocks = mem_array(2 * placement_n_scenarios * placement_n_variants,
                             sizeof(*out->blocks));
-    for (size_t i = 0; i < placement_n_scenarios; i++)
-        for (size_t j = 0; j < placement_n_variants; j++)
+    /* every scenario as it is, then what differs */
+    for (size_t j = 0; j < placement_n_variants; j++)
+        for (size_t i = 0; i < placement_n_scenarios; i++)
             for (int acks = ACKS_ALL; acks >= ACKS_NONE; acks--) {
                 struct setting s = {.scenario = &placement_scenarios[i],
                                     .variant = &placement_variants[j],
