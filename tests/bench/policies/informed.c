@@ -10,7 +10,7 @@
  * Dempster and Liu, Weighted finite population sampling, 1994). From then on
  * each fades by S(x + age)/S(x), and others' work to its mean.
  *
- * Waiting tasks are taken to age as running ones do.
+ * A task given to a full worker begins to age when it is expected to start.
  */
 #include "tests/bench/policies/known.h"
 #include "tests/bench/policies/policies.h"
@@ -182,6 +182,17 @@ static void informed_leave(void *state, uint32_t worker)
     f->of[worker].n = 0;
 }
 
+/* Until a task that comes now would start: each of the slots frees up once per
+ * mean length. */
+static double wait_at(const struct informed *f, uint32_t worker)
+{
+    const struct world *w = run_world(f->known.run);
+    double slots = w->specs[worker].slots;
+    double mean = w->setting.scenario->mean * w->heartbeat / HEARTBEAT_S;
+
+    return fmax(0, f->of[worker].estimate + 1 - slots) * mean / slots;
+}
+
 static uint32_t informed_pick(void *state, double now, uint64_t *id)
 {
     struct informed *f = state;
@@ -208,7 +219,7 @@ static uint32_t informed_pick(void *state, double now, uint64_t *id)
         g->cap = g->cap > 0 ? 2 * g->cap : 256;
         g->list = mem_regrow(g->list, g->cap, sizeof(*g->list));
     }
-    g->list[g->n++] = (struct grant){.at = now, .fades = 1};
+    g->list[g->n++] = (struct grant){.at = now + wait_at(f, best), .fades = 1};
     g->estimate++;
     return best;
 }
