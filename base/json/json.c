@@ -458,7 +458,7 @@ static bool scan_key(struct scan *j)
     return true;
 }
 
-static char closing(const struct json *v)
+static unsigned char closing(const struct json *v)
 {
     assert(v->type == JSON_ARRAY || v->type == JSON_OBJECT);
     return v->type == JSON_ARRAY ? ']' : '}';

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/units.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,7 +63,7 @@ bool json_whole(const struct json *v, int64_t *out)
 {
     if (!json_is(v, JSON_NUMBER) || !v->is_whole)
         return false;
-    assert(v->number >= -0x1p63 && v->number <= 0x1p63);
+    assert(fabs(v->number) <= 0x1p63);
     *out = v->whole;
     return true;
 }

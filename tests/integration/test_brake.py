@@ -180,7 +180,7 @@ def test_two_workers_that_are_replaced_together(cluster):
 
 
 @settings(session=4, heartbeat="300ms", more="failover: {grace: 100ms, reconcile-interval: 200ms, settle: 1s}\n"
-          "work: {keep: 10s}\n")
+          f"work: {{keep: {10 * SLOW}s}}\n")
 def test_nothing_happens_and_nothing_is_said_or_locked(cluster):
     """What takes minutes by default happens within seconds here: forty
     heartbeats, sixty looks at everything. An item waits all the time for a group
