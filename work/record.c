@@ -40,12 +40,6 @@ const char *work_state_name(enum work_state s)
     return work_state_names[s];
 }
 
-const char *work_policy_name(enum work_policy p)
-{
-    assert((size_t)p < ARRAY_LEN(work_policy_names));
-    return work_policy_names[p];
-}
-
 int work_policy_parse(const char *name, enum work_policy *out)
 {
     int i =

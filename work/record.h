@@ -138,9 +138,8 @@ bool work_payload_same(const char *a, const char *b);
 /* 1 to WORK_ID_MAX of A-Z a-z 0-9 . _ - and neither "." nor ".."; else
  * ERR_INVALID. */
 int work_check_id(const char *id, struct err *err) MUST_CHECK;
-/* Static: "assigned", "reassign". */
+/* Static: "assigned". */
 const char *work_state_name(enum work_state s);
-const char *work_policy_name(enum work_policy p);
 int work_policy_parse(const char *name, enum work_policy *out) MUST_CHECK;
 
 struct marker {
