@@ -115,6 +115,7 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
                         mono_ms now)
 {
     struct conf_balancer next = *conf;
+    mono_ms told = now;
 
     assert(b->conf.heartbeat_interval_ms > 0);
     lock_acquire(&b->lock);
@@ -124,6 +125,8 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
     b->conf = next;
     for (struct group *g = b->groups; g != NULL; g = g->hh.next)
         balancer_group_refresh_all(g, now);
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_CONFIGURE, .now = told,
+                  .u.configure = conf);
     lock_release(&b->lock);
 }
 
@@ -131,6 +134,7 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now)
 {
     const struct policy_ops *ops = policy_of(policy);
+    mono_ms told = now;
 
     lock_acquire(&b->lock);
     now = balancer_now(b, now);
@@ -138,6 +142,8 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
          g = g->hh.next)
         balancer_group_set_policy(g, ops, now);
     b->ops = ops;
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_POLICY, .now = told,
+                  .u.policy = policy);
     lock_release(&b->lock);
 }
 
@@ -235,6 +241,7 @@ void balancer_hold(struct balancer *b, bool hold)
 {
     lock_acquire(&b->lock);
     b->held = hold;
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_HOLD, .u.hold = hold);
     lock_release(&b->lock);
 }
 
@@ -249,6 +256,8 @@ void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
         assert(b->unheard >= 0);
     }
     b->frozen = frozen;
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_FREEZE, .now = now,
+                  .u.freeze = frozen);
     lock_release(&b->lock);
 }
 
@@ -256,8 +265,7 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
                   mono_ms now)
 {
     double estimate = 0;
-
-    mono_ms unheard;
+    mono_ms unheard, told = now;
 
     assert(w->n_groups == 0 || w->groups != NULL);
     lock_acquire(&b->lock);
@@ -279,6 +287,7 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
         balancer_group_refresh(a->in[i].group, a->in[i].member,
                                a->in[i].member + 1, b->now);
     }
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_SET, .now = told, .u.set = w);
     lock_release(&b->lock);
 }
 
@@ -293,6 +302,7 @@ void balancer_remove(struct balancer *b, const char *address)
         HASH_DEL(b->profiles, a->profile);
         balancer_account_close(a);
         balancer_accounts_give_back(&b->accounts, a);
+        BALANCER_TELL(b, .kind = BALANCER_EVENT_REMOVE, .u.remove = address);
     }
     lock_release(&b->lock);
 }
@@ -315,6 +325,7 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n)
         next = g->hh.next;
         group_drop_if_unused(b, g);
     }
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_DEFINE, .u.define = {names, n});
     lock_release(&b->lock);
     assert(b->groups != NULL);
 }
@@ -324,6 +335,31 @@ void balancer_set_coordinators(struct balancer *b, uint32_t n)
     assert(n >= 1);
     lock_acquire(&b->lock);
     b->scale = n;
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_COORDINATORS, .u.coordinators = n);
+    lock_release(&b->lock);
+}
+
+/* Under the lock. */
+static void slice(struct balancer *b, struct group *g, uint32_t from,
+                  uint32_t to, mono_ms now)
+{
+    assert(from <= to && to <= g->n);
+    balancer_typical_walk(g, from, to, now);
+    balancer_group_refresh(g, from, to, now);
+    if (to == g->n)
+        g->refreshed = now;
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_SLICE, .now = now,
+                  .u.slice = {g->name, from, to});
+}
+
+void balancer_slice(struct balancer *b, const char *group, uint32_t from,
+                    uint32_t to, mono_ms now)
+{
+    lock_acquire(&b->lock);
+    struct group *g = balancer_group(b, group);
+
+    if (g != NULL && from <= to && to <= g->n)
+        slice(b, g, from, to, now);
     lock_release(&b->lock);
 }
 
@@ -338,19 +374,25 @@ static void group_tick(struct balancer *b, struct group *g, mono_ms now)
         if (more) {
             uint32_t to = g->n - from > TICK_SLICE ? from + TICK_SLICE : g->n;
 
-            balancer_typical_walk(g, from, to, now);
-            balancer_group_refresh(g, from, to, now);
+            slice(b, g, from, to, now);
             from = to;
             more = to < g->n;
-            if (!more)
-                g->refreshed = now;
         }
         lock_release(&b->lock);
     } while (more);
 }
 
+void balancer_clock(struct balancer *b, mono_ms now)
+{
+    lock_acquire(&b->lock);
+    (void)balancer_now(b, now);
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_CLOCK, .now = now);
+    lock_release(&b->lock);
+}
+
 void balancer_tick(struct balancer *b, mono_ms now)
 {
+    balancer_clock(b, now);
     lock_acquire(&b->lock);
     now = balancer_now(b, now);
     lock_release(&b->lock);

@@ -10,7 +10,7 @@
 #ifndef PELORUS_BALANCER_BALANCER_PRIV_H
 #define PELORUS_BALANCER_BALANCER_PRIV_H
 
-#include "balancer/balancer.h"
+#include "balancer/event.h"
 #include "balancer/tree_priv.h"
 #include "base/rand.h"
 #include "base/table.h"
@@ -423,6 +423,11 @@ struct account *balancer_accounts_take(struct accounts *all);
 void balancer_accounts_give_back(struct accounts *all, struct account *a);
 void balancer_accounts_close(struct accounts *all); /* all are closed */
 
+struct tap {
+    balancer_tap_f *tap;
+    void *arg;
+};
+
 struct balancer {
     pthread_mutex_t lock; /* "balancer" of the table in base/locks.h */
     struct conf_balancer conf;
@@ -441,7 +446,29 @@ struct balancer {
     struct receipts receipts;
     struct undo *undo; /* BALANCER_COUNT_MAX */
     struct balancer_stats stats;
+    struct tap taps[BALANCER_TAPS_MAX];
+    uint32_t n_taps;
 };
+
+/* event.c: an event took effect; the macro takes members of it. Under the
+ * lock. */
+void balancer_tell(struct balancer *b, const struct balancer_event *event);
+#define BALANCER_TELL(b, ...)                                                  \
+    do {                                                                       \
+        if ((b)->n_taps > 0)                                                   \
+            balancer_tell((b), &(struct balancer_event){__VA_ARGS__});         \
+    } while (0)
+
+/* The parts of a tick, each with one hold of the lock. Loop.
+ * It is that late at least. */
+void balancer_clock(struct balancer *b, mono_ms now);
+/* Judge the members from .. to-1 of a group anew, at `now` by the balancer's
+ * own time; nothing if there is no such group. */
+void balancer_slice(struct balancer *b, const char *group, uint32_t from,
+                    uint32_t to, mono_ms now);
+/* pick.c: judge all of a group (NULL: "default") anew if that is due, as a pick
+ * in it does first. Any thread. */
+void balancer_renew(struct balancer *b, const char *group, mono_ms now);
 
 /* By its name (NULL: "default"), borrowed until it is dropped; NULL: there is
  * none. Under the lock. */

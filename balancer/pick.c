@@ -252,6 +252,13 @@ static enum balancer_code why_nobody(const struct picking *p)
                           : BALANCER_ALL_BUSY;
 }
 
+static void group_renew(struct group *g, mono_ms now)
+{
+    assert(g->name[0] != '\0');
+    if (now - g->refreshed > REFRESH_MAX_MS || g->typical_due)
+        balancer_group_refresh_all(g, now);
+}
+
 static void pick_in_group(struct picking *p, struct balancer_answer *answer)
 {
     const struct balancer_request *request = p->request;
@@ -261,8 +268,7 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     assert(group_size(g) > 0);
     assert(!g->peeking);
     g->used = p->now;
-    if (p->now - g->refreshed > REFRESH_MAX_MS || g->typical_due)
-        balancer_group_refresh_all(g, p->now);
+    group_renew(g, p->now);
     for (size_t i = 0; i < request->n_exclude; i++)
         hold(p, request->exclude[i]);
     g->peeking = request->peek;
@@ -304,6 +310,8 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
         pick_in_group(&p, answer);
     if (answer->code != BALANCER_OK)
         b->stats.empty++;
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_PICK, .now = request->now,
+                  .u.pick = {request, answer});
     lock_release(&b->lock);
 }
 
@@ -335,45 +343,48 @@ static void account_ungrant(struct balancer *b, struct account *a, double tasks,
     account_recount(b, a);
 }
 
-typedef void ended_f(struct balancer *b, struct account *a, double tasks,
-                     uint32_t bucket);
-
 /* Whoever it was for hears of it, unless that process is gone. */
-static bool pick_ended(struct balancer *b, pick_id pick, ended_f *ended,
-                       uint64_t *counter)
+static bool pick_ended(struct balancer *b, pick_id pick, enum balancer_end how)
 {
+    static void (*const ended[])(struct balancer * b, struct account * a,
+                                 double tasks, uint32_t bucket) = {
+        [BALANCER_DONE] = account_ack,
+        [BALANCER_REFUSED] = account_refuse,
+        [BALANCER_UNUSED] = account_ungrant,
+    };
     struct receipt receipt;
     bool known;
 
+    assert((size_t)how < ARRAY_LEN(ended));
     lock_acquire(&b->lock);
     known = balancer_receipts_settle(&b->receipts, pick, &receipt);
     if (known) {
         struct account *a = account_at(&b->accounts, receipt.holder - 1);
 
         if (a->life == receipt.life)
-            ended(b, a, b->scale, receipt.bucket);
-    } else {
-        counter = &b->stats.unknown_picks;
+            ended[how](b, a, b->scale, receipt.bucket);
     }
-    if (counter != NULL)
-        ++*counter;
+    b->stats.done += known && how == BALANCER_DONE;
+    b->stats.refused += known && how == BALANCER_REFUSED;
+    b->stats.unknown_picks += !known;
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_END, .u.end = {pick, how});
     lock_release(&b->lock);
     return known;
 }
 
 bool balancer_done(struct balancer *b, pick_id pick)
 {
-    return pick_ended(b, pick, account_ack, &b->stats.done);
+    return pick_ended(b, pick, BALANCER_DONE);
 }
 
 bool balancer_refused(struct balancer *b, pick_id pick)
 {
-    return pick_ended(b, pick, account_refuse, &b->stats.refused);
+    return pick_ended(b, pick, BALANCER_REFUSED);
 }
 
 bool balancer_unused(struct balancer *b, pick_id pick)
 {
-    return pick_ended(b, pick, account_ungrant, NULL);
+    return pick_ended(b, pick, BALANCER_UNUSED);
 }
 
 void balancer_count(struct balancer *b, const char *address, int delta,
@@ -381,6 +392,7 @@ void balancer_count(struct balancer *b, const char *address, int delta,
 {
     lock_acquire(&b->lock);
     struct account *a = balancer_account(b, address);
+    mono_ms told = now;
 
     now = balancer_now(b, now);
     if (a != NULL && delta > 0) {
@@ -391,6 +403,8 @@ void balancer_count(struct balancer *b, const char *address, int delta,
         account_ack(b, a, -(double)delta,
                     balancer_account_bucket(now) - LAG_BUCKETS);
     }
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_COUNT, .now = told,
+                  .u.count = {address, delta});
     lock_release(&b->lock);
 }
 
@@ -468,31 +482,40 @@ static void explain_member(const struct group *g, uint32_t member,
     json_close(out, '}');
 }
 
-/* The group is looked up again for each slice: it may go in between. */
+void balancer_renew(struct balancer *b, const char *group, mono_ms now)
+{
+    lock_acquire(&b->lock);
+    struct group *g = balancer_group(b, group);
+    mono_ms ours = balancer_now(b, now);
+
+    if (g != NULL)
+        group_renew(g, ours);
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_RENEW, .now = now,
+                  .u.renew = group);
+    lock_release(&b->lock);
+}
+
+/* The group is looked up again for each slice: it may go in between. What is
+ * told is what a pick goes by at that moment; being asked changes nothing. */
 void balancer_explain(struct balancer *b,
                       const struct balancer_request *request, struct buf *out)
 {
     uint32_t from = 0;
     bool more;
 
+    balancer_renew(b, request->group, request->now);
     json_open(out, NULL, '[');
     do {
         lock_acquire(&b->lock);
-        struct group *g = balancer_group(b, request->group);
-        mono_ms now = balancer_now(b, request->now);
+        const struct group *g = balancer_group(b, request->group);
         uint32_t end = g != NULL ? g->n : 0;
         uint32_t to = end - from > EXPLAIN_SLICE && end > from
                           ? from + EXPLAIN_SLICE
                           : end;
 
-        if (g != NULL && g->typical_due)
-            balancer_group_refresh_all(g, now);
-        for (; from < to; from++) {
-            if (g->members[from].account == NULL)
-                continue;
-            balancer_group_refresh(g, from, from + 1, now);
-            explain_member(g, from, request, now, out);
-        }
+        for (; from < to; from++)
+            if (g->members[from].account != NULL)
+                explain_member(g, from, request, b->now, out);
         more = from < end && !out->overflow;
         lock_release(&b->lock);
     } while (more);
