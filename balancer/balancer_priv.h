@@ -466,6 +466,9 @@ void balancer_clock(struct balancer *b, mono_ms now);
  * own time; nothing if there is no such group. */
 void balancer_slice(struct balancer *b, const char *group, uint32_t from,
                     uint32_t to, mono_ms now);
+/* explain.c: is it among the request's `exclude`? */
+bool balancer_excludes(const struct balancer_request *request,
+                       const char *address);
 /* pick.c: judge all of a group (NULL: "default") anew if that is due, as a pick
  * in it does first. Any thread. */
 void balancer_renew(struct balancer *b, const char *group, mono_ms now);

@@ -4,7 +4,7 @@
  * Times are whole numbers that start over (all due times are moved back
  * together) long before they could overflow.
  */
-#include "balancer/stride_priv.h"
+#include "balancer/policy/stride_priv.h"
 
 /* lcm(1 .. 30): the usual weights divide it, so that a cycle is exact. */
 #define CYCLE      UINT64_C(2329089562800)

@@ -2,7 +2,7 @@
  * fixed_weighted.c - the policy FIXED_WEIGHTED_ROUND_ROBIN: turns in
  * proportion to the worker's own weight, whatever its load.
  */
-#include "balancer/stride_priv.h"
+#include "balancer/policy/stride_priv.h"
 
 static double fixed_weight(const struct group *g, const struct account *a)
 {

@@ -9,7 +9,7 @@
  * not known is what is usual in the group, and half where nobody says: neither
  * hiding one's load nor reporting it is an advantage.
  */
-#include "balancer/stride_priv.h"
+#include "balancer/policy/stride_priv.h"
 
 #include "base/json/json.h"
 

@@ -12,8 +12,8 @@
  * a newcomer, and who was excluded by requests is never more than one turn
  * behind.
  */
-#ifndef PELORUS_BALANCER_STRIDE_PRIV_H
-#define PELORUS_BALANCER_STRIDE_PRIV_H
+#ifndef PELORUS_BALANCER_POLICY_STRIDE_PRIV_H
+#define PELORUS_BALANCER_POLICY_STRIDE_PRIV_H
 
 #include "balancer/balancer_priv.h"
 
