@@ -20,7 +20,7 @@
 #define AFTER_MS         1500 /* without a session */
 #define EVERY_MS         5000
 #define ALL_MS           3000 /* for all servers */
-#define ONE_MS           500  /* for each step with one */
+#define ONE_MS           1000 /* for each talk with one */
 #define ANSWER_MAX       128
 #define USUAL_TIMEOUT_MS 10000 /* syncLimit=5, tickTime=2000 */
 

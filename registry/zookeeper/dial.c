@@ -1,6 +1,11 @@
 /*
  * dial.c - a short talk with one server past the client library, for what the
  * library cannot do or does not tell. Blocks; for the opener's thread.
+ *
+ * Who hangs up has been reached. When that shows is a matter of chance: the end
+ * or the reset of a connection that the server accepted may be there before
+ * connect() has returned, when we send, or when we read. So ECONNRESET and
+ * EPIPE mean the same everywhere.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
@@ -44,31 +49,40 @@ static int reach(int fd, const struct addrinfo *a, mono_ms by,
     return error;
 }
 
-/* A socket; -1, and why not in words. */
-static int dial_address(const struct addrinfo *a, mono_ms by,
-                        const atomic_bool *cancelled, char *why, size_t size)
+static bool is_hanging_up(int error)
 {
-    int fd =
-        socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int error = fd < 0 ? errno : reach(fd, a, by, cancelled);
+    return error == ECONNRESET || error == EPIPE;
+}
 
+/* 0 and a socket in *fd; or one of the two, and why not in words. */
+static int dial_address(const struct addrinfo *a, mono_ms by,
+                        const atomic_bool *cancelled, int *fd, char *why,
+                        size_t size)
+{
+    int error;
+
+    assert(a != NULL && size > 0);
+    *fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    error = *fd < 0 ? errno : reach(*fd, a, by, cancelled);
     if (error == 0)
-        return fd;
+        return 0;
+    if (*fd >= 0)
+        (void)close(*fd);
+    if (is_hanging_up(error))
+        return ZK_DIAL_HUNG_UP;
     (void)snprintf(why, size, "%s", strerror(error));
-    if (fd >= 0)
-        (void)close(fd);
-    return -1;
+    return ZK_DIAL_UNREACHED;
 }
 
 static int dial(const char *server, mono_ms by, const atomic_bool *cancelled,
-                char *why, size_t size)
+                int *fd, char *why, size_t size)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     const char *colon = strrchr(server, ':');
     struct addrinfo *address = NULL;
     char *host;
-    int rc = EAI_NONAME, fd;
+    int rc = EAI_NONAME, result;
 
     assert(size > 0);
     if (colon != NULL) {
@@ -78,34 +92,52 @@ static int dial(const char *server, mono_ms by, const atomic_bool *cancelled,
     }
     if (rc != 0) {
         (void)snprintf(why, size, "%s", gai_strerror(rc));
-        return -1;
+        return ZK_DIAL_UNREACHED;
     }
-    fd = dial_address(address, by, cancelled, why, size);
+    result = dial_address(address, by, cancelled, fd, why, size);
     freeaddrinfo(address);
-    return fd;
+    return result;
+}
+
+/* How many bytes of an answer there are when it is enough, over, or time. */
+static ssize_t listen_to(int fd, mono_ms by, const atomic_bool *cancelled,
+                         zk_dial_enough_f *enough, char *answer, size_t size)
+{
+    size_t got = 0;
+    ssize_t n;
+
+    assert(fd >= 0 && size > 1);
+    while (got < size - 1 && (enough == NULL || !enough(answer, got)) &&
+           wait_for(fd, POLLIN, by, cancelled)) {
+        n = recv(fd, answer + got, size - 1 - got, 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            continue;
+        if (n <= 0)
+            return got == 0 ? ZK_DIAL_HUNG_UP : (ssize_t)got;
+        got += (size_t)n;
+    }
+    return (ssize_t)got;
 }
 
 ssize_t zk_dial(const char *server, const void *question, size_t n,
-                int64_t step_ms, const atomic_bool *cancelled,
+                int64_t within_ms, const atomic_bool *cancelled,
                 zk_dial_enough_f *enough, char *answer, size_t size)
 {
-    int fd = dial(server, clock_mono_ms() + step_ms, cancelled, answer, size);
-    mono_ms by = clock_mono_ms() + step_ms;
-    size_t got = 0;
-    ssize_t last;
+    mono_ms by = clock_mono_ms() + within_ms;
+    int fd = -1;
+    ssize_t got;
 
     assert(size > 1);
-    if (fd < 0)
-        return ZK_DIAL_UNREACHED;
-    last = send(fd, question, n, MSG_NOSIGNAL);
-    while (last > 0 && got < size - 1 &&
-           (enough == NULL || !enough(answer, got)) &&
-           wait_for(fd, POLLIN, by, cancelled)) {
-        last = recv(fd, answer + got, size - 1 - got, 0);
-        got += last > 0 ? (size_t)last : 0;
-    }
+    assert(n > 0);
+    answer[0] = '\0';
+    got = dial(server, by, cancelled, &fd, answer, size);
+    if (got < 0)
+        return got;
+    got = send(fd, question, n, MSG_NOSIGNAL) == (ssize_t)n
+              ? listen_to(fd, by, cancelled, enough, answer, size)
+              : ZK_DIAL_HUNG_UP;
     (void)close(fd);
-    assert(got < size);
-    answer[got] = '\0';
-    return got == 0 && last <= 0 ? ZK_DIAL_HUNG_UP : (ssize_t)got;
+    assert(got < (ssize_t)size);
+    answer[got > 0 ? got : 0] = '\0';
+    return got;
 }

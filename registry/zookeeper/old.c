@@ -17,8 +17,8 @@
 
 #include <string.h>
 
-#define TRY_MS_MIN 200
-#define TRY_MS_MAX 1000
+#define TRY_MS_MIN 400
+#define TRY_MS_MAX 2000
 #define PAUSE_MS   200 /* more with each try */
 #define XID        1
 #define CLOSE      (-11) /* ZooDefs.OpCode.closeSession */
@@ -86,7 +86,7 @@ static bool says_over(const char *answer, size_t len)
 static void run(void *arg)
 {
     struct zk_old *o = arg;
-    int64_t patience = zk_clamp(o->timeout_ms / 12, TRY_MS_MIN, TRY_MS_MAX);
+    int64_t patience = zk_clamp(o->timeout_ms / 6, TRY_MS_MIN, TRY_MS_MAX);
     const atomic_bool never = false;
     char answer[ANSWER_MAX * 2];
     char *all = zk_servers(o->z->hosts, &o->n_servers);

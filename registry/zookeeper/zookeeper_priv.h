@@ -304,14 +304,14 @@ void zk_position_begin(struct zookeeper *z, uint64_t session);
 
 /* Is that enough of an answer? NULL: nothing is. */
 typedef bool zk_dial_enough_f(const char *answer, size_t len);
-#define ZK_DIAL_HUNG_UP   (-1) /* without any answer */
+#define ZK_DIAL_HUNG_UP   (-1) /* reached, and without any answer */
 #define ZK_DIAL_UNREACHED (-2) /* `answer` says why, in words */
-/* Connect to "host:port" by numbers, for `step_ms` at most; send, and collect
- * what comes until it is enough, for as long again, or the end; until
- * *cancelled. The length of the answer, which is NUL-terminated, or one of the
- * above. */
+/* Connect to "host:port" by numbers, send, and collect what comes until it is
+ * enough or the end; all that for `within_ms` at most, and until *cancelled.
+ * The length of the answer, which is NUL-terminated (0: it is silent), or one
+ * of the above. */
 ssize_t zk_dial(const char *server, const void *question, size_t n,
-                int64_t step_ms, const atomic_bool *cancelled,
+                int64_t within_ms, const atomic_bool *cancelled,
                 zk_dial_enough_f *enough, char *answer, size_t size);
 
 /* --- why no server takes us (diagnosis.c) -------------------------------- */

@@ -294,7 +294,8 @@ def test_zookeeper_that_refuses(cluster):
         check(tries < 40, f"{tries} tries")
         server.kill()
         fails(cluster, "unavailable", zookeeper_block(server))
-        server.configure("maxClientCnxns=1")
+        # The other connection begins no session, and may stay that way for as long as the test takes.
+        server.configure("maxClientCnxns=1", "nio.sessionlessCnxnTimeout=3600000")
         server.java = ()
         server.start()
         others = wait_for("it listens", lambda: socket.create_connection(("127.0.0.1", server.port), 2))
