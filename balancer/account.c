@@ -5,25 +5,16 @@
  * Numbers come from other programs, so each is brought into its range here,
  * once; behind this file a load is finite, a capacity positive and an unknown
  * value negative.
- *
- * Leaving BUSY. A worker that says NORMAL again is `recovering` until it has
- * reported NORMAL twice and has been away for its dwell, 15 s at first and
- * doubled (to 160 s) each time it relapses within 160 s. A recovering worker
- * is hot, not closed: it is picked when nobody cold is left, for a worker that
- * says it can work is better than no answer.
  */
 #include "balancer/balancer_priv.h"
 
 #include <math.h>
 #include <string.h>
 
-#define DWELL_MIN_MS 15000
-#define DWELL_MAX_MS 160000
-#define GOOD_REPORTS 2U
-#define WEIGHT_MAX   10000
-#define SLOTS_MAX    1000000
-#define POOL_MAX     100.0
-#define HOME_FIRST   4U /* memberships, once they leave `home` */
+#define WEIGHT_MAX 10000
+#define SLOTS_MAX  1000000
+#define POOL_MAX   100.0
+#define HOME_FIRST 4U /* memberships, once they leave `home` */
 
 /* A pool usage is k/c. Three different ones that one denominator explains make
  * it the capacity; beyond 1,024 anything would fit. */
@@ -150,21 +141,6 @@ static void account_size(struct account *a)
     assert(a->share > 0);
 }
 
-static void account_enter_busy(struct profile *p, mono_ms now)
-{
-    bool relapse =
-        p->recovering || (p->dwell > 0 && now - p->left_at < DWELL_MAX_MS);
-
-    assert(p->dwell >= 0);
-    p->dwell = relapse ? p->dwell * 2 : DWELL_MIN_MS;
-    if (p->dwell > DWELL_MAX_MS)
-        p->dwell = DWELL_MAX_MS;
-    p->recovering = true;
-    p->busy_at = now;
-    assert(p->dwell >= DWELL_MIN_MS);
-    assert(p->dwell <= DWELL_MAX_MS);
-}
-
 /* What it says of itself, each within its range. */
 static void account_copy(struct profile *p, const struct balancer_worker *w)
 {
@@ -196,12 +172,7 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
     assert(unheard >= 0);
     if (p->incarnation != w->incarnation)
         balancer_account_reset(a);
-    if (w->busy && !(p->busy && p->recovering))
-        account_enter_busy(p, now);
-    if (w->busy)
-        p->good_reports = 0;
-    else if (report && p->recovering && !w->degraded)
-        p->good_reports++;
+    balancer_standing_told(p, w, report, now);
     account_copy(p, w);
     if (report) {
         p->told = w->reported;
@@ -290,59 +261,4 @@ void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
         bucket - balancer_account_bucket(a->profile->settled) < UINT32_MAX / 2)
         a->granted = fmax(0, a->granted - tasks);
     assert(a->granted >= 0);
-}
-
-int64_t balancer_account_interval(const struct account *a,
-                                  const struct conf_balancer *conf)
-{
-    assert(conf->heartbeat_interval_ms > 0);
-    return node_report_interval(a->profile->lease_ms,
-                                conf->heartbeat_interval_ms);
-}
-
-static enum heat account_heat(const struct account *a,
-                              const struct conf_balancer *conf, mono_ms age)
-{
-    const struct profile *p = a->profile;
-
-    assert(a->profile != NULL);
-    if (age > NODE_REPORT_LATE * balancer_account_interval(a, conf))
-        return HEAT_LATE;
-    if (p->recovering)
-        return HEAT_RECOVERING;
-    if (p->degraded)
-        return HEAT_DEGRADED;
-    for (int i = 0; i <= USUAL_DISK; i++)
-        if (p->usage[i] >= balancer_typical_hot_from(conf, (enum usual)i))
-            return (enum heat)((int)HEAT_CPU + i);
-    return HEAT_COLD;
-}
-
-void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
-                            mono_ms now)
-{
-    struct profile *p = a->profile;
-    mono_ms age = now - p->reported;
-
-    assert(p->account == a);
-    if (p->recovering && !p->busy && p->good_reports >= GOOD_REPORTS &&
-        now - p->busy_at >= p->dwell) {
-        p->recovering = false;
-        p->left_at = now;
-    }
-    a->heat = account_heat(a, conf, age);
-    if (p->dead)
-        a->standing = STANDING_DEAD;
-    else if (p->closed)
-        a->standing = STANDING_CLOSED;
-    else if (p->weight == 0)
-        a->standing = STANDING_WEIGHT_ZERO;
-    else if (p->busy)
-        a->standing = STANDING_BUSY;
-    else if (age > NODE_REPORT_STALE * balancer_account_interval(a, conf))
-        a->standing = STANDING_STALE;
-    else if (p->refused)
-        a->standing = STANDING_REFUSED;
-    else
-        a->standing = STANDING_OPEN;
 }

@@ -141,14 +141,6 @@ void balancer_account_settle(struct account *a, double estimate, mono_ms now);
  */
 void balancer_account_reset(struct account *a);
 
-/* node_report_interval() of this one, milliseconds. */
-int64_t balancer_account_interval(const struct account *a,
-                                  const struct conf_balancer *conf);
-
-/* Work out standing and heat. */
-void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
-                            mono_ms now);
-
 /* Which bucket of 2^LAG_BUCKET_SHIFT ms a grant at `now` goes into; the numbers
  * wrap. */
 uint32_t balancer_account_bucket(mono_ms now);
@@ -160,6 +152,21 @@ void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
                           mono_ms now);
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
                               mono_ms now);
+
+/* ---- standing and heat (standing.c) ------------------------------------ */
+
+/* What `w` says of BUSY, before it is copied into the profile; `report`: it is
+ * a new report. */
+void balancer_standing_told(struct profile *p, const struct balancer_worker *w,
+                            bool report, mono_ms now);
+
+/* node_report_interval() of this one, milliseconds. */
+int64_t balancer_account_interval(const struct account *a,
+                                  const struct conf_balancer *conf);
+
+/* Work out standing and heat. */
+void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
+                            mono_ms now);
 
 /* ---- what a group's workers usually say (typical.c) --------------------- */
 
