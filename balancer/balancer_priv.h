@@ -70,14 +70,12 @@ struct seat {
 struct profile;
 
 struct account {
-    double granted;            /* handed out since the report: A */
-    double acked;              /* completions acknowledged since: D */
-    float recent[LAG_BUCKETS]; /* grants per bucket, newest ones */
-    uint32_t bucket;           /* the newest one's number */
-    uint32_t slot;             /* place among the accounts */
-    uint32_t life;             /* tells successive holders of the slot apart */
-    enum standing standing;
-    enum heat heat;
+    _Alignas(64) double granted; /* handed out since the report: A */
+    double acked;                /* completions acknowledged since: D */
+    float recent[LAG_BUCKETS];   /* grants per bucket, newest ones */
+    uint32_t bucket;             /* the newest one's number */
+    uint32_t slot;               /* place among the accounts */
+    uint32_t life; /* tells successive holders of the slot apart */
     uint32_t n_in;
     struct seat *in;                /* every group it is in, "default" first */
     struct seat home[ACCOUNT_HOME]; /* `in`, while it suffices */
@@ -164,9 +162,13 @@ void balancer_standing_told(struct profile *p, const struct balancer_worker *w,
 int64_t balancer_account_interval(const struct account *a,
                                   const struct conf_balancer *conf);
 
-/* Work out standing and heat. */
-void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
-                            mono_ms now);
+/* Has it been away from BUSY for long enough? Then it recovers no more. */
+void balancer_account_recover(struct account *a, mono_ms now);
+/* Work out standing and heat of a worker in one group, by that group's
+ * settings: one that is hot there may be cold in another. */
+struct member;
+void balancer_member_judge(struct member *m, const struct conf_balancer *conf,
+                           mono_ms now);
 
 /* ---- what a group's workers usually say (typical.c) --------------------- */
 
@@ -185,7 +187,9 @@ struct member {
                                 coordinator */
     bool held;               /* excluded from the request being answered */
     bool hot;
-    uint64_t turn; /* stride: when it is due in virtual time */
+    uint8_t standing; /* enum standing: by the settings of this group, */
+    uint8_t heat;     /* enum heat: likewise; balancer_member_judge() */
+    uint64_t turn;    /* stride: when it is due in virtual time */
     union {
         struct {
             double carry, fade, per_share; /* est = carry + fade*A - D */
@@ -244,8 +248,7 @@ static inline uint32_t group_size(const struct group *g)
 /* May this place be picked for the request being answered? */
 static inline bool member_eligible(const struct member *m)
 {
-    return m->account != NULL && !m->held &&
-           m->account->standing == STANDING_OPEN;
+    return m->account != NULL && !m->held && m->standing == STANDING_OPEN;
 }
 
 /* An empty group; copies `name` (1 .. BALANCER_GROUP_MAX bytes), borrows `ops`

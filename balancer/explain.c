@@ -37,7 +37,7 @@ static void put_known(struct buf *out, const char *key, double value)
         json_put_num(out, key, value);
 }
 
-static const char *why_not(const struct account *a,
+static const char *why_not(const struct member *m,
                            const struct balancer_request *request)
 {
     static const char *const names[] = {
@@ -49,9 +49,9 @@ static const char *why_not(const struct account *a,
         [STANDING_REFUSED] = "refused",
     };
 
-    if (a->standing != STANDING_OPEN)
-        return names[a->standing];
-    return balancer_excludes(request, a->address) ? "excluded" : NULL;
+    if (m->standing != STANDING_OPEN)
+        return names[m->standing];
+    return balancer_excludes(request, m->account->address) ? "excluded" : NULL;
 }
 
 static const char *capacity_from(const struct group *g, const struct account *a)
@@ -73,13 +73,14 @@ static void explain_member(const struct group *g, uint32_t member,
                            const struct balancer_request *request, mono_ms now,
                            struct buf *out)
 {
-    const struct account *a = g->members[member].account;
+    const struct member *m = &g->members[member];
+    const struct account *a = m->account;
     const struct profile *p = a->profile;
 
     assert(member < g->n);
     json_open(out, NULL, '{');
     json_put_str(out, "address", a->address);
-    if (a->standing == STANDING_OPEN)
+    if (m->standing == STANDING_OPEN)
         json_put_num(out, "score", g->ops->score(g, member));
     else
         json_put_null(out, "score");
@@ -91,7 +92,7 @@ static void explain_member(const struct group *g, uint32_t member,
     for (int i = 0; i <= USUAL_POOL; i++)
         put_known(out, usages[i], p->usage[i]);
     json_put_int(out, "age_ms", now > p->reported ? now - p->reported : 0);
-    json_put_str(out, "why_not", why_not(a, request));
+    json_put_str(out, "why_not", why_not(m, request));
     json_close(out, '}');
 }
 

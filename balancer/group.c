@@ -113,7 +113,8 @@ void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
 
         if (a == NULL)
             continue;
-        balancer_account_judge(a, g->conf, now);
+        balancer_account_recover(a, now);
+        balancer_member_judge(&g->members[i], g->conf, now);
         if (a->share > g->share_max)
             g->share_max = a->share;
     }

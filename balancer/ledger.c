@@ -127,9 +127,10 @@ static void ledger_total(struct group *g, struct member *m, double est,
 }
 
 /* What it does not say of itself is as with the others. */
-static enum heat ledger_heat(const struct group *g, const struct account *a)
+static enum heat ledger_heat(const struct group *g, const struct member *m)
 {
-    return a->heat != HEAT_COLD ? a->heat : balancer_typical_heat(g, a);
+    return m->heat != HEAT_COLD ? (enum heat)m->heat
+                                : balancer_typical_heat(g, m->account);
 }
 
 static uint64_t ledger_judge(struct group *g, struct member *m, float log2_left,
@@ -143,7 +144,7 @@ static uint64_t ledger_judge(struct group *g, struct member *m, float log2_left,
     }
     struct terms t = ledger_terms(g, a, log2_left, now);
 
-    m->hot = ledger_heat(g, a) != HEAT_COLD;
+    m->hot = ledger_heat(g, m) != HEAT_COLD;
     m->u.ledger.carry = t.carry;
     m->u.ledger.fade = t.fade;
     m->u.ledger.per_share =
@@ -213,8 +214,9 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
         [HEAT_MEMORY] = "memory",
         [HEAT_DISK] = "disk",
     };
-    const struct account *a = g->members[member].account;
-    enum heat heat = ledger_heat(g, a);
+    const struct member *m = &g->members[member];
+    const struct account *a = m->account;
+    enum heat heat = ledger_heat(g, m);
 
     assert((size_t)heat < ARRAY_LEN(names));
     json_put_num(out, "est", balancer_ledger_estimate(g, a, now));
@@ -223,7 +225,7 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
     json_put_num(out, "acknowledged", a->acked);
     json_put_num(out, "warm_up", warm_up(g, a, now));
     json_put_str(out, "hot", names[heat]);
-    json_put_bool(out, "hot_by_others", heat != a->heat);
+    json_put_bool(out, "hot_by_others", heat != (enum heat)m->heat);
 }
 
 const struct policy_ops balancer_policy_ledger = {

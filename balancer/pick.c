@@ -138,8 +138,7 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
     struct account *a = p->g->members[member].account;
 
     assert(member < p->g->n);
-    /* Not `standing == STANDING_OPEN`: another group may have judged it since
-     * this one was renewed, for which it is stale a moment later. */
+    assert(member_eligible(&p->g->members[member]));
     copy_address(out->address, a);
     out->score = p->g->ops->score(p->g, member);
     if (p->request->peek) {
@@ -225,15 +224,16 @@ static enum balancer_code why_nobody(const struct picking *p)
 
     assert(p->n_candidates == 0);
     for (uint32_t i = 0; i < p->g->n; i++) {
-        const struct account *a = p->g->members[i].account;
+        const struct member *m = &p->g->members[i];
+        const struct account *a = m->account;
 
         if (a == NULL || a->profile->dead)
             continue;
         alive = true;
         if (balancer_excludes(p->request, a->address))
             continue;
-        old |= a->standing == STANDING_STALE;
-        busy |= a->standing == STANDING_BUSY || a->standing == STANDING_REFUSED;
+        old |= m->standing == STANDING_STALE;
+        busy |= m->standing == STANDING_BUSY || m->standing == STANDING_REFUSED;
     }
     return !alive         ? BALANCER_GROUP_EMPTY
            : old && !busy ? BALANCER_REPORTS_OLD

@@ -51,13 +51,26 @@ int64_t balancer_account_interval(const struct account *a,
                                 conf->heartbeat_interval_ms);
 }
 
-static enum heat heat_of(const struct account *a,
-                         const struct conf_balancer *conf, mono_ms age)
+void balancer_account_recover(struct account *a, mono_ms now)
 {
-    const struct profile *p = a->profile;
+    struct profile *p = a->profile;
 
-    assert(a->profile != NULL);
-    if (age > NODE_REPORT_LATE * balancer_account_interval(a, conf))
+    assert(p->account == a);
+    assert(!p->recovering || p->dwell >= DWELL_MIN_MS);
+    if (p->recovering && !p->busy && p->good_reports >= GOOD_REPORTS &&
+        now - p->busy_at >= p->dwell) {
+        p->recovering = false;
+        p->left_at = now;
+    }
+}
+
+static enum heat member_heat(const struct member *m,
+                             const struct conf_balancer *conf, mono_ms age)
+{
+    const struct profile *p = m->account->profile;
+
+    assert(p != NULL);
+    if (age > NODE_REPORT_LATE * balancer_account_interval(m->account, conf))
         return HEAT_LATE;
     if (p->recovering)
         return HEAT_RECOVERING;
@@ -69,31 +82,32 @@ static enum heat heat_of(const struct account *a,
     return HEAT_COLD;
 }
 
-void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
-                            mono_ms now)
+static enum standing member_standing(const struct member *m,
+                                     const struct conf_balancer *conf,
+                                     mono_ms age)
 {
-    struct profile *p = a->profile;
-    mono_ms age = now - p->reported;
+    const struct profile *p = m->account->profile;
 
-    assert(p->account == a);
-    if (p->recovering && !p->busy && p->good_reports >= GOOD_REPORTS &&
-        now - p->busy_at >= p->dwell) {
-        p->recovering = false;
-        p->left_at = now;
-    }
-    a->heat = heat_of(a, conf, age);
+    assert(p != NULL);
     if (p->dead)
-        a->standing = STANDING_DEAD;
-    else if (p->closed)
-        a->standing = STANDING_CLOSED;
-    else if (p->weight == 0)
-        a->standing = STANDING_WEIGHT_ZERO;
-    else if (p->busy)
-        a->standing = STANDING_BUSY;
-    else if (age > NODE_REPORT_STALE * balancer_account_interval(a, conf))
-        a->standing = STANDING_STALE;
-    else if (p->refused)
-        a->standing = STANDING_REFUSED;
-    else
-        a->standing = STANDING_OPEN;
+        return STANDING_DEAD;
+    if (p->closed)
+        return STANDING_CLOSED;
+    if (p->weight == 0)
+        return STANDING_WEIGHT_ZERO;
+    if (p->busy)
+        return STANDING_BUSY;
+    if (age > NODE_REPORT_STALE * balancer_account_interval(m->account, conf))
+        return STANDING_STALE;
+    return p->refused ? STANDING_REFUSED : STANDING_OPEN;
+}
+
+void balancer_member_judge(struct member *m, const struct conf_balancer *conf,
+                           mono_ms now)
+{
+    mono_ms age = now - m->account->profile->reported;
+
+    assert(m->account->profile->account == m->account);
+    m->heat = (uint8_t)member_heat(m, conf, age);
+    m->standing = (uint8_t)member_standing(m, conf, age);
 }

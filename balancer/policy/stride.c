@@ -26,7 +26,7 @@ static void stride_judge(const struct group *g, struct member *m)
     uint64_t time = g->turn;
     uint64_t old = m->u.stride.period;
 
-    if (m->account == NULL || m->account->standing != STANDING_OPEN) {
+    if (m->account == NULL || m->standing != STANDING_OPEN) {
         m->u.stride.waiting = true;
         return;
     }
