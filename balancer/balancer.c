@@ -17,14 +17,39 @@
 
 #include "base/locks.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define TICK_SLICE   1024U /* members per hold of the lock */
 #define KEEP_WARM_MS 10000
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct balancer_group_conf *)a)->name,
+                  ((const struct balancer_group_conf *)b)->name);
+}
+
+static int is_named(const void *name, const void *own)
+{
+    return strcmp(name, ((const struct balancer_group_conf *)own)->name);
+}
+
+/* What the group of this name goes by; good until the next
+ * balancer_configure(). */
+static const struct conf_balancer *conf_of(const struct balancer *b,
+                                           const char *name)
+{
+    const struct balancer_group_conf *own = NULL;
+
+    assert(b->n_own == 0 || b->own != NULL);
+    if (b->n_own > 0)
+        own = bsearch(name, b->own, b->n_own, sizeof(*own), is_named);
+    return own != NULL ? &own->conf : &b->conf;
+}
+
 static struct group *group_make(struct balancer *b, const char *name)
 {
-    struct group *g = balancer_group_new(name, b->ops, &b->conf);
+    struct group *g = balancer_group_new(name, b->ops, conf_of(b, name));
 
     HASH_ADD_STR(b->groups, name, g);
     return g;
@@ -105,28 +130,48 @@ void balancer_free(struct balancer **bp)
         balancer_group_free(g);
     }
     balancer_receipts_close(&b->receipts);
+    mem_free(b->own);
     mem_free(b->undo);
     balancer_accounts_close(&b->accounts);
     pthread_mutex_destroy(&b->lock);
     MEM_FREE(*bp);
 }
 
+/* What does not change while it runs stays as it is `now`. */
+static void settle_on(struct conf_balancer *conf,
+                      const struct conf_balancer *now)
+{
+    assert(now->heartbeat_interval_ms > 0);
+    conf->policy = now->policy;
+    conf->heartbeat_interval_ms = now->heartbeat_interval_ms;
+}
+
 void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
+                        const struct balancer_group_conf *own, size_t n,
                         mono_ms now)
 {
     struct conf_balancer next = *conf;
     mono_ms told = now;
 
-    assert(b->conf.heartbeat_interval_ms > 0);
+    assert(n == 0 || own != NULL);
     lock_acquire(&b->lock);
     now = balancer_now(b, now);
-    next.policy = b->conf.policy;
-    next.heartbeat_interval_ms = b->conf.heartbeat_interval_ms;
+    settle_on(&next, &b->conf);
     b->conf = next;
-    for (struct group *g = b->groups; g != NULL; g = g->hh.next)
+    mem_free(b->own);
+    b->own = mem_array(n + 1, sizeof(*own));
+    b->n_own = n;
+    for (size_t i = 0; i < n; i++) {
+        b->own[i] = own[i];
+        settle_on(&b->own[i].conf, &b->conf);
+    }
+    qsort(b->own, n, sizeof(*own), by_name);
+    for (struct group *g = b->groups; g != NULL; g = g->hh.next) {
+        g->conf = conf_of(b, g->name);
         balancer_group_refresh_all(g, now);
+    }
     BALANCER_TELL(b, .kind = BALANCER_EVENT_CONFIGURE, .now = told,
-                  .u.configure = conf);
+                  .u.configure = {conf, own, n});
     lock_release(&b->lock);
 }
 

@@ -69,9 +69,19 @@ void balancer_remove(struct balancer *b, const char *address);
  * copied. Loop. */
 void balancer_define(struct balancer *b, const char *const *names, size_t n);
 
-/* Other thresholds and weights, copied. Neither the policy nor the heartbeat
- * interval, which are not taken from it. O(workers). Loop. */
+/* What one group goes by instead of the general settings: all of them, those
+ * that are not its own as the general ones are. */
+struct balancer_group_conf {
+    char name[BALANCER_GROUP_MAX + 1];
+    struct conf_balancer conf;
+};
+
+/* Other thresholds and weights, copied: `conf` for all groups but the `n` of
+ * `own` (each name once; they need not exist yet, and it replaces the list of
+ * before). Neither the policy nor the heartbeat interval, which are not taken
+ * from any of them. O(workers). Loop. */
 void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
+                        const struct balancer_group_conf *own, size_t n,
                         mono_ms now);
 
 /* Go on with another policy: reports and grants stay, turns begin anew.

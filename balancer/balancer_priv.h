@@ -208,9 +208,9 @@ struct policy_ops;
 struct group {
     char name[BALANCER_GROUP_MAX + 1];
     const struct policy_ops *ops;
-    const struct conf_balancer *conf;
-    struct member *members; /* at a cache line */
-    uint32_t n;             /* places in use or freed: members[0 .. n-1] */
+    const struct conf_balancer *conf; /* the balancer's, or its own there */
+    struct member *members;           /* at a cache line */
+    uint32_t n; /* places in use or freed: members[0 .. n-1] */
     uint32_t cap;
     uint32_t *free; /* places to use again, room for `cap` */
     uint32_t n_free;
@@ -441,6 +441,8 @@ struct tap {
 struct balancer {
     pthread_mutex_t lock; /* "balancer" of the table in base/locks.h */
     struct conf_balancer conf;
+    struct balancer_group_conf *own; /* sorted by name */
+    size_t n_own;
     const struct policy_ops *ops;
     struct rand rand;
     struct profile *profiles; /* by address */

@@ -98,7 +98,8 @@ void balancer_apply(struct balancer *b, const struct balancer_event *e,
         balancer_define(b, e->u.define.names, e->u.define.n);
         break;
     case BALANCER_EVENT_CONFIGURE:
-        balancer_configure(b, e->u.configure, e->now);
+        balancer_configure(b, e->u.configure.conf, e->u.configure.own,
+                           e->u.configure.n, e->now);
         break;
     case BALANCER_EVENT_POLICY:
         balancer_set_policy(b, e->u.policy, e->now);

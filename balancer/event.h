@@ -47,7 +47,11 @@ struct balancer_event {
             const char *const *names;
             size_t n;
         } define;
-        const struct conf_balancer *configure;
+        struct {
+            const struct conf_balancer *conf;
+            const struct balancer_group_conf *own; /* `n` of them */
+            size_t n;
+        } configure;
         enum conf_policy policy;
         bool freeze, hold;
         uint32_t coordinators;

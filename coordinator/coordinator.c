@@ -278,7 +278,8 @@ static void make_engine(struct coordinator *c, enum node_kind kind,
 void coordinator_reload(struct coordinator *c)
 {
     assert(c->view != NULL);
-    balancer_configure(c->balancer, &c->conf->balancer, c->clock->mono);
+    balancer_configure(c->balancer, &c->conf->balancer, NULL, 0,
+                       c->clock->mono);
     use_policy(c, work_view_settings(c->view));
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)

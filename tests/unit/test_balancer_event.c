@@ -70,6 +70,16 @@ static void report(struct balancer *b, struct rand *r, uint32_t i, mono_ms now)
     balancer_set(b, &w, now);
 }
 
+static void configure(struct balancer *b, struct rand *r, mono_ms now)
+{
+    struct balancer_group_conf own = {.name = "gpu"};
+
+    conf.balancer.cpu_max = .5 + rand_double(r) / 2;
+    own.conf = conf.balancer;
+    own.conf.cpu_max = rand_double(r);
+    balancer_configure(b, &conf.balancer, &own, rand_below(r, 2), now);
+}
+
 static void act(struct balancer *b, struct rand *r, mono_ms now)
 {
     char address[32];
@@ -90,8 +100,7 @@ static void act(struct balancer *b, struct rand *r, mono_ms now)
         balancer_set_coordinators(b, 1 + (uint32_t)rand_below(r, 3));
         break;
     case 4:
-        conf.balancer.cpu_max = .5 + rand_double(r) / 2;
-        balancer_configure(b, &conf.balancer, now);
+        configure(b, r, now);
         break;
     case 5:
         balancer_set_policy(b,
