@@ -38,6 +38,10 @@ void conf_close(struct conf *conf)
     }
     MEM_FREE(conf->groups);
     conf->n_groups = 0;
+    for (size_t i = 0; i < conf->n_owns; i++)
+        mem_free(conf->owns[i].name);
+    MEM_FREE(conf->owns);
+    conf->n_owns = 0;
     MEM_FREE(conf->listen_host);
     MEM_FREE(conf->file);
 }

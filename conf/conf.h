@@ -100,9 +100,22 @@ struct conf_balancer {
     double cpu_usage_weight, memory_usage_weight, pool_usage_weight;
 };
 
+/* Of them, what a group has of its own (own.h). */
+struct conf_own {
+    uint32_t given;              /* a bit for each of its keys */
+    struct conf_balancer values; /* of those that are given */
+};
+
+/* Names of groups are in lower case, as the API has them. */
 struct conf_group {
     char *name;
     struct conf_list addresses; /* host:port each */
+};
+
+struct conf_group_own {
+    char *name;
+    unsigned line; /* of its first key */
+    struct conf_own own;
 };
 
 struct conf_failover {
@@ -141,6 +154,8 @@ struct conf {
     struct conf_failover failover;
     struct conf_group *groups;
     size_t n_groups;
+    struct conf_group_own *owns;
+    size_t n_owns;
     int64_t work_keep_ms;
     struct conf_http http;
     char *log_file; /* lines are added to it, or NULL: standard error */

@@ -12,8 +12,10 @@
  *   jdbc_text.c, jdbc_parameters.c, jdbc_hosts.c, jdbc_url.c    JDBC URLs
  *   conf_check.c            what one value must look like
  *   conf_table.c            every key
- *   conf_value.c            one text into one field, and back
- *   conf_rules.c, conf_print.c                                  all fields
+ *   conf_value.c            one text into one field
+ *   conf_print.c            and back, one or all
+ *   conf_own.c              settings that a group has of its own
+ *   conf_rules.c            all fields
  *   conf_read.c             entries into fields
  *   conf.c                  the whole way
  *   reload.c                again, in a running process
@@ -39,6 +41,7 @@ enum conf_key_type {
     CONF_KEY_ENUM,     /* int-sized enum, by `names` */
     CONF_KEY_LISTEN,   /* listen_host and listen_port */
     CONF_KEY_GROUPS,   /* any name below it: a list of addresses */
+    CONF_KEY_OWN,      /* any name below it: a block of settings (own.h) */
     CONF_KEY_IGNORED,  /* accepted; means nothing to us */
     CONF_KEY_REFUSED,  /* means what we cannot do: `advice` is the way out */
 };
@@ -52,6 +55,8 @@ enum conf_key_flag {
     CONF_LINES = 16,    /* a text that may hold line ends and tabs */
     CONF_LIVE = 32,     /* a reload takes it: read by the loop's thread only */
     CONF_JDBC_URL = 64, /* a text that is one, and may hold secrets */
+    CONF_PER_GROUP = 128, /* of `balancer`; a number, duration or enum that a
+                             group may have of its own: own.h */
 };
 
 /* For which registry types a key means something. */
@@ -164,8 +169,8 @@ void conf_list_clear(struct conf_list *list);
 int conf_list_add(struct conf_list *list, const struct conf_key *key,
                   const char *text, struct err *err) MUST_CHECK;
 
-/* Append a field's value as it would be written in the file; of the groups a
- * line for each, with its key. */
+/* Append a field's value as it would be written in the file; of the groups and
+ * their settings a line for each, with its key. */
 void conf_format(const struct conf *conf, const struct conf_key *key,
                  struct buf *out);
 

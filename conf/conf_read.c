@@ -9,6 +9,7 @@
 #include "conf/conf_priv.h"
 
 #include "base/mem.h"
+#include "conf/own.h"
 
 #include <string.h>
 
@@ -98,10 +99,8 @@ static void read_values(struct conf_reading *r, const struct conf_key *key,
 
 static const char *bad_group_name(const char *name)
 {
-    if (strcmp(name, "default") == 0) {
-        return "default is the group of all workers and needs no list; choose "
-               "another name";
-    }
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return "not a group's name; write one that is no path";
     for (const char *s = name; *s != '\0'; s++) {
         if ((unsigned char)*s <= ' ' || strchr("/\"\\", *s) != NULL) {
             return "not a group's name; write one without blanks, slashes and "
@@ -122,6 +121,10 @@ static void read_group(struct conf_reading *r, const struct conf_key *key,
     struct conf_list list = {0};
 
     assert(key->type == CONF_KEY_GROUPS);
+    if (strcmp(name, "default") == 0) {
+        why = "default is the group of all workers and needs no list; choose "
+              "another name";
+    }
     if (e->kind == CONF_BLOCK) {
         why = "a group is a list of addresses, not a block; write "
               "[\"host:port\", ...]";
@@ -135,6 +138,148 @@ static void read_group(struct conf_reading *r, const struct conf_key *key,
         mem_regrow(conf->groups, conf->n_groups + 1, sizeof(*conf->groups));
     conf->groups[conf->n_groups++] =
         (struct conf_group){.name = mem_strdup(name), .addresses = list};
+}
+
+/* --- settings of a group's own ------------------------------------------- */
+
+#define OWN_BLOCK "balancer.groups."
+
+/* The key that a path below OWN_BLOCK ends with, and how long the group's name
+ * before it is; conf_own_keys(): it is none. */
+static size_t own_key_of(const char *rest, size_t *name_len)
+{
+    size_t key = 0, len = strlen(rest);
+
+    for (; key < conf_own_keys(); key++) {
+        size_t n = strlen(conf_own_name(key));
+
+        if (len < n + 2 || rest[len - n - 1] != '.' ||
+            strcmp(rest + len - n, conf_own_name(key)) != 0)
+            continue;
+        *name_len = len - n - 1;
+        return key;
+    }
+    *name_len = strcspn(rest, ".");
+    return key;
+}
+
+static void unknown_own_key(struct conf_reading *r, const struct conf_entry *e)
+{
+    const char *name = strchr(e->path + strlen(OWN_BLOCK), '.');
+    const char *nearest = NULL;
+    size_t least = 4;
+    char general[CONF_PATH_MAX];
+    struct buf keys;
+
+    buf_init(&keys, 1024);
+    for (size_t key = 0; key < conf_own_keys(); key++) {
+        size_t d = name == NULL
+                       ? least
+                       : conf_text_distance(conf_own_name(key), name + 1);
+
+        buf_printf(&keys, "%s%s", key == 0 ? "" : ", ", conf_own_name(key));
+        if (d < least) {
+            least = d;
+            nearest = conf_own_name(key);
+        }
+    }
+    (void)snprintf(general, sizeof(general), "balancer%s",
+                   name == NULL ? "" : name);
+    if (name == NULL)
+        conf_problem(r->report, e->line, e->path,
+                     "a block of settings, not one value; write its keys below "
+                     "it, indented: %s",
+                     buf_text(&keys));
+    else if (nearest != NULL)
+        conf_problem(r->report, e->line, e->path,
+                     "unknown key; did you mean %s?", nearest);
+    else
+        conf_problem(r->report, e->line, e->path,
+                     conf_key_find(general) != NULL
+                         ? "holds for all groups; set %s, and of a group %s"
+                         : "unknown key (%s is none, too); a group may have of "
+                           "its own %s",
+                     general, buf_text(&keys));
+    buf_close(&keys);
+}
+
+static struct conf_own *own_of(struct conf *conf, const char *name, size_t len,
+                               unsigned line)
+{
+    for (size_t i = 0; i < conf->n_owns; i++)
+        if (strncmp(conf->owns[i].name, name, len) == 0 &&
+            conf->owns[i].name[len] == '\0')
+            return &conf->owns[i].own;
+    conf->owns = mem_regrow(conf->owns, conf->n_owns + 1, sizeof(*conf->owns));
+    conf->owns[conf->n_owns] =
+        (struct conf_group_own){.name = mem_strndup(name, len), .line = line};
+    return &conf->owns[conf->n_owns++].own;
+}
+
+static void set_own(struct conf_reading *r, const struct conf_entry *e,
+                    const char *name, size_t len, size_t key)
+{
+    struct err err;
+    char *text;
+    int rc = conf_text_expand(e->items[0].text, &text, &err);
+
+    assert(e->kind == CONF_SCALAR && e->n_items == 1);
+    if (rc == 0)
+        rc = conf_own_set(own_of(r->conf, name, len, e->line), key, text, &err);
+    if (rc != 0)
+        conf_problem(r->report, e->items[0].line, e->path, "%s", err.msg);
+    mem_free(text);
+}
+
+static void read_own(struct conf_reading *r, const struct conf_entry *e)
+{
+    const char *rest = e->path + strlen(OWN_BLOCK), *why;
+    size_t len, key = own_key_of(rest, &len);
+    char *name = mem_strndup(rest, len);
+
+    assert(e->line > 0);
+    why = strcmp(name, "default") == 0
+              ? "default, the group of all workers, goes by the settings of "
+                "balancer itself; set them there"
+              : bad_group_name(name);
+    if (key == conf_own_keys()) {
+        if (e->kind == CONF_SCALAR || e->kind == CONF_ITEMS)
+            unknown_own_key(r, e);
+        /* what stands in a block speaks for itself */
+    } else if (why != NULL) {
+        conf_problem(r->report, e->line, e->path, "%s", why);
+    } else if (e->kind == CONF_NULL) {
+        conf_problem(r->report, e->line, e->path,
+                     "no value; give it one, or remove the line");
+    } else if (e->kind != CONF_SCALAR) {
+        conf_problem(r->report, e->line, e->path,
+                     "takes one value, not a %s; write %s: VALUE",
+                     e->kind == CONF_BLOCK ? "block" : "list", e->path);
+    } else {
+        set_own(r, e, rest, len, key);
+    }
+    mem_free(name);
+}
+
+/* Groups' names are in lower case, as in the API and in heartbeats: what is
+ * asked for is never found under another one. */
+static void lower_group(char *path)
+{
+    static const char groups[] = "groups.";
+    char *name = path + strlen(groups);
+    size_t len = strlen(path);
+
+    if (strncmp(path, OWN_BLOCK, strlen(OWN_BLOCK)) == 0) {
+        name = path + strlen(OWN_BLOCK);
+        (void)own_key_of(name, &len);
+    } else if (strncmp(path, groups, strlen(groups)) == 0) {
+        len -= strlen(groups);
+    } else {
+        return;
+    }
+    for (size_t i = 0; i < len; i++)
+        if (name[i] >= 'A' && name[i] <= 'Z')
+            name[i] = (char)(name[i] - 'A' + 'a');
 }
 
 /* Another row for the same field was set already? */
@@ -186,11 +331,13 @@ static void read_entry(struct conf_reading *r, const struct conf_key *key,
     } else if (key->type == CONF_KEY_IGNORED) {
         log_debug("=conf-ignored", LOG_S("key", e->path),
                   LOG_I("line", e->line), LOG_S("reason", "no meaning here"));
-    } else if (key->type == CONF_KEY_GROUPS) {
+    } else if (key->type == CONF_KEY_GROUPS || key->type == CONF_KEY_OWN) {
         if (e->kind == CONF_SCALAR || e->kind == CONF_ITEMS) {
             conf_problem(r->report, e->line, e->path,
                          "one value or list; write a block of names, each with "
-                         "a list of addresses");
+                         "a %s",
+                         key->type == CONF_KEY_OWN ? "block of settings"
+                                                   : "list of addresses");
         }
     } else if (e->kind == CONF_BLOCK ||
                (e->kind == CONF_ITEMS && key->type != CONF_KEY_LIST)) {
@@ -235,6 +382,10 @@ static void place_entry(struct conf_reading *r, const struct conf_doc *doc,
     if (key != NULL) {
         if (strcmp(key->path, "registry.type") != 0)
             read_entry(r, key, e);
+        return;
+    }
+    if (strncmp(e->path, OWN_BLOCK, strlen(OWN_BLOCK)) == 0) {
+        read_own(r, e);
         return;
     }
     if (is_below(e->path, groups->path)) {
@@ -312,6 +463,7 @@ void conf_read(struct conf_reading *r, struct conf_doc *doc)
 
         mem_free(doc->entries[i].path);
         doc->entries[i].path = path;
+        lower_group(path);
     }
     read_type(r, doc);
     for (size_t i = 0; i < doc->n && r->report->n < PROBLEMS_MAX; i++)

@@ -7,8 +7,10 @@
  */
 #include "conf/conf_priv.h"
 
+#include "base/mem.h"
 #include "base/units.h"
 #include "conf/jdbc_url.h"
+#include "conf/own.h"
 
 #include <string.h>
 
@@ -130,6 +132,23 @@ static void check_registry(struct conf_reading *r)
     }
 }
 
+/* And between those that a group has of its own. */
+static void check_owns(struct conf_reading *r)
+{
+    char *block;
+    struct err err;
+
+    for (size_t i = 0; i < r->conf->n_owns; i++) {
+        const struct conf_group_own *group = &r->conf->owns[i];
+
+        if (conf_own_check(&group->own, &err) == 0)
+            continue;
+        block = mem_printf("balancer.groups.%s", group->name);
+        conf_problem(r->report, group->line, block, "%s", err.msg);
+        mem_free(block);
+    }
+}
+
 void conf_check_rules(struct conf_reading *r)
 {
     const struct conf_balancer *b = &r->conf->balancer;
@@ -156,6 +175,7 @@ void conf_check_rules(struct conf_reading *r)
         conf_problem(r->report, line_of(r, at), name_of(r, at),
                      "the three weights sum to %g; make them sum to 100", sum);
     }
+    check_owns(r);
 }
 
 /* As etcd's client decides about TLS: by https://, or by all three files. */

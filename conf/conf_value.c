@@ -1,5 +1,5 @@
 /*
- * conf_value.c - one text into one field, and back.
+ * conf_value.c - one text into one field. (conf_print.c: and back.)
  *
  * All fields are set through here, the defaults too, so that a default that
  * would not be accepted from a file cannot exist.
@@ -351,11 +351,15 @@ static const struct {
     [CONF_KEY_ENUM] = {sizeof(unsigned), set_enum},
     [CONF_KEY_LISTEN] = {sizeof(char *), set_listen},
     [CONF_KEY_GROUPS] = {sizeof(struct conf_list), NULL}, /* and n_groups */
+    [CONF_KEY_OWN] = {sizeof(struct conf_list), NULL},    /* and n_owns */
 };
 
 static_assert(offsetof(struct conf, n_groups) - offsetof(struct conf, groups) ==
                   offsetof(struct conf_list, n),
               "both are one field to whoever copies it");
+static_assert(offsetof(struct conf, n_owns) - offsetof(struct conf, owns) ==
+                  offsetof(struct conf_list, n),
+              "likewise");
 
 size_t conf_field_size(const struct conf_key *key)
 {
@@ -367,7 +371,7 @@ size_t conf_field_size(const struct conf_key *key)
 int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
              struct err *err)
 {
-    assert(conf_key_counts(key) && key->type != CONF_KEY_GROUPS);
+    assert(conf_key_counts(key) && types[key->type].set != NULL);
     return types[key->type].set(conf, key, text, err);
 }
 
@@ -389,89 +393,4 @@ void conf_set_defaults(struct conf *conf)
         (void)rc;
     }
     conf->failover.settle_ms = conf->registry.session_timeout_ms;
-}
-
-static void format_text(struct buf *out, const struct conf_key *key,
-                        const char *text)
-{
-    char *masked;
-
-    if ((key->flags & CONF_SECRET) != 0) {
-        buf_str(out, "\"***\"");
-    } else if ((key->flags & CONF_JDBC_URL) != 0) {
-        masked = conf_jdbc_url_masked(text);
-        json_quote(out, masked, strlen(masked));
-        mem_free(masked);
-    } else {
-        json_quote(out, text, strlen(text));
-    }
-}
-
-static void format_list(struct buf *out, const struct conf_key *key,
-                        const struct conf_list *list)
-{
-    buf_char(out, '[');
-    for (size_t i = 0; i < list->n; i++) {
-        buf_str(out, i == 0 ? "" : ", ");
-        format_text(out, key, list->items[i]);
-    }
-    buf_char(out, ']');
-}
-
-static void format_groups(struct buf *out, const struct conf_key *key,
-                          const struct conf *conf)
-{
-    assert(conf->n_groups == 0 || conf->groups != NULL);
-    for (size_t i = 0; i < conf->n_groups; i++) {
-        buf_str(out, "\"groups.");
-        buf_str(out, conf->groups[i].name);
-        buf_str(out, "\": ");
-        format_list(out, key, &conf->groups[i].addresses);
-        buf_char(out, '\n');
-    }
-}
-
-void conf_format(const struct conf *conf, const struct conf_key *key,
-                 struct buf *out)
-{
-    const void *at = conf_field(conf, key);
-    char duration[UNITS_DURATION_SIZE];
-    const char *text;
-
-    switch (key->type) {
-    case CONF_KEY_STRING:
-        text = *(char *const *)at;
-        format_text(out, key, text == NULL ? "" : text);
-        break;
-    case CONF_KEY_LIST:
-        format_list(out, key, at);
-        break;
-    case CONF_KEY_BOOL:
-        buf_str(out, *(const bool *)at ? "true" : "false");
-        break;
-    case CONF_KEY_UINT:
-        buf_printf(out, "%u", (unsigned)*(const uint32_t *)at);
-        break;
-    case CONF_KEY_NUMBER:
-        json_put_num(out, NULL, *(const double *)at);
-        break;
-    case CONF_KEY_DURATION:
-        buf_str(out, units_format_duration(*(const int64_t *)at, duration));
-        break;
-    case CONF_KEY_ENUM:
-        buf_str(out, key->names[*(const unsigned *)at]);
-        break;
-    case CONF_KEY_LISTEN:
-        buf_printf(out,
-                   strchr(conf->listen_host, ':') == NULL ? "\"%s:%u\""
-                                                          : "\"[%s]:%u\"",
-                   conf->listen_host, (unsigned)conf->listen_port);
-        break;
-    case CONF_KEY_GROUPS:
-        format_groups(out, key, conf);
-        break;
-    case CONF_KEY_IGNORED:
-    case CONF_KEY_REFUSED:
-        break;
-    }
 }

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/conf_helpers.h"
 
+#include "conf/own.h"
+
 static void an_empty_file_is_the_defaults(void **state)
 {
     static const char *const texts[] = {
@@ -129,8 +131,87 @@ static void every_key_stands_in_the_file_that_we_ship(void **state)
     for (size_t i = 0; i < n; i++) {
         assert_true(conf_key_find(all[i].path) != NULL ||
                     all[i].value[0] == '\0' ||
-                    strncmp(all[i].path, "groups.", 7) == 0);
+                    strncmp(all[i].path, "groups.", 7) == 0 ||
+                    strncmp(all[i].path, "balancer.groups.", 16) == 0);
     }
+}
+
+/* ---- settings of a group's own ---- */
+
+static void a_group_has_what_it_is_given_and_the_rest_of_all(void **state)
+{
+    struct conf_balancer gpu;
+
+    (void)state;
+    accept("balancer:\n  cpu-max: 0.7\n  memory-max: 0.6\n  groups:\n"
+           "    gpu: {cpu-max: 0.95, warm-up: 10s}\n"
+           "    plain:\n    none: {}\n");
+    assert_int_equal(conf.n_owns, 1);
+    gpu = conf.balancer;
+    conf_own_apply(conf_own_of(&conf, "gpu"), &gpu);
+    assert_true(gpu.cpu_max == 0.95);
+    assert_true(gpu.memory_max == 0.6);
+    assert_int_equal(gpu.warm_up_ms, 10000);
+    assert_true(conf.balancer.cpu_max == 0.7);
+    assert_null(conf_own_of(&conf, "plain"));
+    assert_says("\"balancer.groups.gpu.cpu-max\": 0.95\n");
+    assert_says("\"balancer.groups.gpu.warm-up\": 10s\n");
+}
+
+static void a_groups_name_may_have_dots(void **state)
+{
+    (void)state;
+    accept("balancer.groups.eu.west.dynamic-weights.cpu-usage: 100\n"
+           "balancer.groups.eu.west.dynamic-weights.memory-usage: 0\n"
+           "balancer.groups.eu.west.dynamic-weights.task-thread-pool-usage: 0\n"
+           "balancer.groups.cpu-max.cpu-max: 0.5\n");
+    assert_int_equal(conf.n_owns, 2);
+    assert_string_equal(conf.owns[0].name, "eu.west");
+    assert_true(conf.owns[0].own.values.cpu_usage_weight == 100);
+    assert_string_equal(conf.owns[1].name, "cpu-max");
+    assert_true(conf.owns[1].own.values.cpu_max == 0.5);
+}
+
+static void names_of_groups_are_those_of_the_api(void **state)
+{
+    (void)state;
+    accept("groups: {GPU: ['h:1'], Ümlaut: []}\n"
+           "balancer: {groups: {GPU: {cpu-max: 0.95}}}\n");
+    assert_string_equal(conf.groups[0].name, "gpu");
+    assert_string_equal(conf.groups[1].name, "Ümlaut"); /* ASCII alone */
+    assert_non_null(conf_own_of(&conf, "gpu"));
+}
+
+/* The table says which: each can be set for a group, and read back. */
+static void every_key_that_is_per_group_can_be_set(void **state)
+{
+    size_t n = 0;
+
+    (void)state;
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++) {
+        struct conf_own own = {0};
+        struct conf_balancer to;
+        struct buf json;
+
+        if ((key->flags & CONF_PER_GROUP) == 0)
+            continue;
+        assert_string_equal(conf_own_name(n), key->path + 9);
+        assert_int_equal(conf_own_set(&own, n, key->otherwise, &err), 0);
+        assert_int_equal(own.given, 1u << n);
+        memset(&to, 0, sizeof(to));
+        to.heartbeat_interval_ms = 1;
+        conf_own_apply(&own, &to);
+        buf_init(&json, 64);
+        conf_own_put(&to, n, &json);
+        assert_true(json.len > 0);
+        assert_int_equal(buf_text(&json)[0] == '"', !conf_own_is_number(n));
+        if (conf_own_is_number(n))
+            assert_string_equal(buf_text(&json), key->otherwise);
+        buf_close(&json);
+        n++;
+    }
+    assert_int_equal(n, conf_own_keys());
+    assert_true(n >= 7);
 }
 
 static void no_key_stands_in_the_table_twice(void **state)
@@ -147,10 +228,13 @@ static void what_is_printed_can_be_read_again(void **state)
     char *text;
 
     (void)state;
-    accept("listen: \"[::1]:7078\"\nregistry: {path: \"a \\\"b\\\".db\"}\n"
-           "groups: {gpu: [\"h1:1\", \"h2:2\"], ümlaut: []}\n"
-           "failover: {hook: \"echo 'x: y' # \\n\", grace: 1500ms, "
-           "settle: 0s}\nadvertise: h:1\nbalancer: {cpu-max: 0.35}\n");
+    accept(
+        "listen: \"[::1]:7078\"\nregistry: {path: \"a \\\"b\\\".db\"}\n"
+        "groups: {gpu: [\"h1:1\", \"h2:2\"], ümlaut: []}\n"
+        "failover: {hook: \"echo 'x: y' # \\n\", grace: 1500ms, "
+        "settle: 0s}\nadvertise: h:1\nbalancer: {cpu-max: 0.35, groups: "
+        "{a.b: {cpu-max: 0.5, warm-up: 90s}, c: {dynamic-weights: "
+        "{cpu-usage: 20, memory-usage: 30, task-thread-pool-usage: 50}}}}\n");
     first = conf;
     memset(&conf, 0, sizeof(conf));
     text = printed(&first);
@@ -378,6 +462,10 @@ int main(void)
         TEST(the_block_of_the_design_document_is_accepted),
         TEST(the_file_that_we_ship_is_the_defaults),
         TEST(every_key_stands_in_the_file_that_we_ship),
+        TEST(a_group_has_what_it_is_given_and_the_rest_of_all),
+        TEST(a_groups_name_may_have_dots),
+        TEST(names_of_groups_are_those_of_the_api),
+        TEST(every_key_that_is_per_group_can_be_set),
         TEST(no_key_stands_in_the_table_twice),
         TEST(what_is_printed_can_be_read_again),
         TEST(the_zookeeper_block_is_taken_as_pasted),

@@ -144,6 +144,79 @@ static void groups_are_checked(void **state)
            "blanks, slashes and quotes\n");
 }
 
+static void settings_of_a_group_are_checked(void **state)
+{
+    (void)state;
+    refuse(
+        "balancer:\n  groups:\n    gpu:\n      cpu-max: 1.5\n"
+        "      warm-up: 10\n      memory-max:\n      disk-max: [0.1]\n"
+        "    default: {cpu-max: 0.5}\n    'a b': {cpu-max: 0.5}\n",
+        "f.yaml:4: balancer.groups.gpu.cpu-max: 1.5 is out of range; choose "
+        "from 0 to 1\n"
+        "f.yaml:5: balancer.groups.gpu.warm-up: \"10\" is no duration: the "
+        "unit is missing; write one like 250ms, 30s, 10m or 2h\n"
+        "f.yaml:6: balancer.groups.gpu.memory-max: no value; give it one, or "
+        "remove the line\n"
+        "f.yaml:7: balancer.groups.gpu.disk-max: takes one value, not a "
+        "list; write balancer.groups.gpu.disk-max: VALUE\n"
+        "f.yaml:8: balancer.groups.default.cpu-max: default, the group of "
+        "all workers, goes by the settings of balancer itself; set them "
+        "there\n"
+        "f.yaml:9: balancer.groups.a b.cpu-max: not a group's name; write "
+        "one without blanks, slashes and quotes\n");
+    refuse("balancer: {groups: {gpu: {cpu-mx: 0.5}}}",
+           "f.yaml:1: balancer.groups.gpu.cpu-mx: unknown key; did you mean "
+           "cpu-max?\n");
+    assert_int_equal(parse("balancer: {groups: {gpu: {policy: RANDOM}}}"),
+                     ERR_INVALID);
+    assert_non_null(
+        strstr(buf_text(&problems),
+               "f.yaml:1: balancer.groups.gpu.policy: holds for all groups; "
+               "set balancer.policy, and of a group cpu-max, memory-max, "));
+    assert_int_equal(parse("balancer: {groups: {gpu: {colour: red}}}"),
+                     ERR_INVALID);
+    assert_non_null(strstr(buf_text(&problems),
+                           "f.yaml:1: balancer.groups.gpu.colour: unknown key "
+                           "(balancer.colour is none, too); a group may have "
+                           "of its own cpu-max, memory-max, "));
+    assert_int_equal(parse("balancer: {groups: {gpu: 0.5}}"), ERR_INVALID);
+    assert_non_null(strstr(buf_text(&problems),
+                           "f.yaml:1: balancer.groups.gpu: a block of "
+                           "settings, not one value; write its keys below it, "
+                           "indented: cpu-max, "));
+    refuse("balancer: {groups: gpu}",
+           "f.yaml:1: balancer.groups: one value or list; write a block of "
+           "names, each with a block of settings\n");
+}
+
+static void weights_of_a_group_are_all_or_none(void **state)
+{
+    (void)state;
+    refuse("balancer:\n  groups:\n    gpu:\n      dynamic-weights:\n"
+           "        cpu-usage: 50\n",
+           "f.yaml:5: balancer.groups.gpu: dynamic-weights: only 1 of three; "
+           "give cpu-usage, memory-usage and task-thread-pool-usage, or "
+           "none\n");
+    refuse("balancer: {groups: {gpu: {dynamic-weights: {cpu-usage: 50, "
+           "memory-usage: 30, task-thread-pool-usage: 30}}}}",
+           "f.yaml:1: balancer.groups.gpu: dynamic-weights: the three weights "
+           "sum to 110; make them sum to 100\n");
+}
+
+static void one_group_in_two_spellings_is_given_twice(void **state)
+{
+    (void)state;
+    refuse("groups:\n  GPU: []\n  gpu: []\n",
+           "f.yaml:3: groups.gpu: given already in line 2; keep one of them\n");
+    refuse("groups: {Default: []}\n",
+           "f.yaml:1: groups.default: default is the group of all workers and "
+           "needs no list; choose another name\n");
+    refuse("balancer.groups.GPU.cpu-max: 0.5\nbalancer.groups.gpu.cpu-max: "
+           "0.6\n",
+           "f.yaml:2: balancer.groups.gpu.cpu-max: given already in line 1; "
+           "keep one of them\n");
+}
+
 static void repetitions_are_refused_in_every_spelling(void **state)
 {
     (void)state;
@@ -522,6 +595,9 @@ int main(void)
         TEST(unknown_keys_are_told_the_nearest),
         TEST(blocks_and_values_are_not_mixed_up),
         TEST(groups_are_checked),
+        TEST(settings_of_a_group_are_checked),
+        TEST(weights_of_a_group_are_all_or_none),
+        TEST(one_group_in_two_spellings_is_given_twice),
         TEST(repetitions_are_refused_in_every_spelling),
         TEST(the_environment_fills_in_values),
         TEST(timing_rules_are_kept),
