@@ -113,6 +113,7 @@ enum balancer_code {
     BALANCER_ALL_BUSY,    /* or closed, or excluded */
     BALANCER_REPORTS_OLD, /* of whoever takes work */
     BALANCER_NOT_SYNCED,  /* see balancer_hold() */
+    BALANCER_CODES,       /* how many there are */
 };
 
 struct balancer_request {
@@ -183,6 +184,7 @@ struct balancer_stats {
     uint64_t picks, refused, done;
     uint64_t unknown_picks; /* said to be over, and not known */
     uint64_t empty;         /* requests without an answer */
+    uint64_t why_empty[BALANCER_CODES]; /* by their code */
 };
 struct balancer_stats balancer_stats(struct balancer *b);
 

@@ -296,8 +296,10 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
         answer->code = BALANCER_GROUP_EMPTY;
     else
         pick_in_group(&p, answer);
-    if (answer->code != BALANCER_OK)
+    if (answer->code != BALANCER_OK) {
         b->stats.empty++;
+        b->stats.why_empty[answer->code]++;
+    }
     BALANCER_TELL(b, .kind = BALANCER_EVENT_PICK, .now = request->now,
                   .u.pick = {request, answer});
     lock_release(&b->lock);

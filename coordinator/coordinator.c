@@ -34,12 +34,21 @@ static void gone(struct coordinator *c, const struct membership_event *ev)
                     &ev->process);
 }
 
+static void count_node(struct coordinator *c, const struct membership_event *ev)
+{
+    struct snapshot_counts *n = &c->counts[ev->node->kind];
+
+    n->downs += ev->type == MEMBERSHIP_DOWN || ev->type == MEMBERSHIP_REPLACED;
+    n->flaps += ev->type == MEMBERSHIP_FLAP;
+}
+
 static void on_membership(void *arg, const struct membership_event *ev)
 {
     struct coordinator *c = arg;
 
     assert(ev->node->gate != NULL);
     assert((ev->type == MEMBERSHIP_TTL_OVER) == (ev->key != NULL));
+    count_node(c, ev);
     coordinator_lines_membership(c, ev);
     if (ev->type != MEMBERSHIP_GONE)
         coordinator_problems_node(c, ev->node,
@@ -172,11 +181,24 @@ static void on_state(void *arg, enum registry_state state)
     c->dirty_soon = true;
 }
 
+static void count_failover(struct coordinator *c, const struct engine_event *ev)
+{
+    struct snapshot_counts *n = &c->counts[ev->kind];
+
+    n->failovers_begun += ev->type == ENGINE_INTENT;
+    n->failovers_done += ev->type == ENGINE_DONE;
+    n->failovers_aborted += ev->type == ENGINE_TAKEN_BACK;
+    n->failovers_held += ev->type == ENGINE_HELD;
+    n->items_moved += ev->type == ENGINE_MOVED ? ev->n : 0;
+    n->locks_lost += ev->type == ENGINE_LOCK_LOST;
+}
+
 static void on_engine(void *arg, const struct engine_event *ev)
 {
     struct coordinator *c = arg;
 
     assert(ev->kind < NODE_KINDS);
+    count_failover(c, ev);
     if (ev->type == ENGINE_LOCKED || ev->type == ENGINE_UNLOCKED ||
         ev->type == ENGINE_LOCK_LOST)
         c->entry_stale = true;

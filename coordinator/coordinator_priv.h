@@ -205,6 +205,7 @@ struct coordinator {
     bool stale;    /* likewise */
     wall_ms as_of; /* when the registry was last known good */
 
+    struct snapshot_counts counts[NODE_KINDS];
     struct place_doubt doubt;                /* place.c */
     struct lock_wait lock_waits[NODE_KINDS]; /* lines.c */
     struct coordinator_wait *waits;

@@ -78,6 +78,16 @@ struct snapshot_problem {
     const char *key, *reason;
 };
 
+/* What this coordinator has seen and done since its start, by kind. */
+struct snapshot_counts {
+    uint64_t downs; /* processes lost: gone for their grace, or replaced */
+    uint64_t flaps; /* back before that */
+    uint64_t failovers_begun, failovers_done, failovers_aborted;
+    uint64_t failovers_held; /* by a brake, a pause or their policy */
+    uint64_t items_moved;
+    uint64_t locks_lost;
+};
+
 struct snapshot {
     uint64_t index; /* grows with each published change */
     wall_ms as_of;  /* when the registry was last known good */
@@ -117,6 +127,7 @@ struct snapshot {
     wall_ms brake_override_until;               /* 0: it is not overridden */
     const char *settings_who, *settings_reason; /* who changed them last, "" */
     uint32_t unassigned; /* work items that are waiting or held */
+    struct snapshot_counts counts[NODE_KINDS];
     /* private */
     int refs;
     struct snapshot_arena *arena;

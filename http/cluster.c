@@ -316,5 +316,6 @@ void http_root(struct http_request *r)
           "  /v1/workers/best  who takes the next task\n"
           "  /v1/work          who owns what\n"
           "  /v1/failovers     what was moved, and why that was safe\n"
+          "  /metrics          figures for Prometheus\n"
           "  /openapi.yaml     everything there is");
 }

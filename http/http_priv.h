@@ -15,6 +15,7 @@
  * writes; handover.c is the way to the loop and back, with
  * the long polls; conns.c watches connections, head.c judges requests' heads;
  * routes.c is the table of routes and methods; answer.c writes, query.c reads;
+ * metrics.c is for Prometheus;
  * the rest is one file per resource.
  */
 #ifndef PELORUS_HTTP_HTTP_PRIV_H
@@ -29,16 +30,18 @@
 
 #define HTTP_BODY_MAX ((size_t)256 * 1024)
 /* Read on so far, so that who sends first and reads then is told so. */
-#define HTTP_BODY_DRAIN  ((size_t)16 * 1024 * 1024)
-#define HTTP_URI_MAX     8192
-#define HTTP_HEAD_MAX    ((size_t)16 * 1024)
-#define HTTP_MEMORY      ((size_t)32 * 1024) /* a connection's own */
-#define HTTP_ANSWER_MAX  ((size_t)64 * 1024 * 1024)
-#define HTTP_PARAMS_MAX  3
-#define HTTP_PARAM_MAX   NODE_ADDRESS_MAX
-#define HTTP_LIMIT       100 /* items of a list, unless asked otherwise */
-#define HTTP_LIMIT_MAX   1000
-#define HTTP_WAIT_MAX_MS 60000
+#define HTTP_BODY_DRAIN   ((size_t)16 * 1024 * 1024)
+#define HTTP_URI_MAX      8192
+#define HTTP_HEAD_MAX     ((size_t)16 * 1024)
+#define HTTP_MEMORY       ((size_t)32 * 1024) /* a connection's own */
+#define HTTP_ANSWER_MAX   ((size_t)64 * 1024 * 1024)
+#define HTTP_PARAMS_MAX   3
+#define HTTP_PARAM_MAX    NODE_ADDRESS_MAX
+#define HTTP_STATUS_FIRST 200
+#define HTTP_STATUS_END   600
+#define HTTP_LIMIT        100 /* items of a list, unless asked otherwise */
+#define HTTP_LIMIT_MAX    1000
+#define HTTP_WAIT_MAX_MS  60000
 
 struct http_request;
 struct http_conn;
@@ -134,6 +137,7 @@ struct http {
     int suspended; /* of those, with the loop */
     int stopping;  /* every answer closes its connection */
     int closed;    /* nothing is handed to the loop any more */
+    uint64_t answered[HTTP_STATUS_END - HTTP_STATUS_FIRST]; /* by status */
 };
 
 /* --- answering (answer.c) ------------------------------------------------ */
@@ -316,7 +320,7 @@ http_handler_f http_best_get, http_pick_done, http_pick_refused, http_nodes_get,
     http_group_get, http_group_put, http_work_list, http_work_post,
     http_work_put, http_work_at, http_work_release, http_fence_check,
     http_failovers_list, http_failovers_post, http_cluster_get, http_livez,
-    http_readyz, http_openapi, http_root;
+    http_readyz, http_metrics, http_openapi, http_root;
 /* ... and what is called on the loop. */
 http_handler_f http_cordon, http_drain, http_restart, http_group_delete,
     http_work_get, http_work_done, http_work_handover, http_failover_get,

@@ -165,6 +165,9 @@ static enum MHD_Result send_answer(struct http_request *r)
                            r->h->conf->request_timeout_ms +
                                (int64_t)(r->out.len / SEND_PER_MS)))
         rc = MHD_queue_response(r->connection, r->status, response);
+    if (rc == MHD_YES)
+        __atomic_add_fetch(&r->h->answered[r->status - HTTP_STATUS_FIRST], 1,
+                           __ATOMIC_RELAXED);
     MHD_destroy_response(response);
     return rc;
 }

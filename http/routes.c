@@ -75,6 +75,7 @@ static const struct http_route routes[] = {
     {"/v1/cluster", {[HTTP_GET] = {http_cluster_get, NULL, NULL, POLL}}},
     {"/livez", {[HTTP_GET] = {http_livez, NULL, NULL, ""}}},
     {"/readyz", {[HTTP_GET] = {http_readyz, NULL, NULL, ""}}},
+    {"/metrics", {[HTTP_GET] = {http_metrics, NULL, NULL, ""}}},
     {"/openapi.yaml", {[HTTP_GET] = {http_openapi, NULL, NULL, ""}}},
     {"/", {[HTTP_GET] = {http_root, NULL, NULL, ""}}},
 };

@@ -1,0 +1,348 @@
+/*
+ * metrics.c - GET /metrics: Prometheus' text format, version 0.0.4.
+ *
+ * Written from the snapshot and from counters that any thread may read, on
+ * libmicrohttpd's thread: the loop is not asked, so an answer comes while it is
+ * stuck, too. Nothing is said of one node or one worker: the answer is as long
+ * for ten thousand of them as for ten. Groups have names, and the first
+ * METRICS_GROUPS_MAX are told.
+ *
+ * A counter begins at 0 with the process, and a series that can be named in
+ * advance is there from the start, so that rate() sees its first step.
+ */
+#include "http/http_priv.h"
+
+#include "base/log.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define METRICS_GROUPS_MAX 1000
+
+/* --- the format ---------------------------------------------------------- */
+
+static void family(struct buf *b, const char *name, const char *type,
+                   const char *help)
+{
+    assert(name[0] != '\0');
+    assert(help[0] != '\0');
+    buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* In a label's value the backslash, the quote and the end of line are escaped.
+ */
+static void put_label(struct buf *b, char before, const char *key,
+                      const char *value)
+{
+    buf_printf(b, "%c%s=\"", before, key);
+    for (const char *s = value; *s != '\0'; s++)
+        if (*s == '\n')
+            buf_str(b, "\\n");
+        else if (*s == '\\' || *s == '"')
+            buf_printf(b, "\\%c", *s);
+        else
+            buf_char(b, *s);
+    buf_char(b, '"');
+}
+
+/* With up to two labels; a key of NULL: none. */
+static void sample(struct buf *b, const char *name, const char *key,
+                   const char *word, const char *key2, const char *word2,
+                   double value)
+{
+    assert(key != NULL || key2 == NULL);
+    assert(isfinite(value));
+    buf_str(b, name);
+    if (key != NULL) {
+        put_label(b, '{', key, word);
+        if (key2 != NULL)
+            put_label(b, ',', key2, word2);
+        buf_char(b, '}');
+    }
+    buf_printf(
+        b, value == floor(value) && fabs(value) < 1e15 ? " %.0f\n" : " %.15g\n",
+        value);
+}
+
+/* A family of one sample without labels. */
+static void single(struct buf *b, const char *name, const char *type,
+                   const char *help, double value)
+{
+    family(b, name, type, help);
+    sample(b, name, NULL, NULL, NULL, NULL, value);
+}
+
+/* --- picks --------------------------------------------------------------- */
+
+static void put_picks(struct buf *b, const struct balancer_stats *s)
+{
+    const char *name = "pelorus_pick_requests_failed_total";
+
+    single(b, "pelorus_picks_total", "counter", "Picks given, without peeks.",
+           (double)s->picks);
+    single(b, "pelorus_picks_done_total", "counter",
+           "Picks whose task was said to be done.", (double)s->done);
+    single(b, "pelorus_picks_refused_total", "counter",
+           "Picks that their worker refused.", (double)s->refused);
+    single(b, "pelorus_picks_unknown_total", "counter",
+           "Picks said to be over that are not known (too old, of another "
+           "coordinator, said twice).",
+           (double)s->unknown_picks);
+    family(b, name, "counter",
+           "Requests for a worker that named nobody, by why.");
+    for (int code = BALANCER_OK + 1; code < BALANCER_CODES; code++) {
+        enum problem p = coordinator_pick_problem((enum balancer_code)code);
+
+        sample(b, name, "code", problem_code(p), NULL, NULL,
+               (double)s->why_empty[code]);
+    }
+}
+
+/* --- the cluster --------------------------------------------------------- */
+
+/* Of all nodes, by what is said of them. */
+struct census {
+    double state[NODE_KINDS][NODE_STATES];
+    double busy[NODE_KINDS], degraded[NODE_KINDS], cordoned[NODE_KINDS];
+    double owned[NODE_KINDS], slots, late, stale;
+};
+
+static void take_census(struct census *c, const struct snapshot *s)
+{
+    for (size_t i = 0; i < s->n_nodes; i++) {
+        const struct coordinator_snapshot_node *n = &s->nodes[i];
+        bool up = n->state == NODE_UP;
+
+        assert(n->kind < NODE_KINDS);
+        assert(n->state < NODE_STATES);
+        c->state[n->kind][n->state]++;
+        c->busy[n->kind] += up && n->status == NODE_BUSY;
+        c->degraded[n->kind] += up && n->degraded;
+        c->cordoned[n->kind] += n->cordoned;
+        c->owned[n->kind] += n->owned;
+        if (!up || n->kind != NODE_WORKER)
+            continue;
+        c->slots += n->load.slots > 0 ? n->load.slots : 0;
+        c->late += n->report[0] == 'l';
+        c->stale += n->report[0] == 's';
+    }
+}
+
+static void by_kind(struct buf *b, const char *name, const char *type,
+                    const char *help, const double values[NODE_KINDS])
+{
+    family(b, name, type, help);
+    for (int k = 0; k < NODE_KINDS; k++)
+        sample(b, name, "kind", node_kind_name((enum node_kind)k), NULL, NULL,
+               values[k]);
+}
+
+static void put_nodes(struct buf *b, const struct snapshot *s)
+{
+    const char *name = "pelorus_nodes";
+    struct census c = {0};
+
+    take_census(&c, s);
+    family(b, name, "gauge", "Nodes, by kind and state.");
+    for (int k = 0; k < NODE_KINDS; k++)
+        for (int state = 0; state < NODE_STATES; state++)
+            sample(b, name, "kind", node_kind_name((enum node_kind)k), "state",
+                   node_state_name((enum node_state)state), c.state[k][state]);
+    by_kind(b, "pelorus_nodes_busy", "gauge", "Nodes that are up and say BUSY.",
+            c.busy);
+    by_kind(b, "pelorus_nodes_degraded", "gauge",
+            "Nodes that are up and whose last heartbeat was refused, or some "
+            "of it.",
+            c.degraded);
+    by_kind(b, "pelorus_nodes_cordoned", "gauge", "Nodes that are cordoned.",
+            c.cordoned);
+    by_kind(b, "pelorus_work_items_owned", "gauge",
+            "Work items that a node of this kind owns.", c.owned);
+    single(b, "pelorus_work_items_unassigned", "gauge",
+           "Work items that are waiting or held.", s->unassigned);
+    single(b, "pelorus_workers_slots", "gauge",
+           "Slots that workers which are up have told.", c.slots);
+    name = "pelorus_workers_reports";
+    family(b, name, "gauge",
+           "Workers that are up, by the age of their last report: late (picked "
+           "when nobody else is left), stale (not picked).");
+    sample(b, name, "report", "fresh", NULL, NULL,
+           c.state[NODE_WORKER][NODE_UP] - c.late - c.stale);
+    sample(b, name, "report", "late", NULL, NULL, c.late);
+    sample(b, name, "report", "stale", NULL, NULL, c.stale);
+}
+
+static void put_groups(struct buf *b, const struct snapshot *s)
+{
+    const char *name = "pelorus_group_workers";
+
+    single(b, "pelorus_groups", "gauge",
+           "Groups that are defined or that a worker names.",
+           (double)s->n_groups);
+    family(b, name, "gauge",
+           "Workers of a group that are up; of the first 1000 groups.");
+    for (size_t i = 0; i < s->n_groups && i < METRICS_GROUPS_MAX; i++)
+        sample(b, name, "group", s->groups[i].name, NULL, NULL,
+               (double)s->groups[i].n_alive);
+}
+
+static void put_registry(struct buf *b, const struct snapshot *s)
+{
+    const char *name = "pelorus_registry_state";
+
+    family(b, name, "gauge", "1 for the state that the registry is in.");
+    for (int i = 0; i <= REGISTRY_WENT_BACK; i++)
+        sample(b, name, "state", registry_state_name((enum registry_state)i),
+               NULL, NULL, s->registry_state == (enum registry_state)i);
+    name = "pelorus_registry_trouble";
+    family(b, name, "gauge",
+           "1: the registry does not serve us, and why; no sample: it does.");
+    if (s->trouble != NULL)
+        sample(b, name, "trouble",
+               registry_trouble_texts[s->trouble->what].name, NULL, NULL, 1);
+    single(b, "pelorus_registry_session_timeout_seconds", "gauge",
+           "The session's timeout as the registry gave it.",
+           (double)s->session_timeout_ms / 1000);
+    name = "pelorus_registry_problems";
+    family(b, name, "gauge", "What stands in the registry and is not used.");
+    sample(b, name, "of", "keys", NULL, NULL, (double)s->problem_keys);
+    sample(b, name, "of", "nodes", NULL, NULL, (double)s->problem_nodes);
+}
+
+static void put_health(struct buf *b, const struct http *h,
+                       const struct snapshot *s)
+{
+    wall_ms age = s->as_of > 0 ? clock_wall_ms() - s->as_of : 0;
+
+    single(b, "pelorus_ready", "gauge",
+           "1: connected and synced; 0: /readyz says why not.", s->ready);
+    single(b, "pelorus_stale", "gauge",
+           "1: what is answered of the cluster may be out of date.",
+           http_stale(h, s));
+    single(b, "pelorus_as_of_age_seconds", "gauge",
+           "How long ago the registry was last known good.",
+           age > 0 ? (double)age / 1000 : 0);
+    single(b, "pelorus_loop_late_seconds", "gauge",
+           "For how long the loop has been busy with what it does now.",
+           (double)loop_busy_ms(h->loop) / 1000);
+    single(b, "pelorus_coordinators", "gauge",
+           "Coordinators that the registry shows.", (double)s->n_coordinators);
+}
+
+/* --- failovers ----------------------------------------------------------- */
+
+static void put_engines(struct buf *b, const struct snapshot *s)
+{
+    double braked[NODE_KINDS], lock[NODE_KINDS], pending[NODE_KINDS];
+
+    for (int k = 0; k < NODE_KINDS; k++) {
+        braked[k] = s->brake[k] != CAUSE_NONE;
+        lock[k] = s->fence[k] != 0;
+        pending[k] = s->pending[k];
+    }
+    by_kind(b, "pelorus_failover_braked", "gauge",
+            "1: the brake holds failovers of this kind.", braked);
+    by_kind(b, "pelorus_failover_lock_held", "gauge",
+            "1: this coordinator holds the failover lock.", lock);
+    by_kind(b, "pelorus_failover_pending", "gauge",
+            "Failovers that the registry's trouble holds up.", pending);
+    single(b, "pelorus_failover_paused", "gauge",
+           "1: a person has paused failovers.", s->paused);
+    single(b, "pelorus_failover_brake_overridden", "gauge",
+           "1: a person has overridden the brake.",
+           s->brake_override_until != 0);
+}
+
+static void put_counts(struct buf *b, const struct snapshot *s)
+{
+    static const struct {
+        const char *name, *help;
+        size_t at;
+    } all[] = {
+        {"pelorus_node_downs_total",
+         "Processes lost: gone for their grace, or replaced.",
+         offsetof(struct snapshot_counts, downs)},
+        {"pelorus_node_flaps_total", "Processes that came back before that.",
+         offsetof(struct snapshot_counts, flaps)},
+        {"pelorus_failovers_begun_total",
+         "Failovers that this coordinator began.",
+         offsetof(struct snapshot_counts, failovers_begun)},
+        {"pelorus_failovers_done_total",
+         "Failovers that this coordinator ended.",
+         offsetof(struct snapshot_counts, failovers_done)},
+        {"pelorus_failovers_aborted_total",
+         "Failovers taken back, as the process was there after all.",
+         offsetof(struct snapshot_counts, failovers_aborted)},
+        {"pelorus_failovers_held_total", "Times that a failover was held.",
+         offsetof(struct snapshot_counts, failovers_held)},
+        {"pelorus_failover_items_moved_total",
+         "Work items that failovers of this coordinator moved.",
+         offsetof(struct snapshot_counts, items_moved)},
+        {"pelorus_failover_locks_lost_total",
+         "Times that a failover lock was lost while it was held.",
+         offsetof(struct snapshot_counts, locks_lost)},
+    };
+    double values[NODE_KINDS];
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        for (int k = 0; k < NODE_KINDS; k++) {
+            const char *at = (const char *)&s->counts[k] + all[i].at;
+
+            values[k] = (double)*(const uint64_t *)(const void *)at;
+        }
+        by_kind(b, all[i].name, "counter", all[i].help, values);
+    }
+}
+
+/* --- this process -------------------------------------------------------- */
+
+static void put_http(struct buf *b, struct http *h)
+{
+    const char *name = "pelorus_http_answers_total";
+    char status[16];
+
+    family(b, name, "counter", "Answers, by their status.");
+    for (int i = 0; i < HTTP_STATUS_END - HTTP_STATUS_FIRST; i++) {
+        uint64_t n = __atomic_load_n(&h->answered[i], __ATOMIC_RELAXED);
+
+        if (n == 0 && i != 0)
+            continue;
+        snprintf(status, sizeof(status), "%d", HTTP_STATUS_FIRST + i);
+        sample(b, name, "code", status, NULL, NULL, (double)n);
+    }
+    single(b, "pelorus_http_requests_in_flight", "gauge",
+           "Requests that are being answered, long polls among them.",
+           __atomic_load_n(&h->in_flight, __ATOMIC_ACQUIRE));
+    single(b, "pelorus_http_connections", "gauge", "Connections.",
+           http_conns_count(h->conns));
+    single(b, "pelorus_http_connections_max", "gauge",
+           "How many there may be (http.max-connections, or what the limit of "
+           "open files leaves of it).",
+           h->conf->max_connections);
+    single(b, "pelorus_log_lines_dropped_total", "counter",
+           "Lines that found no room because nobody read standard error.",
+           (double)log_dropped());
+}
+
+void http_metrics(struct http_request *r)
+{
+    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+    struct balancer_stats stats = balancer_stats(r->h->balancer);
+    struct buf *b = http_json(r, MHD_HTTP_OK);
+
+    assert(r->method == HTTP_GET);
+    r->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    family(b, "pelorus_build_info", "gauge", "1, and the version.");
+    sample(b, "pelorus_build_info", "version", PELORUS_VERSION, "registry",
+           s->registry_backend, 1);
+    put_health(b, r->h, s);
+    put_registry(b, s);
+    put_nodes(b, s);
+    put_groups(b, s);
+    put_picks(b, &stats);
+    put_engines(b, s);
+    put_counts(b, s);
+    put_http(b, r->h);
+    coordinator_snapshot_release(&s);
+}

@@ -1,0 +1,182 @@
+"""GET /metrics: every line as Prometheus' text format 0.0.4 wants it, and the
+figures true to what happened, against real coordinators."""
+
+import math
+import re
+import sys
+
+from cluster import check, equal, run, settings, submit, wait_for
+
+W = [f"10.0.1.{i}:1234" for i in range(1, 5)]
+TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
+SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)")
+LABEL = re.compile(rf'({NAME})="((?:[^"\\\n]|\\[\\"n])*)"(,|$)')
+UNITS = ("milliseconds", "_ms", "minutes", "_kb", "kibibytes", "percent")
+
+
+def labels_of(text):
+    found = []
+    while text:
+        m = LABEL.match(text)
+        check(m, f"labels: {text!r}")
+        value = re.sub(r'\\([\\"n])', lambda e: "\n" if e.group(1) == "n" else e.group(1), m.group(2))
+        found.append((m.group(1), value))
+        text = text[m.end():]
+    equal(len({k for k, _ in found}), len(found), "labels, each once")
+    return tuple(sorted(found))
+
+
+def parse(text):
+    """{(name, labels): value}; a failure unless every line is as it must be."""
+    samples, types, helped, family = {}, {}, set(), None
+    check(text.endswith("\n"), "the last line ends")
+    for line in text[:-1].split("\n"):
+        if line.startswith("# HELP "):
+            _, _, name, words = line.split(" ", 3)
+            check(name not in helped and words, line)
+            check(re.search(r"\\(?![\\n])", words) is None, f"escapes: {line}")
+            helped.add(name)
+            family = name
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            equal(name, family, f"TYPE behind its HELP: {line}")
+            check(name not in types and kind in ("counter", "gauge"), line)
+            equal(name.endswith("_total"), kind == "counter", f"the name of a {kind}: {name}")
+            types[name] = kind
+        else:
+            m = SAMPLE.fullmatch(line)
+            check(m, f"a sample: {line!r}")
+            name, labels, value = m.group(1), labels_of(m.group(2) or ""), float(m.group(3))
+            equal(name, family, f"samples stand with their family: {line}")
+            check(name in types, f"typed first: {line}")
+            check(name.startswith("pelorus_"), f"ours: {line}")
+            check(not any(u in name for u in UNITS), f"base units: {line}")
+            check((name, labels) not in samples, f"once: {line}")
+            check(math.isfinite(value) and (types[name] == "gauge" or value >= 0), line)
+            samples[name, labels] = value
+    equal(helped, set(types), "HELP and TYPE of each")
+    return samples
+
+
+def metrics(api):
+    a = api("GET", "/metrics")
+    equal((a.status, a.headers["Content-Type"]), (200, TYPE), a.text[:200])
+    equal(a.headers["Cache-Control"], "no-store", "Cache-Control")
+    return parse(a.text)
+
+
+def value(api, name, **labels):
+    return metrics(api).get((name, tuple(sorted(labels.items()))))
+
+
+def put(api, address, kind="worker", ttl="60s", **body):
+    a = api("PUT", f"/v1/nodes/{kind}/{address}?ttl={ttl}", {"startupTime": 1700000000000, "processId": 7, **body})
+    check(a.status in (200, 201), lambda: f"PUT {address}: {a.status} {a.text}")
+
+
+def up(cluster, api, addresses, **body):
+    for address in addresses:
+        put(api, address, **body)
+    cluster.wait_up(api, *addresses)
+
+
+def test_format_head_and_what_is_not_taken(cluster):
+    c = cluster.coordinator()
+    full, head = c.api("GET", "/metrics"), c.api("HEAD", "/metrics")
+    equal((head.status, head.text, head.headers["Content-Type"]), (200, "", TYPE), "HEAD")
+    check(abs(int(head.headers["Content-Length"]) - len(full.text)) < 100, "the length that GET has")
+    equal(c.api("GET", "/metrics?name=x").status, 400, "a parameter")
+    equal(c.api("POST", "/metrics").status, 405, "POST")
+    first = parse(full.text)
+    equal(first["pelorus_build_info", (("registry", "sqlite"), ("version", "0.1.0"))], 1, "build info")
+    equal(first["pelorus_ready", ()], 1, "ready")
+    equal(sum(v for (n, _), v in first.items() if n == "pelorus_registry_state"), 1, "one state of the registry")
+    for name in ("pelorus_picks_total", "pelorus_picks_unknown_total", "pelorus_log_lines_dropped_total"):
+        equal(first[name, ()], 0, f"{name}, before anything")
+
+
+def test_counters_follow_what_happens(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, W[:3], slots=8)
+    put(c.api, W[3], slots=8)
+    before = metrics(c.api)
+    picks = [c.api.get("/v1/workers/best")["pick"] for _ in range(5)]
+    picks += [p["pick"] for p in c.api.get("/v1/workers/best?count=7")["picks"]]
+    c.api.get("/v1/workers/best?peek=1")
+    for pick in picks[:3]:
+        equal(c.api("POST", f"/v1/picks/{pick}/done").status, 204, "done")
+    c.api("POST", f"/v1/picks/{picks[0]}/done")
+    c.api("POST", f"/v1/picks/{picks[3]}/refused")
+    equal(c.api("GET", "/v1/workers/best?group=nope").status, 404, "no such group")
+    after = metrics(c.api)
+
+    def rose(name, **labels):
+        key = (name, tuple(sorted(labels.items())))
+        return after[key] - before[key]
+
+    equal(rose("pelorus_picks_total"), 12, "picks, without the peek")
+    equal(rose("pelorus_picks_done_total"), 3, "done")
+    equal(rose("pelorus_picks_refused_total"), 1, "refused")
+    equal(rose("pelorus_picks_unknown_total"), 1, "said twice")
+    equal(rose("pelorus_pick_requests_failed_total", code="group_not_found"), 1, "nobody")
+    check(rose("pelorus_http_answers_total", code="200") >= 8, "answers")
+    equal(after["pelorus_http_answers_total", (("code", "404"),)], 1, "one 404")
+
+
+def test_nodes_groups_and_their_names(cluster):
+    c = cluster.coordinator(more='groups: {gpu: ["10.0.1.1:1234"]}\n')
+    up(cluster, c.api, W[:2], slots=8)
+    put(c.api, W[2], slots=4, serverStatus="BUSY")
+    a = c.api("PUT", "/v1/groups/" + "a%22b", {"addresses": [W[0], W[1]]})
+    odd = 'a"b' if a.status in (200, 201) else None
+    if odd is None:  # a quote is no part of a name: nothing to escape
+        equal(a.status, 422, a.text)
+    submit(c.port, ["x-1", "x-2"], kind="worker")
+    wait_for("owned", lambda: value(c.api, "pelorus_work_items_owned", kind="worker") == 2)
+    m = metrics(c.api)
+    equal(m["pelorus_nodes", (("kind", "worker"), ("state", "up"))], 3, "up")
+    equal(m["pelorus_nodes", (("kind", "master"), ("state", "up"))], 0, "no master")
+    equal(m["pelorus_nodes_busy", (("kind", "worker"),)], 1, "busy")
+    equal(m["pelorus_workers_slots", ()], 20, "slots")
+    equal(m["pelorus_group_workers", (("group", "default"),)], 3, "default")
+    equal(m["pelorus_group_workers", (("group", "gpu"),)], 1, "gpu")
+    if odd is not None:
+        equal(m["pelorus_group_workers", (("group", odd),)], 2, "escaped")
+    equal(sum(v for (n, _), v in m.items() if n == "pelorus_workers_reports"), 3, "reports")
+
+
+@settings(more="failover: {grace: 200ms, reconcile-interval: 1s}\n")
+def test_a_failover_is_counted(cluster):
+    c = cluster.coordinator()
+    for address in W[:2]:
+        put(c.api, address, kind="master", ttl="1h")
+    cluster.wait_up(c.api, *W[:2])
+    gone = W[2]
+    put(c.api, gone, kind="master", ttl="1s")
+    cluster.wait_up(c.api, gone)
+    equal(value(c.api, "pelorus_node_downs_total", kind="master"), 0, "nobody is lost")
+    claim = c.api("PUT", "/v1/work/lost", {"kind": "master", "owner": gone, "startupTime": 1700000000000})
+    check(claim.status in (200, 201), claim.text)
+    wait_for("ended", lambda: value(c.api, "pelorus_failovers_done_total", kind="master") == 1, 30)
+    m = metrics(c.api)
+    equal(m["pelorus_node_downs_total", (("kind", "master"),)], 1, "lost")
+    equal(m["pelorus_failovers_begun_total", (("kind", "master"),)], 1, "begun")
+    equal(m["pelorus_failover_items_moved_total", (("kind", "master"),)], 1, "moved")
+    equal(m["pelorus_failovers_begun_total", (("kind", "worker"),)], 0, "of the other kind")
+    equal(c.api("PATCH", "/v1/settings", {"paused": True}).status, 200, "pause")
+    wait_for("paused", lambda: value(c.api, "pelorus_failover_paused") == 1)
+
+
+def test_as_long_for_a_thousand_nodes_as_for_one(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, W[:1])
+    few = len(c.api("GET", "/metrics").text)
+    for i in range(300):
+        put(c.api, f"10.1.{i // 200}.{i % 200 + 1}:1234", ttl="1h")
+    wait_for("all up", lambda: value(c.api, "pelorus_nodes", kind="worker", state="up") == 301)
+    check(len(c.api("GET", "/metrics").text) < few + 200, "no line for each node")
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
