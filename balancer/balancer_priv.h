@@ -5,7 +5,8 @@
  * a member for each account in a group. A policy sees groups and accounts,
  * reads no clock, takes no lock and allocates only where its group grows; it
  * is a table of functions, one file each. Everything here is under the lock
- * of the balancer (balancer.c says why there is one).
+ * of the balancer (balancer.c says why there is one). (Longer than 500 lines:
+ * half of it says what each field means, and all of it is one state.)
  */
 #ifndef PELORUS_BALANCER_BALANCER_PRIV_H
 #define PELORUS_BALANCER_BALANCER_PRIV_H
