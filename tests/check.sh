@@ -66,7 +66,7 @@ suites() {
         echo "120 tests/house.sh"
         echo "60 tests/rooms.py"
     fi
-    echo "300 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
+    echo "600 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
     echo "120 tests/fuzz/run.sh replay"
     for t in "$BUILD"/tests/registry/test_* "$BUILD"/tests/unit/test_* "$BUILD"/tests/sim/test_* "$BUILD"/tests/bench/placement/test_*; do
         [ -x "$t" ] && [ "${t%.[od]}" = "$t" ] && echo "240 $t"
@@ -76,7 +76,7 @@ suites() {
 serial_suites() {
     for t in tests/integration/test_*.py; do
         # speed is measured on the plain program only
-        [ -f "$t" ] && { [ -z "$SAN" ] || [ "$t" != tests/integration/test_speed.py ]; } && echo "300 python3 $t"
+        [ -f "$t" ] && { [ -z "$SAN" ] || [ "$t" != tests/integration/test_speed.py ]; } && echo "600 python3 $t"
     done
     return 0
 }

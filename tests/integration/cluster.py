@@ -57,8 +57,9 @@ def pace(clock=time.monotonic):
 
 
 def wait_for(what, predicate, seconds=20):
-    """The first true value of predicate(), or a failure after the deadline."""
-    seconds *= SLOW * PATIENCE
+    """The first true value of predicate(), or a failure after the deadline,
+    which is a minute at least."""
+    seconds = max(seconds, 20) * SLOW * PATIENCE
     by = time.monotonic() + seconds
     problem = None
     while time.monotonic() < by:
@@ -79,6 +80,38 @@ def holds(what, predicate, seconds):
     while time.monotonic() < by:
         check(predicate(), f"{what}: not any more")
         threading.Event().wait(0.05)
+
+
+class Lateness:
+    """By how many seconds this machine let somebody who slept wake up too late,
+    at worst, while the block ran."""
+
+    def __enter__(self):
+        self.worst, self.ended = 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def watch(self):
+        last = time.monotonic()
+        while not self.ended.wait(0.02):
+            now = time.monotonic()
+            self.worst, last = max(self.worst, now - last - 0.02), now
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
+def scratch():
+    """A directory of our own: in memory where there is room, so that no test
+    waits for a disk of the machine that others use, too."""
+    try:
+        room = os.statvfs("/dev/shm")
+        memory = room.f_bavail * room.f_frsize >= 1 << 30
+    except OSError:
+        memory = False
+    return tempfile.mkdtemp(prefix="pelorus-test-", dir="/dev/shm" if memory else None)
 
 
 class Api:
@@ -263,7 +296,7 @@ class Cluster:
         self.grace = grace
         self.heartbeat = heartbeat
         self.more = more
-        self.dir = tempfile.mkdtemp(prefix="pelorus-test-")
+        self.dir = scratch()
         self.path = os.path.join(self.dir, "registry.db")
         self.pelorus = PELORUS  # what the next process runs
         self.processes = []

@@ -11,7 +11,7 @@ import sys
 import time
 from functools import partial
 
-from cluster import SLOW, check, equal, holds, pace, run, settings, submit, wait_for
+from cluster import SLOW, Lateness, check, equal, holds, pace, run, settings, submit, wait_for
 from dolphin import Node
 from moves import all_moved_once, finished, gone_from, ids_at, listed
 from proxy import Proxy
@@ -92,31 +92,42 @@ class World:
         return [n for n, z in tree.items() if z.owner != "0"]
 
 
+def in_time(cluster, lost, late):
+    """Its own deadline, and not the servers' or the network's."""
+    check(lost <= cluster.session + 0.5 * SLOW * pace() + 3 * late.worst,
+          f"its own deadline came after {lost:.2f} s, on a machine that was {late.worst:.2f} s late")
+
+
 @behind_a_proxy()
 def test_a_server_stopped_longer_than_the_session(cluster):
     w = World(cluster)
-    w.registry.servers.stop()
-    stopped = time.monotonic()
-    w.wait_state("suspended")
-    equal(w.api("GET", "/readyz").status, 503, "readyz while suspended")
-    w.wait_state("disconnected")
-    lost = time.monotonic() - stopped
-    check(lost <= cluster.session + 0.5 * SLOW * pace(), f"its own deadline came after {lost:.2f} s")
+    with Lateness() as late:
+        w.registry.servers.stop()
+        stopped = time.monotonic()
+        w.wait_state("suspended")
+        equal(w.api("GET", "/readyz").status, 503, "readyz while suspended")
+        w.wait_state("disconnected")
+        lost = time.monotonic() - stopped
+    in_time(cluster, lost, late)
     holds("no decision, nothing moved", lambda: w.api("GET", "/readyz").status == 503
           and not w.c.lines("+failover"), cluster.session * 0.5)
     w.registry.servers.resume()
     print(f"     lost after {lost:.2f} s, back {w.settled():.2f} s after the server")
 
 
-# Longer: between SUSPENDED and the session's end the server must come back.
-@settings(session=2 * SESSION, more=MORE, registry=partial(Registry, tick=400))
+# Longer: between SUSPENDED and the session's end we must come back. A server
+# takes its time to start: it does so meanwhile, and we are kept from it.
+@settings(session=3 * SESSION, more=MORE, registry=partial(Registry, tick=600, proxied=True))
 def test_a_server_killed_and_started_again_on_its_data(cluster):
     w = World(cluster)
     session = w.entry()
+    w.registry.proxy.refuse()
     w.registry.servers.kill()
+    w.registry.servers.start()
     w.wait_state("suspended")
     equal(w.api("GET", "/readyz").status, 503, "readyz while suspended")
-    w.registry.servers.start().wait()
+    w.registry.servers.wait()
+    w.registry.proxy.heal()
     print(f"     back {w.settled():.2f} s after the server")
     # Its data holds the sessions, too, and ours was not over by our clock.
     equal(w.entry(), session, "the session goes on")
@@ -125,13 +136,14 @@ def test_a_server_killed_and_started_again_on_its_data(cluster):
 def cut_off(cluster, **direction):
     w = World(cluster)
     session = w.entry()[0]
-    w.registry.proxy.cut(**direction)
-    began = time.monotonic()
-    w.wait_state("suspended")
-    suspended = time.monotonic() - began
-    w.wait_state("disconnected")
-    lost = time.monotonic() - began
-    check(lost <= cluster.session + 0.5 * SLOW * pace(), f"its own deadline came after {lost:.2f} s")
+    with Lateness() as late:
+        w.registry.proxy.cut(**direction)
+        began = time.monotonic()
+        w.wait_state("suspended")
+        suspended = time.monotonic() - began
+        w.wait_state("disconnected")
+        lost = time.monotonic() - began
+    in_time(cluster, lost, late)
     # Meanwhile somebody joins, and nobody is told to be dead.
     Node(w.peer, "worker", "10.20.2.1:1234", session=SESSION)
     holds("no decision", lambda: w.api("GET", "/readyz").status == 503
@@ -287,6 +299,11 @@ def test_outages_leave_nothing_behind(cluster):
     w = World(cluster)
     proxy, peer = w.registry.proxy, w.peer
     first = None
+
+    def kept_up():
+        """What is being closed is gone after a while; what leaked is not."""
+        now = leftovers(w.c.pid)
+        return now if not first or now[0] <= first[0] + 1 and now[1] == first[1] else None
     for n in range(6):
         session = w.entry()[0]
         peer("expire", "-", w.registry.servers.connect, session)
@@ -300,12 +317,10 @@ def test_outages_leave_nothing_behind(cluster):
         w.wait_state("suspended")
         proxy.heal()
         w.settled()
-        now = leftovers(w.c.pid)
+        now = wait_for(f"no more descriptors and threads than {first}", kept_up)
         first = first or now
         print(f"     round {n}: {now[0]} descriptors, {now[1]} threads, {now[2]:.1f} MiB")
         check(len(w.lock_nodes()) <= 1, lambda: f"lock nodes {w.lock_nodes()}")
-    check(now[0] <= first[0] + 1, f"descriptors grew from {first[0]} to {now[0]}")
-    equal(now[1], first[1], "threads")
     # A sanitizer keeps what was freed, and looks for leaks by itself.
     check(SLOW > 1 or now[2] <= first[2] + 3, f"memory grew from {first[2]:.1f} to {now[2]:.1f} MiB")
     sessions = {z.owner for z in peer.tree("observer").values()} - {"0"}

@@ -11,6 +11,7 @@
 #include "conf/conf.h"
 #include "registry/sql/backend.h"
 #include "registry/sqlite/sqlite_priv.h"
+#include "tests/lib/daemon.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -37,8 +38,8 @@ static void *open_store(void)
 {
     struct store *s = mem_zalloc(sizeof(*s));
 
-    (void)snprintf(s->dir, sizeof(s->dir), "/tmp/test_sqlite_XXXXXX");
-    if (mkdtemp(s->dir) == NULL || loop_new(&s->loop, 1024, NULL) != 0) {
+    if (daemon_dir(s->dir, sizeof(s->dir), "sqlite", NULL) != 0 ||
+        loop_new(&s->loop, 1024, NULL) != 0) {
         mem_free(s);
         return NULL;
     }

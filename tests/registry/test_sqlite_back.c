@@ -24,7 +24,7 @@
 
 #define TIMEOUT_MS  5000
 #define BUSY_MS     2000
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 struct fixture {
     char dir[64], path[96], copy[96];

@@ -29,7 +29,7 @@
 
 #define TIMEOUT_MS  3000
 #define NOBODY      65534
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 struct fixture {
     char dir[64], path[96];

@@ -193,7 +193,7 @@ a_server_that_is_back_after_the_suspension_has_lost_nothing(void **state)
     struct proxy *proxy;
     struct member m;
 
-    member_open(w, &m, 0, 3 * ZOOKEEPER_TIMEOUT_MS);
+    member_open(w, &m, 0, 6 * ZOOKEEPER_TIMEOUT_MS);
     proxy = zktest_proxy(w, m.r);
     member_round_trip(w, &m);
     proxy_refuse(proxy, true);

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 #define FAR         (clock_mono_ms() + 600000)
 
 /* --- help ---------------------------------------------------------------- */

@@ -30,7 +30,7 @@
 
 #include <cmocka.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define TTL_MS      2000
 
 #define ACCEPTED                                                               \

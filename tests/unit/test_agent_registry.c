@@ -28,7 +28,7 @@
 
 #include <cmocka.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define SESSION_MS  3000
 #define KEY         "/pelorus/nodes/worker/h:1"
 #define GATE        "/pelorus/owners/worker/h:1"

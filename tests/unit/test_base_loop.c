@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#define DEADLINE_MS 10000
+#define DEADLINE_MS 60000
 
 static struct loop *loop;
 

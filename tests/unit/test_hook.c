@@ -45,7 +45,7 @@ static void on_all_ended(void *arg)
 
 static void turn_until(const bool *done)
 {
-    mono_ms deadline = clock_mono_ms() + 30000;
+    mono_ms deadline = clock_mono_ms() + 60000;
     while (!*done && clock_mono_ms() < deadline)
         loop_turn(loop, 100);
     assert_true(*done);
@@ -102,7 +102,7 @@ static void run(const char *command, int64_t timeout_ms)
 /* A number that the hook has written, and that it will not write again. */
 static pid_t told_pid(const char *path)
 {
-    mono_ms deadline = clock_mono_ms() + 20000;
+    mono_ms deadline = clock_mono_ms() + 60000;
     int pid = 0;
     while (clock_mono_ms() < deadline) {
         FILE *file = fopen(path, "r");
