@@ -3,8 +3,10 @@
  *
  *   bench_placement [--scenario NAME] [--variant NAME] [--acks|--heartbeats]
  *       [--policy NAME[,NAME...]] [--seeds N] [--jobs N] [--workers N]
+ *       [--heartbeat S] [--mean S] [--rho R] [--settle S] [--measured S]
  *       [--out DIR] [--list]
  *
+ * The five in seconds and shares change every scenario that is measured.
  * Without a filter: every scenario as it is, and every variant of the first
  * one. `ledger-acks` and `ledger-heartbeats` name a policy and a way in one.
  */
@@ -46,6 +48,16 @@ static uint32_t number(const char *text)
     return (uint32_t)n;
 }
 
+static double real(const char *text, double least, double most)
+{
+    char *end;
+    double x = strtod(text, &end);
+
+    if (*end != '\0' || !(x >= least && x <= most))
+        usage("a number was expected, or another one");
+    return x;
+}
+
 /* "ledger-acks,random" */
 static void choose_policies(struct plan *plan, char *names)
 {
@@ -82,6 +94,11 @@ static struct plan options(int argc, char **argv)
         {"seeds", required_argument, NULL, 'n'},
         {"jobs", required_argument, NULL, 'j'},
         {"workers", required_argument, NULL, 'w'},
+        {"heartbeat", required_argument, NULL, 'H'},
+        {"mean", required_argument, NULL, 'M'},
+        {"rho", required_argument, NULL, 'R'},
+        {"settle", required_argument, NULL, 'S'},
+        {"measured", required_argument, NULL, 'D'},
         {"out", required_argument, NULL, 'o'},
         {"list", no_argument, NULL, 'l'},
         {NULL, 0, NULL, 0},
@@ -115,6 +132,21 @@ static struct plan options(int argc, char **argv)
         case 'w':
             plan.n_workers = number(optarg);
             break;
+        case 'H':
+            plan.heartbeat = real(optarg, .1, 3600);
+            break;
+        case 'M':
+            plan.mean = real(optarg, .01, 3600);
+            break;
+        case 'R':
+            plan.rho = real(optarg, .05, .999);
+            break;
+        case 'S':
+            plan.settle = real(optarg, .001, 1e6);
+            break;
+        case 'D':
+            plan.measured = real(optarg, .001, 1e6);
+            break;
         case 'o':
             plan.directory = optarg;
             break;
@@ -145,15 +177,19 @@ static FILE *file_open(const char *directory, const char *name)
     return f;
 }
 
+/* The scenarios as they are, then the variants. */
 static void write_all(const char *directory, const struct results *results)
 {
-    FILE *csv = file_open(directory, "placement.csv");
-
-    csv_begin(csv);
-    for (size_t i = 0; i < results->n_blocks; i++)
-        csv_print(&results->blocks[i], csv);
-    fclose(csv);
     for (int variants = 0; variants < 2; variants++) {
+        FILE *csv = file_open(directory, variants ? "placement-variants.csv"
+                                                  : "placement.csv");
+
+        csv_begin(csv);
+        for (size_t i = 0; i < results->n_blocks; i++)
+            if ((results->blocks[i].setting.variant != placement_variants) ==
+                (variants == 1))
+                csv_print(&results->blocks[i], csv);
+        fclose(csv);
         FILE *svg = file_open(directory, variants ? "placement-variants.svg"
                                                   : "placement.svg");
 

@@ -84,6 +84,8 @@ static bool wanted(const struct plan *plan, const struct setting *s,
 
     if (strcmp(p->name, "oracle-busy") == 0 && !s->scenario->says_busy)
         return false;
+    if (p->repeats && s->scenario->refuses)
+        return false;
     if (p->plain_only && s->variant != placement_variants)
         return false;
     if (p->needs_acks && (s->acks == ACKS_NONE || s->variant->acked > 0))
@@ -127,16 +129,32 @@ static bool setting_wanted(const struct plan *plan, size_t scenario,
     return variant == 0 || (scenario == 0 && plan->scenario == NULL);
 }
 
+static struct scenario scenario_of(const struct plan *plan, size_t i)
+{
+    struct scenario s = placement_scenarios[i];
+
+    assert(i < placement_n_scenarios);
+    s.heartbeat = plan->heartbeat > 0 ? plan->heartbeat : s.heartbeat;
+    s.mean = plan->mean > 0 ? plan->mean : s.mean;
+    s.rho = plan->rho > 0 ? plan->rho : s.rho;
+    s.settle = plan->settle > 0 ? plan->settle : s.settle;
+    s.measured = plan->measured > 0 ? plan->measured : s.measured;
+    return s;
+}
+
 bool measure_begin(const struct plan *plan, struct results *out)
 {
     *out = (struct results){.n_blocks = 0};
     out->blocks = mem_array(2 * placement_n_scenarios * placement_n_variants,
                             sizeof(*out->blocks));
+    out->scenarios = mem_array(placement_n_scenarios, sizeof(*out->scenarios));
+    for (size_t i = 0; i < placement_n_scenarios; i++)
+        out->scenarios[i] = scenario_of(plan, i);
     /* every scenario as it is, then what differs */
     for (size_t j = 0; j < placement_n_variants; j++)
         for (size_t i = 0; i < placement_n_scenarios; i++)
             for (int acks = ACKS_ALL; acks >= ACKS_NONE; acks--) {
-                struct setting s = {.scenario = &placement_scenarios[i],
+                struct setting s = {.scenario = &out->scenarios[i],
                                     .variant = &placement_variants[j],
                                     .acks = (enum acks)acks,
                                     .n_workers = plan->n_workers};
@@ -154,5 +172,6 @@ void measure_end(struct results *results)
         mem_free(results->blocks[i].outcomes);
     }
     MEM_FREE(results->blocks);
+    MEM_FREE(results->scenarios);
     results->n_blocks = 0;
 }

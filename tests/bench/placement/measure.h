@@ -13,6 +13,8 @@ struct plan {
     bool acks, heartbeats;
     size_t n_seeds;
     uint32_t n_workers;
+    /* instead of the scenarios' own; 0: theirs */
+    double heartbeat, mean, rho, settle, measured;
     uint32_t jobs;         /* threads */
     const char *directory; /* for the CSV and the chart; NULL: none */
 };
@@ -20,6 +22,7 @@ struct plan {
 struct results {
     size_t n_blocks;
     struct block *blocks;
+    struct scenario *scenarios; /* as they are measured */
 };
 
 /* The blocks, still empty. False: no such scenario or variant. */

@@ -11,13 +11,17 @@
 
 void line_init(struct line *l, size_t cap)
 {
-    *l = (struct line){.cap = cap};
-    l->items = mem_array(cap, sizeof(*l->items));
+    *l = (struct line){.cap = cap + 1};
+    l->items = mem_array(l->cap, sizeof(*l->items));
     assert(l->items != NULL);
 }
 
 void line_add(struct line *l, double at, uint32_t of)
 {
+    if (l->n == l->cap) {
+        l->cap *= 2;
+        l->items = mem_regrow(l->items, l->cap, sizeof(*l->items));
+    }
     assert(l->n < l->cap);
     assert(l->n == 0 || at >= l->items[l->n - 1].at);
     l->items[l->n].at = at;

@@ -57,9 +57,11 @@ struct scenario {
                        exponential lengths */
     enum load load;
     bool says_busy;        /* BUSY while no slot is free */
+    bool refuses;          /* who has no free slot takes no task of ours */
     const char *reference; /* the policy that ratios are to */
     double settle;         /* not measured at first, s */
     double measured;       /* s */
+    double heartbeat;      /* s; 0: HEARTBEAT_S */
 };
 
 /* Something that differs from the plain case. */
@@ -100,6 +102,9 @@ extern const size_t placement_n_variants;
 #define REPORT_MIN 0.005 /* from the worker to the coordinator */
 #define REPORT_MAX 0.050
 #define TICK_S     0.25
+/* So many that refused a task are told to whoever places it again; then it
+ * waits for the next report, like a task that found nobody. */
+#define REFUSED_MAX 16U
 
 struct task {
     double arrives, length;
@@ -125,6 +130,7 @@ struct world {
     uint32_t n_workers;
     uint32_t n_coordinators;
     struct spec specs[WORKERS_MAX];
+    double divide;          /* what times are divided by */
     double heartbeat, scan; /* s */
     double settle, end;     /* tasks that arrive between them count */
     double hang_every, hang_for;
@@ -172,6 +178,22 @@ typedef uint32_t policy_pick_f(void *state, double now, uint64_t *id);
 typedef void policy_done_f(void *state, uint32_t worker, uint64_t id,
                            double now);
 typedef void policy_tick_f(void *state, double now); /* every TICK_S */
+/* Likewise pick(), without those that refused this task already. Who has none
+ * of it is asked again as long as it names one of them, REFUSED_MAX times. */
+typedef uint32_t policy_other_f(void *state, double now,
+                                const uint32_t *refused, uint32_t n_refused,
+                                uint64_t *id);
+/* The worker had no free slot and did not take the task. */
+typedef void policy_refused_f(void *state, uint32_t worker, uint64_t id,
+                              double now);
+/* A policy in another process answers later: ask() instead of pick(), and
+ * answer() when the task would be at the worker (DISPATCH_S later), which
+ * waits for it if need be. */
+typedef void policy_ask_f(void *state, uint32_t task, double now,
+                          const uint32_t *refused, uint32_t n_refused);
+typedef uint32_t policy_answer_f(void *state, uint32_t task, uint64_t *id);
+/* And the run is in real time: returns when it is that late. */
+typedef void policy_until_f(void *state, double at);
 
 struct policy {
     const char *name, *title;
@@ -179,13 +201,21 @@ struct policy {
     bool needs_acks;    /* without them it is not run */
     bool plain_only;    /* not run in variants */
     bool hears_acks;    /* without them it differs; else it is run once */
+    bool repeats;       /* asked again at once it names the same worker: not
+                           run where workers refuse */
+    bool knows_all;     /* also when a slot becomes free */
     policy_open_f *open;
     policy_close_f *close;
     policy_report_f *report;
     policy_leave_f *leave;
     policy_pick_f *pick;
-    policy_done_f *done; /* optional, as is tick */
+    policy_done_f *done; /* optional, as is all that follows */
     policy_tick_f *tick;
+    policy_other_f *other;
+    policy_refused_f *refused;
+    policy_ask_f *ask; /* with answer and until, or none of the three */
+    policy_answer_f *answer;
+    policy_until_f *until;
 };
 
 extern const struct policy *const placement_policies[];
@@ -210,6 +240,8 @@ struct outcome {
     double of[METRICS];
     uint64_t measured;  /* tasks */
     uint64_t postponed; /* picks that found nobody */
+    uint64_t refused;   /* by a worker without a free slot */
+    uint64_t told;      /* ends of which the policy heard */
 };
 
 /* Place every task of the world by this policy. */

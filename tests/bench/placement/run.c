@@ -85,7 +85,16 @@ static void worker_go_on(struct run *run, struct worker *k)
     }
 }
 
-static void worker_receive(struct run *run, uint32_t worker, uint32_t i)
+/* Others' tasks wait whatever happens; a worker that hangs answers nobody. */
+static bool worker_refuses(const struct run *run, uint32_t worker, uint32_t i)
+{
+    const struct world *w = run->world;
+
+    return w->setting.scenario->refuses && w->tasks[i].worker == NOBODY &&
+           run_works(run, worker);
+}
+
+void run_receive(struct run *run, uint32_t worker, uint32_t i)
 {
     struct worker *k = &run->workers[worker];
 
@@ -93,6 +102,10 @@ static void worker_receive(struct run *run, uint32_t worker, uint32_t i)
     run->placed[i].met = k->running + k->waiting;
     if (k->running < k->slots && k->waiting == 0 && run_works(run, worker)) {
         task_start(run, k, i);
+        return;
+    }
+    if (worker_refuses(run, worker, i)) {
+        line_add(&run->back, run->now + DISPATCH_S, i);
         return;
     }
     if (k->waiting++ > 0)
@@ -123,6 +136,8 @@ static void task_end(struct run *run, uint32_t i)
     worker_go_on(run, k);
     if (run->world->tasks[i].acked)
         line_add(&run->acks, run->now + ACK_S, i);
+    if (run->policy->knows_all)
+        run_retry(run);
 }
 
 /* ---- heartbeats ---------------------------------------------------------- */
@@ -216,60 +231,12 @@ static void worker_joins(struct run *run, uint32_t worker)
 
 /* ---- coordinators -------------------------------------------------------- */
 
-static bool place(struct run *run, uint32_t i)
-{
-    const struct task *t = &run->world->tasks[i];
-    struct placed *p = &run->placed[i];
-    void *state = run->coordinators[t->coordinator].state;
-
-    p->worker = run->policy->pick(state, run->now, &p->id);
-    if (p->worker == NOBODY)
-        return false;
-    assert(p->worker < run->world->n_workers);
-    assert(run->workers[p->worker].present);
-    run->workers[p->worker].coming++;
-    line_add(&run->coming, run->now + DISPATCH_S, i);
-    return true;
-}
-
-/* Tasks that found nobody, the oldest first. */
-void run_retry(struct run *run)
-{
-    for (uint32_t c = 0; c < run->world->n_coordinators; c++) {
-        struct waiting *q = &run->coordinators[c].waiting;
-
-        while (q->n > 0 && place(run, q->first)) {
-            q->first = run->placed[q->first].next;
-            q->n--;
-        }
-    }
-}
-
-static void task_arrives(struct run *run, uint32_t i)
-{
-    const struct task *t = &run->world->tasks[i];
-    struct waiting *q = &run->coordinators[t->coordinator].waiting;
-
-    if (t->worker != NOBODY) {
-        run->placed[i].worker = t->worker;
-        worker_receive(run, t->worker, i);
-        return;
-    }
-    if (q->n == 0 && place(run, i))
-        return;
-    run->out->postponed++;
-    if (q->n++ > 0)
-        run->placed[q->last].next = i;
-    else
-        q->first = i;
-    q->last = i;
-}
-
 static void task_told(struct run *run, uint32_t i)
 {
     const struct task *t = &run->world->tasks[i];
     const struct placed *p = &run->placed[i];
 
+    run->out->told++;
     if (run->policy->done != NULL)
         run->policy->done(run->coordinators[t->coordinator].state, p->worker,
                           p->id, run->now);
@@ -317,35 +284,40 @@ static void happen(struct run *run, const struct event *e)
     }
 }
 
-/* The earliest of four lines; arrivals last, so that what is known at that
+static double earliest(const struct run *run)
+{
+    const struct world *w = run->world;
+    double next =
+        run->next < w->n_tasks ? w->tasks[run->next].arrives : INFINITY;
+
+    next = fmin(next, heap_next(&run->heap));
+    next = fmin(next, line_next(&run->acks));
+    next = fmin(next, line_next(&run->back));
+    return fmin(next, line_next(&run->coming));
+}
+
+/* The earliest of five lines; arrivals last, so that what is known at that
  * moment is known to them. */
 static void step(struct run *run)
 {
-    const struct world *w = run->world;
-    double heap = heap_next(&run->heap), acks = line_next(&run->acks);
-    double coming = line_next(&run->coming);
-    double arrival =
-        run->next < w->n_tasks ? w->tasks[run->next].arrives : INFINITY;
-    double now = heap < acks ? heap : acks;
-
-    now = coming < now ? coming : now;
-    now = arrival < now ? arrival : now;
+    double now = earliest(run);
 
     assert(now >= run->now);
+    if (run->policy->until != NULL)
+        run->policy->until(run->coordinators[0].state, now);
     run->now = now;
-    if (heap <= now) {
+    if (heap_next(&run->heap) <= now) {
         struct event e = heap_take(&run->heap);
 
         happen(run, &e);
-    } else if (acks <= now) {
+    } else if (line_next(&run->acks) <= now) {
         task_told(run, line_take(&run->acks));
-    } else if (coming <= now) {
-        uint32_t i = line_take(&run->coming);
-
-        run->workers[run->placed[i].worker].coming--;
-        worker_receive(run, run->placed[i].worker, i);
+    } else if (line_next(&run->back) <= now) {
+        run_task_returns(run, line_take(&run->back));
+    } else if (line_next(&run->coming) <= now) {
+        run_task_comes(run, line_take(&run->coming));
     } else {
-        task_arrives(run, (uint32_t)run->next++);
+        run_task_arrives(run, (uint32_t)run->next++);
     }
 }
 
@@ -391,6 +363,7 @@ static void run_open(struct run *run, const struct world *w,
     heap_init(&run->heap);
     line_init(&run->acks, w->n_tasks);
     line_init(&run->coming, w->n_tasks);
+    line_init(&run->back, w->n_tasks);
     for (size_t i = 0; i < w->n_tasks; i++)
         run->left +=
             w->tasks[i].worker == NOBODY && w->tasks[i].arrives >= w->settle;
@@ -407,6 +380,9 @@ static void run_close(struct run *run)
     heap_close(&run->heap);
     mem_free(run->acks.items);
     mem_free(run->coming.items);
+    mem_free(run->back.items);
+    for (size_t i = 0; i < run->world->n_tasks; i++)
+        mem_free(run->placed[i].refused);
     mem_free(run->placed);
     mem_free(run->waits);
 }

@@ -34,6 +34,9 @@ struct placed { /* a task, as this policy placed it */
     uint32_t next; /* in the queue that it is in */
     uint32_t met;  /* tasks at the worker when it came */
     bool late;     /* its end was put off already */
+    bool asked;    /* for a worker that is not known yet */
+    uint8_t n_refused;
+    uint32_t *refused; /* NULL: nobody did */
 };
 
 /* What tasks took that ended here, for policies that ask the worker. */
@@ -68,7 +71,7 @@ struct run {
     struct worker workers[WORKERS_MAX];
     struct placed *placed; /* per task */
     struct heap heap;
-    struct line acks, coming;
+    struct line acks, coming, back;
     size_t next;   /* task to arrive */
     size_t left;   /* measured tasks that have not started */
     double *waits; /* the positive ones */
@@ -79,7 +82,15 @@ struct run {
     } coordinators[COORDINATORS_MAX];
 };
 
+/* run.c: the task is at the worker. */
+void run_receive(struct run *run, uint32_t worker, uint32_t i);
+
+/* place.c: tasks that found nobody are tried again; one arrives, comes to its
+ * worker, or comes back from it. */
 void run_retry(struct run *run);
+void run_task_arrives(struct run *run, uint32_t i);
+void run_task_comes(struct run *run, uint32_t i);
+void run_task_returns(struct run *run, uint32_t i);
 
 /* outcome.c */
 void outcome_add(struct run *run, double wait);

@@ -66,6 +66,17 @@ const struct scenario placement_scenarios[] = {
      .reference = "oracle-busy",
      .settle = 180,
      .measured = 1200},
+    {.name = "refuse85",
+     .title = "rho .85, bursts, full workers refuse",
+     .rho = .85,
+     .mean = 6,
+     .burst = 40,
+     .foreign = .15,
+     .ceiling = 100,
+     .refuses = true,
+     .reference = "oracle",
+     .settle = 180,
+     .measured = 1200},
 };
 const size_t placement_n_scenarios = ARRAY_LEN(placement_scenarios);
 

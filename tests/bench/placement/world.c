@@ -218,7 +218,10 @@ void world_init(struct world *w, const struct setting *s, uint64_t seed)
     w->n_coordinators =
         s->variant->coordinators > 0 ? s->variant->coordinators : 1;
     assert(w->n_coordinators <= COORDINATORS_MAX);
-    w->heartbeat = HEARTBEAT_S / divide;
+    w->divide = divide;
+    w->heartbeat =
+        (s->scenario->heartbeat > 0 ? s->scenario->heartbeat : HEARTBEAT_S) /
+        divide;
     w->scan = SCAN_S / divide;
     w->settle = s->scenario->settle / divide;
     w->end = w->settle + s->scenario->measured / divide;

@@ -129,6 +129,7 @@ static uint32_t least_request_pick(void *state, double now, uint64_t *id)
     .report = counting_report, .leave = counting_leave, .done = counting_done
 
 const struct policy policy_least_connections = {.name = "least-connections",
+                                                .repeats = true,
                                                 .title =
                                                     "least connections (nginx)",
                                                 .pick = least_connections_pick,

@@ -64,7 +64,7 @@ static void *informed_open(const struct policy *policy, const struct run *run,
     struct informed *f = mem_zalloc(sizeof(*f));
     const struct world *w = run_world(run);
     const struct scenario *s = w->setting.scenario;
-    double divide = HEARTBEAT_S / w->heartbeat, sum = 0;
+    double divide = w->divide, sum = 0;
 
     (void)policy;
     (void)coordinator;
@@ -239,6 +239,7 @@ static void informed_tick(void *state, double now)
 
 const struct policy policy_informed = {
     .name = "informed",
+    .repeats = true,
     .title = "heartbeats, lengths known",
     .plain_only = true,
     .open = informed_open,

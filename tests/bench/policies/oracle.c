@@ -43,8 +43,17 @@ static void oracle_leave(void *state, uint32_t worker)
     (void)worker;
 }
 
-/* Equal ones with equal chances. */
-static uint32_t oracle_pick(void *state, double now, uint64_t *id)
+static bool is_one_of(uint32_t worker, const uint32_t *of, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (of[i] == worker)
+            return true;
+    return false;
+}
+
+/* Equal ones with equal chances; nobody, if all that are left would refuse. */
+static uint32_t oracle_other(void *state, double now, const uint32_t *refused,
+                             uint32_t n_refused, uint64_t *id)
 {
     struct oracle *o = state;
     const struct world *w = run_world(o->run);
@@ -55,7 +64,8 @@ static uint32_t oracle_pick(void *state, double now, uint64_t *id)
     (void)id;
     for (uint32_t i = 0; i < w->n_workers; i++) {
         if (!run_present(o->run, i) || !run_works(o->run, i) ||
-            (*o->bound && run_said_busy(o->run, i)))
+            (*o->bound && run_said_busy(o->run, i)) ||
+            is_one_of(i, refused, n_refused))
             continue;
         double load = (run_tasks(o->run, i) + 1.0) / w->specs[i].slots;
 
@@ -67,12 +77,18 @@ static uint32_t oracle_pick(void *state, double now, uint64_t *id)
             best = i;
         }
     }
-    return best;
+    return w->setting.scenario->refuses && least > 1 ? NOBODY : best;
+}
+
+static uint32_t oracle_pick(void *state, double now, uint64_t *id)
+{
+    return oracle_other(state, now, NULL, 0, id);
 }
 
 #define ORACLE                                                                 \
     .open = oracle_open, .close = mem_free, .report = oracle_report,           \
-    .leave = oracle_leave, .pick = oracle_pick
+    .leave = oracle_leave, .pick = oracle_pick, .other = oracle_other,         \
+    .knows_all = true
 
 static const bool unbound = false, bound = true;
 

@@ -93,18 +93,41 @@ static void pelorus_leave(void *state, uint32_t worker)
     balancer_remove(p->b, address);
 }
 
-static uint32_t pelorus_pick(void *state, double now, uint64_t *id)
+static uint32_t pelorus_other(void *state, double now, const uint32_t *refused,
+                              uint32_t n_refused, uint64_t *id)
 {
     struct pelorus *p = state;
     struct balancer_pick pick = {.pick = 0};
     struct balancer_answer answer = {.picks = &pick};
-    struct balancer_request request = {.count = 1, .now = ms(now)};
+    struct balancer_request request = {
+        .count = 1, .n_exclude = n_refused, .now = ms(now)};
+    char addresses[REFUSED_MAX][BALANCER_ADDRESS_MAX + 1];
 
+    assert(n_refused <= REFUSED_MAX);
+    for (uint32_t i = 0; i < n_refused; i++) {
+        address_of(refused[i], addresses[i]);
+        request.exclude[i] = addresses[i];
+    }
     balancer_pick(p->b, &request, &answer);
     if (answer.code != BALANCER_OK)
         return NOBODY;
     *id = pick.pick;
     return (uint32_t)strtoul(pick.address, NULL, 10);
+}
+
+static uint32_t pelorus_pick(void *state, double now, uint64_t *id)
+{
+    return pelorus_other(state, now, NULL, 0, id);
+}
+
+static void pelorus_refused(void *state, uint32_t worker, uint64_t id,
+                            double now)
+{
+    struct pelorus *p = state;
+
+    (void)worker;
+    (void)now;
+    balancer_refused(p->b, id);
 }
 
 static void pelorus_done(void *state, uint32_t worker, uint64_t id, double now)
@@ -126,7 +149,7 @@ static void pelorus_tick(void *state, double now)
 #define PELORUS                                                                \
     .open = pelorus_open, .close = pelorus_close, .report = pelorus_report,    \
     .leave = pelorus_leave, .pick = pelorus_pick, .done = pelorus_done,        \
-    .tick = pelorus_tick
+    .tick = pelorus_tick, .other = pelorus_other, .refused = pelorus_refused
 
 static const struct pelorus_option ledger = {CONF_LEDGER, false};
 
