@@ -99,32 +99,43 @@ void conf_own_unset(struct conf_own *own, size_t key)
     assert(!conf_own_has(own, key));
 }
 
-int conf_own_check(const struct conf_own *own, struct err *err)
+/* How many of the weights are given, and their sum. */
+static unsigned weights_of(const struct conf_own *own, double *sum)
 {
+    const struct conf scratch = {.balancer = own->values};
     unsigned n = 0;
-    double sum = 0;
 
+    *sum = 0;
     for (size_t key = 0; key < conf_own_keys(); key++) {
         const struct conf_key *row = row_of(key);
-        struct conf scratch = {.balancer = own->values};
 
         for (size_t i = 0; i < ARRAY_LEN(weights); i++) {
             if (row->offset != weights[i] || !conf_own_has(own, key))
                 continue;
             n++;
-            sum += *(const double *)conf_field(&scratch, row);
+            *sum += *(const double *)conf_field(&scratch, row);
         }
     }
+    assert(n <= ARRAY_LEN(weights));
+    return n;
+}
+
+int conf_own_check(const struct conf_own *own, char dash, struct err *err)
+{
+    double sum;
+    unsigned n = weights_of(own, &sum);
+
+    assert(dash == '-' || dash == '_');
     if (n > 0 && n < ARRAY_LEN(weights))
         return err_set(err, ERR_INVALID,
-                       "dynamic-weights: only %u of three; give cpu-usage, "
-                       "memory-usage and task-thread-pool-usage, or none",
-                       n);
+                       "dynamic%cweights: only %u of three; give cpu%cusage, "
+                       "memory%cusage and task%cthread%cpool%cusage, or none",
+                       dash, n, dash, dash, dash, dash, dash);
     if (n > 0 && (sum < 99.999 || sum > 100.001))
         return err_set(err, ERR_INVALID,
-                       "dynamic-weights: the three weights sum to %g; make "
+                       "dynamic%cweights: the three weights sum to %g; make "
                        "them sum to 100",
-                       sum);
+                       dash, sum);
     return 0;
 }
 

@@ -141,7 +141,7 @@ static void check_owns(struct conf_reading *r)
     for (size_t i = 0; i < r->conf->n_owns; i++) {
         const struct conf_group_own *group = &r->conf->owns[i];
 
-        if (conf_own_check(&group->own, &err) == 0)
+        if (conf_own_check(&group->own, '-', &err) == 0)
             continue;
         block = mem_printf("balancer.groups.%s", group->name);
         conf_problem(r->report, group->line, block, "%s", err.msg);

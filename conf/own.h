@@ -36,8 +36,10 @@ static inline bool conf_own_has(const struct conf_own *own, size_t key)
 }
 
 /* What holds between keys: of dynamic-weights all three or none, and they sum
- * to 100. ERR_INVALID: "dynamic-weights: what; what to do". */
-int conf_own_check(const struct conf_own *own, struct err *err) MUST_CHECK;
+ * to 100. ERR_INVALID: "dynamic-weights: what; what to do", with `dash` for the
+ * '-' of a name. */
+int conf_own_check(const struct conf_own *own, char dash,
+                   struct err *err) MUST_CHECK;
 
 /* Put what `own` has in the place of what stands there. */
 void conf_own_apply(const struct conf_own *own, struct conf_balancer *to);

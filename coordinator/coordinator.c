@@ -300,13 +300,11 @@ static void make_engine(struct coordinator *c, enum node_kind kind,
 void coordinator_reload(struct coordinator *c)
 {
     assert(c->view != NULL);
-    balancer_configure(c->balancer, &c->conf->balancer, NULL, 0,
-                       c->clock->mono);
+    coordinator_groups_reload(c); /* and the balancer's settings */
     use_policy(c, work_view_settings(c->view));
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_reload(c->engines[k]);
-    coordinator_groups_reload(c);
     c->dirty_soon = true;
 }
 

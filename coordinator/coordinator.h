@@ -175,10 +175,12 @@ struct coordinator_reply {
     const char *const *warnings; /* node_put: members that nobody reads, as
                                     sentences */
     size_t n_warnings;
-    uint64_t work_index;                     /* node_put */
-    bool created;                            /* node_put, group_put */
-    const struct settings *settings;         /* settings_* */
-    const struct failover_record *failovers; /* failover_*: newest first */
+    uint64_t work_index;                         /* node_put */
+    bool created;                                /* node_put, group_put */
+    const struct settings *settings;             /* settings_* */
+    const char *group_addresses;                 /* group_put: as JSON */
+    const struct group_settings *group_settings; /* group_put */
+    const struct failover_record *failovers;     /* failover_*: newest first */
     size_t n_failovers;
 };
 typedef void coordinator_reply_f(void *arg,
@@ -213,9 +215,16 @@ void coordinator_node_delete(struct coordinator *c,
                              const struct node_leave *leave,
                              coordinator_reply_f *done, void *arg);
 
-/* `name` and addresses are checked; n 0 defines an empty group. */
+/* Either half may be NULL: it stays as it is stored, or is not stored at all,
+ * and then the configuration's counts. Copied. */
+struct group_put {
+    const char *const *addresses; /* `n`; 0 of them: an empty group */
+    size_t n;
+    const struct group_settings_change *settings;
+};
+/* `name` and addresses are checked. */
 void coordinator_group_put(struct coordinator *c, const char *name,
-                           const char *const *addresses, size_t n,
+                           const struct group_put *put,
                            coordinator_reply_f *done, void *arg);
 void coordinator_group_delete(struct coordinator *c, const char *name,
                               coordinator_reply_f *done, void *arg);

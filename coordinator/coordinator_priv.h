@@ -10,7 +10,8 @@
  *   targets.c      who takes an item of work
  *   nodes.c node_put.c node_body.c   nodes that speak HTTP
  *   requests.c     reads and writes that clients asked for
- *   queries.c      settings, groups, records of failovers
+ *   queries.c      settings, records of failovers
+ *   group_put.c    definitions of groups that clients change
  *   withdraw.c     takes an ordered failover back
  *   publish.c snapshot.c             what readers see
  *   waits.c        long polls
@@ -44,6 +45,7 @@ struct group_name {
     UT_hash_handle hh;
     uint32_t refs;
     uint32_t place; /* among the groups of the snapshot being built */
+    const struct conf_own *configured; /* balancer.groups.NAME; NULL none */
     char text[];
 };
 
@@ -69,11 +71,15 @@ struct coordinator_node_extra {
     mono_ms suspect_since; /* lines.c: and that is not logged yet; 0 */
 };
 
+/* Either half of what is stored by API may be missing: then the configuration's
+ * addresses count, and its settings. */
 struct group_def {
     struct group_name *name;
     char **addresses; /* sorted */
     size_t n_addresses;
-    bool by_api;
+    bool by_api;         /* the addresses are */
+    bool stored;         /* something by API is there */
+    struct conf_own own; /* settings by API */
     UT_hash_handle hh;
 };
 
@@ -190,6 +196,7 @@ struct coordinator {
     struct group_def *groups;
     struct group_name *names; /* groups.c */
     bool groups_changed;
+    bool own_changed; /* settings of some group's own */
     bool groups_synced;
     bool known; /* all was told once: picks are let go */
 
@@ -259,6 +266,16 @@ void coordinator_entry_end(struct coordinator *c);
 void coordinator_groups_reload(struct coordinator *c);
 void coordinator_groups_event(void *arg, const struct registry_event *ev);
 void coordinator_groups_tick(struct coordinator *c); /* applies what changed */
+/* Tell the balancer which settings hold, for all and for each group. */
+void coordinator_groups_configure(struct coordinator *c);
+/* Those of one group; of `own` by API if it is not NULL, else of its present
+ * ones. */
+void coordinator_groups_settings(const struct coordinator *c, const char *name,
+                                 const struct conf_own *own,
+                                 struct group_settings *out);
+/* What the configuration defines under this name, or NULL. */
+const struct conf_group *
+coordinator_groups_configured(const struct coordinator *c, const char *name);
 /* The definitions that name a worker, into its empty list: it is new. */
 void coordinator_groups_join(struct coordinator *c, struct node *node,
                              struct coordinator_node_extra *x);

@@ -12,6 +12,7 @@
 #include "base/json/json.h"
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,7 @@ static struct group_name *name_get(struct coordinator *c, const char *text)
     if (n == NULL) {
         n = mem_zalloc(sizeof(*n) + len + 1);
         memcpy(n->text, text, len + 1);
+        n->configured = conf_own_of(c->conf, text);
         HASH_ADD(hh, c->names, text[0], len, n);
     }
     n->refs++;
@@ -118,7 +120,7 @@ static void def_clear(struct group_def *g)
     assert(g->addresses == NULL);
 }
 
-static struct group_def *def_find(struct coordinator *c, const char *name)
+static struct group_def *def_find(const struct coordinator *c, const char *name)
 {
     struct group_def *g;
 
@@ -165,6 +167,7 @@ static void def_free(struct coordinator *c, struct group_def *g)
     assert(g->name->refs > 0);
     HASH_DEL(c->groups, g);
     def_clear(g);
+    c->own_changed |= g->own.given != 0;
     name_put(c, g->name);
     mem_free(g);
 }
@@ -198,8 +201,8 @@ static void def_set(struct coordinator *c, const char *name, bool by_api,
     assert(g->by_api == by_api);
 }
 
-static const struct conf_group *conf_group(const struct coordinator *c,
-                                           const char *name)
+const struct conf_group *
+coordinator_groups_configured(const struct coordinator *c, const char *name)
 {
     for (size_t i = 0; i < c->conf->n_groups; i++)
         if (strcmp(c->conf->groups[i].name, name) == 0)
@@ -207,26 +210,50 @@ static const struct conf_group *conf_group(const struct coordinator *c,
     return NULL;
 }
 
-static void def_from_conf(struct coordinator *c, const struct conf_group *from)
+/* As configured; with no address if it is not. */
+static void def_from_conf(struct coordinator *c, const char *name)
 {
-    def_set(c, from->name, false, (const char *const *)from->addresses.items,
-            from->addresses.n);
+    const struct conf_group *from = coordinator_groups_configured(c, name);
+
+    if (from == NULL)
+        def_set(c, name, false, NULL, 0);
+    else
+        def_set(c, name, false, (const char *const *)from->addresses.items,
+                from->addresses.n);
+}
+
+static void def_set_own(struct coordinator *c, struct group_def *g,
+                        const struct conf_own *own)
+{
+    assert(g != NULL);
+    c->own_changed |= own->given != 0 || g->own.given != 0;
+    g->own = *own;
 }
 
 /* Those by API stay in front. */
 void coordinator_groups_reload(struct coordinator *c)
 {
+    struct group_name *name, *next;
     struct group_def *g, *tmp;
 
     assert(c->membership != NULL);
-    HASH_ITER (hh, c->groups, g, tmp)
-        if (!g->by_api && conf_group(c, g->name->text) == NULL)
+    HASH_ITER (hh, c->groups, g, tmp) {
+        bool configured =
+            coordinator_groups_configured(c, g->name->text) != NULL;
+
+        if (!g->stored && !configured)
             def_drop(c, g);
+        else if (!g->by_api && !configured)
+            def_from_conf(c, g->name->text);
+    }
     for (size_t i = 0; i < c->conf->n_groups; i++) {
         g = def_find(c, c->conf->groups[i].name);
         if (g == NULL || !g->by_api)
-            def_from_conf(c, &c->conf->groups[i]);
+            def_from_conf(c, c->conf->groups[i].name);
     }
+    HASH_ITER (hh, c->names, name, next)
+        name->configured = conf_own_of(c->conf, name->text);
+    coordinator_groups_configure(c);
 }
 
 /* The addresses of a definition, borrowed from `json`. ERR_INVALID: it is none,
@@ -260,23 +287,57 @@ static int def_read(const struct json *json, const char **addresses, size_t *n,
     return (int)err->code;
 }
 
-/* A definition by API stands in front of the configured one of its name. */
+/* Either half by API stands in front of what is configured; what of one cannot
+ * be used is a problem and the rest counts. Nothing that makes sense: as it
+ * was. */
 static void def_from_json(struct coordinator *c, const char *name,
                           const struct registry_entry *e)
 {
     const char **addresses = mem_array(GROUP_ADDRESSES_MAX, sizeof(*addresses));
-    const struct json *json = NULL;
-    struct err err;
+    struct group_settings_change change = {0};
+    const struct json *json = NULL, *list, *balancer;
+    struct err err, why;
     size_t n = 0;
     int rc = json_parse(e->value, e->value_len, &json, &err);
 
-    if (rc == 0)
+    list = json_get(json, "addresses");
+    balancer = json_get(json, "balancer");
+    if (rc == 0 && (list != NULL || balancer == NULL))
         rc = def_read(json, addresses, &n, &err);
+    if (balancer != NULL &&
+        group_settings_read(balancer, &change, &why) != PROBLEM_NONE &&
+        rc == 0) {
+        rc = why.code;
+        err = why;
+    }
     coordinator_problems_key(c, e->key, rc == 0 ? NULL : err.msg);
-    if (json_is(json_get(json, "addresses"), JSON_ARRAY))
+    if (json_is(list, JSON_ARRAY))
         def_set(c, name, true, addresses, n);
+    else if (balancer != NULL)
+        def_from_conf(c, name);
+    if (json_is(list, JSON_ARRAY) || balancer != NULL) {
+        def_find(c, name)->stored = true;
+        def_set_own(c, def_find(c, name), &change.own);
+    }
     mem_free(addresses);
     json_free(json);
+}
+
+static void def_unstore(struct coordinator *c, const char *name)
+{
+    static const struct conf_own none;
+    struct group_def *g = def_find(c, name);
+
+    if (g == NULL)
+        return;
+    if (coordinator_groups_configured(c, name) == NULL) {
+        def_drop(c, g);
+        return;
+    }
+    g->stored = false;
+    def_set_own(c, g, &none);
+    def_from_conf(c, name);
+    assert(!g->by_api);
 }
 
 int coordinator_group_check(const char *name, char clean[NODE_GROUP_MAX + 1],
@@ -295,8 +356,6 @@ void coordinator_groups_event(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
     char clean[NODE_GROUP_MAX + 1];
-    const struct conf_group *configured;
-    struct group_def *g;
     struct err err;
     int rc;
 
@@ -315,12 +374,57 @@ void coordinator_groups_event(void *arg, const struct registry_event *ev)
         return;
     }
     coordinator_problems_key(c, ev->entry.key, NULL);
-    configured = rc == 0 ? conf_group(c, clean) : NULL;
-    g = rc == 0 ? def_find(c, clean) : NULL;
-    if (configured != NULL)
-        def_from_conf(c, configured);
-    else if (g != NULL)
-        def_drop(c, g);
+    if (rc == 0)
+        def_unstore(c, clean);
+}
+
+/* --- settings ------------------------------------------------------------ */
+
+void coordinator_groups_settings(const struct coordinator *c, const char *name,
+                                 const struct conf_own *own,
+                                 struct group_settings *out)
+{
+    const struct group_def *g = def_find(c, name);
+    struct group_name *n;
+
+    HASH_FIND_STR(c->names, name, n);
+    group_settings_merge(out, &c->conf->balancer,
+                         n != NULL ? n->configured : conf_own_of(c->conf, name),
+                         own != NULL ? own
+                         : g != NULL ? &g->own
+                                     : NULL);
+}
+
+static void add_own(const struct coordinator *c, const char *name,
+                    struct balancer_group_conf *out)
+{
+    struct group_settings settings;
+
+    assert(strlen(name) <= BALANCER_GROUP_MAX);
+    coordinator_groups_settings(c, name, NULL, &settings);
+    (void)snprintf(out->name, sizeof(out->name), "%s", name);
+    out->conf = settings.values;
+}
+
+/* By API, and those that are only configured. */
+void coordinator_groups_configure(struct coordinator *c)
+{
+    size_t most = HASH_COUNT(c->groups) + c->conf->n_owns, n = 0;
+    struct balancer_group_conf *own = mem_array(most + 1, sizeof(*own));
+    struct group_def *g, *tmp;
+
+    HASH_ITER (hh, c->groups, g, tmp)
+        if (g->own.given != 0)
+            add_own(c, g->name->text, &own[n++]);
+    for (size_t i = 0; i < c->conf->n_owns; i++) {
+        g = def_find(c, c->conf->owns[i].name);
+        if (g == NULL || g->own.given == 0)
+            add_own(c, c->conf->owns[i].name, &own[n++]);
+    }
+    assert(n <= most);
+    balancer_configure(c->balancer, &c->conf->balancer, own, n, c->clock->mono);
+    c->own_changed = false;
+    mem_free(own);
 }
 
 static bool def_holds(const struct group_def *g, const char *address)
@@ -365,6 +469,10 @@ void coordinator_groups_tick(struct coordinator *c)
     const char **names;
     size_t n = 0;
 
+    if (c->own_changed) {
+        coordinator_groups_configure(c);
+        c->dirty_soon = true;
+    }
     if (!c->groups_changed)
         return;
     c->groups_changed = false;

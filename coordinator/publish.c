@@ -176,6 +176,30 @@ static void fill_group_def(struct coordinator *c, struct snapshot *s,
     to->defined_by_api = g->by_api;
 }
 
+static struct group_settings *put_settings(struct coordinator *c,
+                                           struct snapshot *s, const char *name)
+{
+    struct group_settings *to = coordinator_snapshot_alloc(s, sizeof(*to));
+
+    coordinator_groups_settings(c, name, NULL, to);
+    return to;
+}
+
+/* Most groups have none of their own, and share one copy. */
+static void fill_group_settings(struct coordinator *c, struct snapshot *s,
+                                const struct group_name *name,
+                                struct coordinator_snapshot_group *to)
+{
+    const struct coordinator_snapshot_group *everyone = &s->groups[0];
+    struct group_def *g;
+
+    assert(everyone->settings != NULL);
+    HASH_FIND_STR(c->groups, to->name, g);
+    to->settings = name->configured != NULL || (g != NULL && g->own.given != 0)
+                       ? put_settings(c, s, to->name)
+                       : everyone->settings;
+}
+
 /* Two walks over the nodes: count who is alive in each group, then list them.
  */
 static void fill_alive(struct coordinator *c, struct snapshot *s)
@@ -222,12 +246,14 @@ static void fill_group_list(struct coordinator *c, struct snapshot *s)
     qsort(names, n, sizeof(struct group_name *), name_order);
     s->groups = coordinator_snapshot_alloc(s, (n + 1) * sizeof(*s->groups));
     s->groups[s->n_groups++].name = "default";
+    s->groups[0].settings = put_settings(c, s, "default");
     for (i = 0; i < n; i++) {
         struct coordinator_snapshot_group *g = &s->groups[s->n_groups];
 
         names[i]->place = (uint32_t)s->n_groups++;
         g->name = coordinator_snapshot_str(s, names[i]->text);
         fill_group_def(c, s, g);
+        fill_group_settings(c, s, names[i], g);
     }
     mem_free(names);
     assert(s->n_groups == n + 1);

@@ -1,9 +1,9 @@
 /*
  * queries.c - requests of clients that the coordinator puts to the registry:
- * settings, groups, and the records of failovers.
+ * settings, and the records of failovers.
  *
- * Settings and groups are changed on the version read, and again when somebody
- * else was faster: two people at once both get what they asked for.
+ * Settings are changed on the version read, and again when somebody else was
+ * faster: two people at once both get what they asked for.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -149,129 +149,6 @@ void coordinator_settings_patch(struct coordinator *c,
                                    "policy: %s", err.msg);
     else
         coordinator_request_read(&s->base);
-}
-
-/* --- groups -------------------------------------------------------------- */
-
-struct group_request {
-    struct request base; /* first */
-    struct buf text;     /* put: what it shall be; empty: delete it */
-    bool created;
-};
-
-static void group_drop(struct request *r)
-{
-    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
-
-    buf_close(&g->text);
-    mem_free(g);
-}
-
-static void group_end(struct request *r)
-{
-    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
-    struct coordinator_reply reply = {.created = g->created};
-
-    assert(!g->created || g->text.len > 0);
-    coordinator_index_add(&reply.wrote, r->key);
-    coordinator_request_end(r, &reply);
-}
-
-/* Does it stand as it was asked for, by a write of unknown outcome? */
-static bool group_settled(const struct group_request *g,
-                          const struct registry_entry *e)
-{
-    assert(e == NULL || e->version != 0);
-    if (!g->base.attempt.doubt)
-        return false;
-    if (e == NULL || g->text.len == 0)
-        return e == NULL && g->text.len == 0;
-    return e->value_len == g->text.len &&
-           memcmp(e->value, g->text.data, g->text.len) == 0;
-}
-
-static void group_read(struct request *r, const struct registry_reply *reply)
-{
-    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
-    const struct registry_entry *e =
-        reply->err.code == ERR_OK ? reply->entries : NULL;
-
-    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
-    assert(!attempt_waits(&r->attempt));
-    if (group_settled(g, e)) {
-        group_end(r);
-    } else if (g->text.len > 0) {
-        g->created = e == NULL;
-        coordinator_request_put(r, &g->text, e == NULL ? 0 : e->version);
-    } else if (e != NULL) {
-        coordinator_request_delete(r, e->version);
-    } else {
-        coordinator_request_fail(r, &reply->err);
-    }
-}
-
-static const struct request_type group_type = {
-    .drop = group_drop, .read = group_read, .written = group_end};
-
-/* NULL, and the request answered, if the name is none. */
-static struct group_request *group_request(struct coordinator *c,
-                                           const char *name,
-                                           coordinator_reply_f *done, void *arg)
-{
-    struct group_request *g = mem_zalloc(sizeof(*g));
-    char clean[NODE_GROUP_MAX + 1];
-    struct err err;
-
-    coordinator_request_init(c, &g->base, &group_type, NULL, done, arg);
-    buf_init(&g->text, REGISTRY_VALUE_MAX);
-    if (coordinator_group_check(name, clean, &err) != 0) {
-        coordinator_request_fail(&g->base, &err);
-        return NULL;
-    }
-    snprintf(g->base.key, sizeof(g->base.key), GROUPS_PREFIX "/%s", clean);
-    assert(g->text.len == 0);
-    return g;
-}
-
-void coordinator_group_put(struct coordinator *c, const char *name,
-                           const char *const *addresses, size_t n,
-                           coordinator_reply_f *done, void *arg)
-{
-    struct group_request *g = group_request(c, name, done, arg);
-    char canonical[NODE_ADDRESS_MAX + 1];
-    struct err err;
-
-    assert(addresses != NULL || n == 0);
-    if (g == NULL)
-        return;
-    err_clear(&err);
-    if (n > GROUP_ADDRESSES_MAX)
-        err_set(&err, ERR_TOO_LARGE, "%zu addresses; a group takes %d", n,
-                GROUP_ADDRESSES_MAX);
-    for (size_t i = 0; i < n && err.code == ERR_OK; i++)
-        (void)!node_check_address(addresses[i], &err);
-    json_open(&g->text, NULL, '{');
-    json_open(&g->text, "addresses", '[');
-    for (size_t i = 0; i < n && err.code == ERR_OK; i++)
-        json_put_str(&g->text, NULL, node_canonical(addresses[i], canonical));
-    json_close(&g->text, ']');
-    json_close(&g->text, '}');
-    if (g->text.overflow && err.code == ERR_OK)
-        err_set(&err, ERR_TOO_LARGE, "the addresses need more than %d bytes",
-                REGISTRY_VALUE_MAX);
-    if (err.code != ERR_OK)
-        coordinator_request_fail(&g->base, &err);
-    else
-        coordinator_request_read(&g->base);
-}
-
-void coordinator_group_delete(struct coordinator *c, const char *name,
-                              coordinator_reply_f *done, void *arg)
-{
-    struct group_request *g = group_request(c, name, done, arg);
-
-    if (g != NULL)
-        coordinator_request_read(&g->base);
 }
 
 /* --- failovers ----------------------------------------------------------- */

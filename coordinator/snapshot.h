@@ -13,6 +13,7 @@
 #define PELORUS_COORDINATOR_SNAPSHOT_H
 
 #include "base/clock.h"
+#include "cluster/group_settings.h"
 #include "cluster/membership.h"
 #include "registry/history.h"
 #include "registry/trouble.h"
@@ -56,7 +57,8 @@ struct coordinator_snapshot_group {
     const char *const *addresses; /* as defined by configuration or API */
     size_t n_addresses;
     bool defined_by_api;
-    const char *const *alive; /* UP workers in it, by any rule */
+    const struct group_settings *settings; /* of the balancer */
+    const char *const *alive;              /* UP workers in it, by any rule */
     size_t n_alive;
 };
 

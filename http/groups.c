@@ -13,6 +13,7 @@ static void put_group(struct buf *b, const struct coordinator_snapshot_group *g)
     json_put_str(b, "name", g->name);
     http_put_list(b, "addresses", g->addresses, g->n_addresses);
     http_put_list(b, "alive", g->alive, g->n_alive);
+    group_settings_put(b, g->settings);
 }
 
 void http_groups_list(struct http_request *r)
@@ -75,8 +76,6 @@ void http_group_get(struct http_request *r)
 static void group_done(void *arg, const struct coordinator_reply *reply)
 {
     struct http_request *r = http_ended(arg);
-    char canonical[NODE_ADDRESS_MAX + 1];
-    const struct json *a;
     struct buf *b;
 
     if (r == NULL)
@@ -91,49 +90,76 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
     } else {
         b = http_object(r, reply->created ? 201 : 200);
         json_put_str(b, "name", r->param[0]);
-        json_open(b, "addresses", '[');
-        json_each (a, json_get(r->json, "addresses"))
-            json_put_str(b, NULL, node_canonical(a->string, canonical));
-        json_close(b, ']');
+        json_put_raw(b, "addresses", reply->group_addresses);
+        group_settings_put(b, reply->group_settings);
         json_close(b, '}');
     }
     http_answer_write(r, &reply->wrote);
 }
 
+/* Both halves were checked. */
 static void put_group_on_loop(struct http_request *r)
 {
-    const struct json *list = json_get(r->json, "addresses");
-    size_t n = 0, max = json_count(list);
-    const char **addresses = mem_array(max + 1, sizeof(*addresses));
+    const struct json *list = json_get(r->json, "addresses"), *item;
+    const struct json *balancer = json_get(r->json, "balancer");
+    const char **addresses = mem_array(json_count(list) + 1, sizeof(char *));
+    struct group_settings_change change;
+    struct group_put put = {.addresses = list != NULL ? addresses : NULL};
+    struct err err;
+
+    assert(list != NULL || balancer != NULL);
+    json_each (item, list)
+        addresses[put.n++] = item->string;
+    if (balancer != NULL) {
+        (void)group_settings_read(balancer, &change, &err);
+        put.settings = &change;
+    }
+    coordinator_group_put(r->h->coordinator, r->param[0], &put, group_done, r);
+    mem_free(addresses);
+}
+
+static bool check_addresses(struct http_request *r, const struct json *list)
+{
     const struct json *item;
 
-    json_each (item, list)
-        addresses[n++] = item->string;
-    coordinator_group_put(r->h->coordinator, r->param[0], addresses, n,
-                          group_done, r);
-    mem_free(addresses);
+    assert(list != NULL);
+    if (!json_is(list, JSON_ARRAY))
+        return http_problem(r, PROBLEM_INVALID_JSON,
+                            "addresses: an array of host:port is expected");
+    json_each (item, list) {
+        if (!json_is(item, JSON_STRING))
+            return http_problem(r, PROBLEM_INVALID_JSON,
+                                "addresses: only strings");
+        if (!http_address(r, PROBLEM_INVALID_VALUE, item->string))
+            return false;
+    }
+    return true;
+}
+
+static bool check_settings(struct http_request *r, const struct json *balancer)
+{
+    struct group_settings_change change;
+    struct err err;
+    enum problem wrong = group_settings_read(balancer, &change, &err);
+
+    assert(balancer != NULL);
+    return wrong == PROBLEM_NONE || http_problem(r, wrong, "%s", err.msg);
 }
 
 void http_group_put(struct http_request *r)
 {
-    const struct json *list = json_get(r->json, "addresses"), *item;
+    const struct json *list = json_get(r->json, "addresses");
+    const struct json *balancer = json_get(r->json, "balancer");
 
     assert(r->method == HTTP_PUT);
     assert(!r->handed);
-    if (!json_is(list, JSON_ARRAY)) {
-        http_problem(r, PROBLEM_INVALID_JSON,
-                     "addresses: an array of host:port is expected");
-        return;
-    }
-    json_each (item, list) {
-        if (!json_is(item, JSON_STRING)) {
-            http_problem(r, PROBLEM_INVALID_JSON, "addresses: only strings");
-            return;
-        }
-        if (!http_address(r, PROBLEM_INVALID_VALUE, item->string))
-            return;
-    }
-    http_on_loop(r, put_group_on_loop);
+    if (list == NULL && balancer == NULL)
+        (void)http_problem(r, PROBLEM_INVALID_JSON,
+                           "addresses, an array of host:port, is expected, or "
+                           "balancer, an object of settings");
+    else if ((list == NULL || check_addresses(r, list)) &&
+             (balancer == NULL || check_settings(r, balancer)))
+        http_on_loop(r, put_group_on_loop);
 }
 
 void http_group_delete(struct http_request *r)

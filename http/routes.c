@@ -58,7 +58,7 @@ static const struct http_route routes[] = {
      {[HTTP_GET] = {http_groups_list, NULL, NULL, PAGE " " POLL}}},
     {"/v1/groups/{group}",
      {[HTTP_GET] = {http_group_get, NULL, NULL, POLL},
-      [HTTP_PUT] = {http_group_put, NULL, "addresses", ""},
+      [HTTP_PUT] = {http_group_put, NULL, "addresses balancer", ""},
       [HTTP_DELETE] = {NULL, http_group_delete, NULL, ""}}},
     {"/v1/failovers",
      {[HTTP_GET] = {http_failovers_list, NULL, NULL, PAGE " " POLL},

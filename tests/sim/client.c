@@ -436,8 +436,9 @@ static void change_group(struct world *w, struct coord *k)
         coordinator_group_delete(k->c, "api", asked,
                                  request(w, k, 0, "group-delete", 0));
     else
-        coordinator_group_put(k->c, "api", addresses, n, asked,
-                              request(w, k, 0, "group-put", 0));
+        coordinator_group_put(
+            k->c, "api", &(struct group_put){.addresses = addresses, .n = n},
+            asked, request(w, k, 0, "group-put", 0));
 }
 
 void person_step(struct world *w)

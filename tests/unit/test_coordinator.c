@@ -296,7 +296,9 @@ static struct got group_put(struct world *w, const char *name,
 {
     struct got g = {0};
 
-    coordinator_group_put(w->c[0], name, addresses, n, got, &g);
+    coordinator_group_put(w->c[0], name,
+                          &(struct group_put){.addresses = addresses, .n = n},
+                          got, &g);
     return answered(w, &g);
 }
 

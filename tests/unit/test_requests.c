@@ -13,7 +13,9 @@ static struct got group_put(struct world *w, const char *name)
     static const char *const addresses[] = {W1};
     struct got g = {0};
 
-    coordinator_group_put(w->c[0], name, addresses, 1, got, &g);
+    coordinator_group_put(w->c[0], name,
+                          &(struct group_put){.addresses = addresses, .n = 1},
+                          got, &g);
     return answered(w, &g);
 }
 
@@ -75,7 +77,10 @@ static void unknown_is_not_called_unavailable(void **state)
     mono_ms began = w->clock.mono;
 
     lost_answers(w, true);
-    coordinator_group_put(w->c[0], "x", (const char *const[]){W1}, 1, got, &g);
+    coordinator_group_put(
+        w->c[0], "x",
+        &(struct group_put){.addresses = (const char *const[]){W1}, .n = 1},
+        got, &g);
     /* cut as soon as the write is on its way */
     for (int i = 0; i < 200 && memory_find(w->store, "/pelorus/groups/x") == 0;
          i++)
