@@ -37,14 +37,19 @@ static const struct command {
     {"resume", "failovers begin again", ""},
     {"brake", "let failovers go on though so many are lost",
      "--undo: the brake holds again. One of the two is needed.\n"},
-    {"groups", "the worker groups; define one, remove one", ""},
+    {"groups", "the worker groups; define one, remove one",
+     "set: what is not given stays as it is. --balancer: settings of the "
+     "group's\n"
+     "own, such as cpu-max=0.95,warm-up=10s; KEY= takes one back, none all of\n"
+     "them.\n"},
     {"fence", "may whoever has this item at this epoch still work?",
      "Exit code 0: yes, 1: no.\n"},
 };
 
 /* Of one command in the order of its usage. Operands: "[X]" may be missing,
- * "X..." is one or more, and they come last. A request takes an operand for
- * each "{}"; "?" at its end: the options that are given are its query. */
+ * "X..." is one or more and "[X...]" any number, and they come last. A request
+ * takes an operand for each "{}"; "?" at its end: the options that are given
+ * are its query. */
 static const struct form {
     const char *command, *verb, *operands, *takes, *request;
     cli_run_f *run;              /* NULL: send it, and show what is answered, */
@@ -91,9 +96,9 @@ static const struct form {
     {"brake", NULL, "", "for undo reason who", "PATCH /v1/settings", cli_brake,
      NULL},
     {"groups", NULL, "", "limit", "GET /v1/groups", NULL, &cli_group_list},
-    {"groups", "show", "NAME", "", "GET /v1/groups/{}", NULL, NULL},
-    {"groups", "set", "NAME ADDRESS...", "", "PUT /v1/groups/{}", cli_group_set,
-     NULL},
+    {"groups", "show", "NAME", "", "GET /v1/groups/{}", cli_group, NULL},
+    {"groups", "set", "NAME [ADDRESS...]", "balancer", "PUT /v1/groups/{}",
+     cli_group_set, NULL},
     {"groups", "remove", "NAME", "", "DELETE /v1/groups/{}", NULL, NULL},
     {"fence", NULL, "ID EPOCH", "", "GET /v1/work/{}", cli_fence, NULL},
 };
@@ -184,10 +189,11 @@ static void count_operands(const struct form *f, int *least, int *most)
     *least = *most = 0;
     for (const char *p = f->operands; *p != '\0'; p += strspn(p, " ")) {
         size_t n = strcspn(p, " ");
+        size_t end = n - (*p == '['); /* without the ']' */
 
         *least += *p != '[';
-        *most =
-            n > 3 && memcmp(p + n - 3, "...", 3) == 0 ? INT16_MAX : *most + 1;
+        *most = end > 3 && memcmp(p + end - 3, "...", 3) == 0 ? INT16_MAX
+                                                              : *most + 1;
         p += n;
     }
 }

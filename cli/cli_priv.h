@@ -108,13 +108,14 @@ enum {
     CLI_NOT_FOUND = 4
 };
 
-/* What stands behind a subcommand, borrowed from argv but for `excluded`; NULL
- * or false: it is not given. */
+/* What stands behind a subcommand, borrowed from argv but for `excluded` and
+ * `balancers`; NULL or false: it is not given. */
 struct cli_args {
     const char *url, *kind, *state, *status, *group, *owner, *count, *affinity,
         *id, *policy, *payload, *period, *reason, *limit, *who, *etag, *index,
-        *wait, *exclude;
-    char *excluded; /* memory: all that is excluded, "a,b" */
+        *wait, *exclude, *balancer;
+    char *excluded;  /* memory: all that is excluded, "a,b" */
+    char *balancers; /* memory: all that is set, "a=1,b=2" */
     bool json, help, peek, explain, stale, dry_run, force, undo;
     int n; /* those that are no options: the form's operands */
     char **operand;
@@ -142,8 +143,8 @@ void cli_query_options(struct cli *c, const struct cli_args *w,
  * code. */
 typedef int cli_run_f(struct cli *c, const struct cli_args *w);
 cli_run_f cli_best, cli_work_add, cli_work_at, cli_failover_start, cli_gate,
-    cli_status, cli_settings, cli_pause, cli_resume, cli_brake, cli_group_set,
-    cli_fence;
+    cli_status, cli_settings, cli_pause, cli_resume, cli_brake, cli_group,
+    cli_group_set, cli_fence;
 /* The end of an order's body: who says so, and why. */
 void cli_order(struct cli *c, const struct cli_args *w);
 

@@ -1,6 +1,6 @@
 /*
  * cluster.c - the subcommands about the cluster as a whole: its status, its
- * settings, its groups, and a fence.
+ * settings, and a fence.
  */
 #include "cli/cli_priv.h"
 
@@ -9,14 +9,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-static const struct cli_column group_columns[] = {
-    {.title = "NAME", .field = "name"},
-    {.title = "ALIVE", .field = "alive", .below = true},
-    {.title = "ADDRESSES", .field = "addresses", .below = true},
-};
-const struct cli_list cli_group_list = {CLI_COLUMNS(group_columns), "items",
-                                        "no groups", NULL};
 
 /* --- status -------------------------------------------------------------- */
 
@@ -320,19 +312,5 @@ int cli_brake(struct cli *c, const struct cli_args *w)
     json_open(&c->body, NULL, '{');
     json_put_str(&c->body, "brake_override", w->undo ? "0s" : w->period);
     cli_order(c, w);
-    return cli_show_answer(c, c->method);
-}
-
-/* --- groups -------------------------------------------------------------- */
-
-int cli_group_set(struct cli *c, const struct cli_args *w)
-{
-    assert(w->n >= 2);
-    json_open(&c->body, NULL, '{');
-    json_open(&c->body, "addresses", '[');
-    for (int i = 1; i < w->n; i++)
-        json_put_str(&c->body, NULL, w->operand[i]);
-    json_close(&c->body, ']');
-    json_close(&c->body, '}');
     return cli_show_answer(c, c->method);
 }

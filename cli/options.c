@@ -38,6 +38,7 @@ static const struct known {
     {"owner", "ADDRESS", AT(owner)},
     {"count", "N", AT(count)},
     {"affinity", "KEY", AT(affinity)},
+    {"balancer", "KEY=VALUE[,KEY=VALUE...]", AT(balancer)},
     {"id", "ID", AT(id)},
     {"policy", "POLICY", AT(policy)},
     {"payload", "JSON", AT(payload)},
@@ -62,28 +63,36 @@ static const char *value_of(const struct cli_args *w, const struct known *o)
     return *(const bool *)at ? "1" : NULL;
 }
 
+static void append(const char **list, char **memory, const char *value)
+{
+    char *all = mem_printf("%s,%s", *list, value);
+
+    mem_free(*memory);
+    *list = *memory = all;
+}
+
 /* Of an option that is repeated the last one counts, but for a list. */
 static void set(struct cli_args *w, const struct known *o, const char *value)
 {
     void *at = (char *)w + o->at;
 
     assert((o->value != NULL) == (value != NULL));
-    if (o->value == NULL) {
+    if (o->value == NULL)
         *(bool *)at = true;
-    } else if (o->at == AT(exclude) && w->exclude != NULL) {
-        char *all = mem_printf("%s,%s", w->exclude, value);
-
-        mem_free(w->excluded);
-        w->exclude = w->excluded = all;
-    } else {
+    else if (o->at == AT(exclude) && w->exclude != NULL)
+        append(&w->exclude, &w->excluded, value);
+    else if (o->at == AT(balancer) && w->balancer != NULL)
+        append(&w->balancer, &w->balancers, value);
+    else
         *(const char **)at = value;
-    }
 }
 
 void cli_args_close(struct cli_args *w)
 {
     assert(w->excluded == NULL || w->exclude == w->excluded);
+    assert(w->balancers == NULL || w->balancer == w->balancers);
     MEM_FREE(w->excluded);
+    MEM_FREE(w->balancers);
 }
 
 /* Is `name` one of the words in `takes`? */

@@ -7,6 +7,8 @@
  */
 #include "cluster/group_settings.h"
 
+#include "base/mem.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -266,6 +268,85 @@ enum problem group_settings_read(const struct json *from,
     return r.problem;
 }
 
+/* The key of that name as a person writes it, with '-' or '_', or the first of
+ * the block that is called so. */
+static size_t find_written(const char *name)
+{
+    size_t key = 0;
+
+    for (; key < conf_own_keys(); key++) {
+        const char *a = conf_own_name(key), *b = name;
+
+        while (*b != '\0' && (*a == *b || (*a == '-' && *b == '_'))) {
+            a++;
+            b++;
+        }
+        if (*b == '\0' && (*a == '\0' || *a == '.'))
+            break;
+    }
+    return key;
+}
+
+static int unknown_written(const char *name, struct err *err)
+{
+    struct buf names;
+
+    buf_init(&names, 1024);
+    for (size_t key = 0; key < conf_own_keys(); key++)
+        buf_printf(&names, "%s%s", key == 0 ? "" : ", ", conf_own_name(key));
+    err_set(err, ERR_INVALID, "%s: no such setting of a group; there are %s",
+            name, buf_text(&names));
+    buf_close(&names);
+    return (int)err->code;
+}
+
+/* "KEY=VALUE", which is changed. */
+static int parse_one(char *text, struct group_settings_change *out,
+                     struct err *err)
+{
+    char *value = strchr(text, '=');
+    struct path path;
+    struct err why;
+    size_t key;
+
+    if (value == NULL)
+        return err_set(err, ERR_INVALID,
+                       "%s: KEY=VALUE is expected, KEY= for none of its own, "
+                       "or the word none",
+                       text);
+    *value++ = '\0';
+    key = find_written(text);
+    if (key == conf_own_keys())
+        return unknown_written(text, err);
+    path_of(key, &path);
+    if (*value == '\0') {
+        out->cleared |= path.block[0] != '\0' ? keys_in(path.block) : bit(key);
+        return 0;
+    }
+    return conf_own_set(&out->own, key, value, &why) == 0
+               ? 0
+               : err_set(err, ERR_INVALID, "%s: %s", text, why.msg);
+}
+
+int group_settings_parse(const char *text, struct group_settings_change *out,
+                         struct err *err)
+{
+    char *all = mem_strdup(text), *rest = all, *one;
+    int rc = 0;
+
+    memset(out, 0, sizeof(*out));
+    if (strcmp(text, "none") == 0) {
+        out->cleared = all_keys();
+        rest = NULL;
+    }
+    while (rc == 0 && (one = strsep(&rest, ",")) != NULL)
+        rc = parse_one(one, out, err);
+    mem_free(all);
+    if (rc == 0 && (out->cleared & out->own.given) != 0)
+        rc = err_set(err, ERR_INVALID, "a key is given and taken back");
+    return rc == 0 ? conf_own_check(&out->own, '-', err) : rc;
+}
+
 void group_settings_apply(const struct group_settings_change *change,
                           struct conf_own *to)
 {
@@ -315,6 +396,17 @@ static void put_value(const void *arg, size_t key, struct buf *out)
     conf_own_put(arg, key, out);
 }
 
+/* What is taken back: null. */
+static void put_changed(const void *arg, size_t key, struct buf *out)
+{
+    const struct group_settings_change *change = arg;
+
+    if (conf_own_has(&change->own, key))
+        conf_own_put(&change->own.values, key, out);
+    else
+        buf_str(out, "null");
+}
+
 static void put_from(const void *arg, size_t key, struct buf *out)
 {
     static const char *const names[] = {
@@ -326,6 +418,31 @@ static void put_from(const void *arg, size_t key, struct buf *out)
 
     assert(settings->from[key] < ARRAY_LEN(names));
     buf_str(out, names[settings->from[key]]);
+}
+
+void group_settings_put_change(struct buf *b,
+                               const struct group_settings_change *change)
+{
+    uint32_t in_blocks = keys_in_blocks() & change->cleared, done = 0;
+
+    assert((change->cleared & change->own.given) == 0);
+    if (change->cleared == all_keys()) {
+        json_put_null(b, "balancer");
+        return;
+    }
+    put_tree(b, "balancer", change->own.given | (change->cleared & ~in_blocks),
+             put_changed, change);
+    b->len--; /* open again: blocks go as a whole */
+    for (size_t key = 0; key < conf_own_keys(); key++) {
+        struct path path;
+
+        path_of(key, &path);
+        if ((in_blocks & ~done & bit(key)) == 0)
+            continue;
+        done |= keys_in(path.block);
+        json_put_null(b, path.block);
+    }
+    json_close(b, '}');
 }
 
 void group_settings_put_own(struct buf *b, const struct conf_own *own)

@@ -44,8 +44,18 @@ enum problem group_settings_read(const struct json *from,
                                  struct group_settings_change *out,
                                  struct err *err);
 
+/* The same of what a person writes, "cpu-max=0.95,warm-up=10s": "KEY=" takes a
+ * key back (and its block with it), and "none" all of them. ERR_INVALID says
+ * what is wrong and what there is. */
+int group_settings_parse(const char *text, struct group_settings_change *out,
+                         struct err *err) MUST_CHECK;
+
 void group_settings_apply(const struct group_settings_change *change,
                           struct conf_own *to);
+
+/* Append the member `balancer` as group_settings_read() takes it. */
+void group_settings_put_change(struct buf *b,
+                               const struct group_settings_change *change);
 
 /* Append the member `balancer` with what `own` has. */
 void group_settings_put_own(struct buf *b, const struct conf_own *own);
