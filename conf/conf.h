@@ -90,12 +90,21 @@ enum conf_policy {
     CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN,
 };
 
+/* When a worker that says BUSY is picked. */
+enum conf_busy {
+    CONF_BUSY_EXCLUDE, /* never */
+    CONF_BUSY_LAST,    /* when no other is left */
+};
+
 struct conf_balancer {
     enum conf_policy policy;
     int64_t heartbeat_interval_ms; /* how old a report is at most, normally */
     /* ledger: above these a worker is hot (ratios 0..1) */
     double cpu_max, memory_max, disk_max;
-    int64_t warm_up_ms; /* how long a new worker is given less */
+    enum conf_busy busy;
+    int64_t warm_up_ms;        /* how long a new worker is given less */
+    double warm_up_aggression; /* > 0; its share is the part of that time that
+                                  is over, to the power of 1/this */
     /* DYNAMIC_WEIGHTED_ROUND_ROBIN: percent, they sum to 100 */
     double cpu_usage_weight, memory_usage_weight, pool_usage_weight;
 };

@@ -58,6 +58,8 @@ static const char *const policies[] = {
     [CONF_FIXED_WEIGHTED_ROUND_ROBIN] = "FIXED_WEIGHTED_ROUND_ROBIN",
     [CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN] = "DYNAMIC_WEIGHTED_ROUND_ROBIN",
     NULL};
+static const char *const busy_rules[] = {
+    [CONF_BUSY_EXCLUDE] = "exclude", [CONF_BUSY_LAST] = "last", NULL};
 static const char *const levels[] = {[LOG_ERROR] = "error",
                                      [LOG_WARN] = "warn",
                                      [LOG_INFO] = "info",
@@ -177,7 +179,11 @@ DURATION("balancer.heartbeat-interval", balancer.heartbeat_interval_ms, "10s",
 NUMBER("balancer.cpu-max", balancer.cpu_max, "0.8", 0, 1, CONF_LIVE | CONF_PER_GROUP),
 NUMBER("balancer.memory-max", balancer.memory_max, "0.8", 0, 1, CONF_LIVE | CONF_PER_GROUP),
 NUMBER("balancer.disk-max", balancer.disk_max, "0.9", 0, 1, CONF_LIVE | CONF_PER_GROUP),
+ENUM("balancer.busy", balancer.busy, "exclude", busy_rules,
+    CONF_LIVE | CONF_PER_GROUP),
 DURATION("balancer.warm-up", balancer.warm_up_ms, "60s", 0, HOUR, CONF_FOR_ALL,
+    CONF_LIVE | CONF_PER_GROUP),
+NUMBER("balancer.warm-up-aggression", balancer.warm_up_aggression, "1", 0.1, 10,
     CONF_LIVE | CONF_PER_GROUP),
 NUMBER("balancer.dynamic-weights.cpu-usage", balancer.cpu_usage_weight, "30", 0,
     100, CONF_LIVE | CONF_PER_GROUP),

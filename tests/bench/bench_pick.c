@@ -29,6 +29,7 @@ static const struct conf_balancer conf_of_bench = {
     .memory_max = 0.9,
     .disk_max = 0.95,
     .warm_up_ms = 60000,
+    .warm_up_aggression = 1,
     .cpu_usage_weight = 30,
     .memory_usage_weight = 30,
     .pool_usage_weight = 40,
