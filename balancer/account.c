@@ -87,9 +87,9 @@ void balancer_account_reset(struct account *a)
     assert(a->profile != NULL);
     p->running = a->granted = a->acked = 0;
     memset(a->recent, 0, sizeof(a->recent));
-    p->refused = p->recovering = false;
-    p->good_reports = 0;
-    p->dwell = 0;
+    p->owned_told = a->owned;
+    p->presumed = 0;
+    balancer_standing_reset(p);
     p->denominator = 1;
     p->fractions = 0;
     p->last_pool = -1;
@@ -146,7 +146,6 @@ static void account_copy(struct profile *p, const struct balancer_worker *w)
 {
     p->dead = w->dead;
     p->closed = w->closed;
-    p->busy = w->busy;
     p->degraded = w->degraded;
     p->weight = within(w->weight, WEIGHT_MAX);
     p->slots = within(w->slots, SLOTS_MAX);
@@ -161,7 +160,8 @@ static void account_copy(struct profile *p, const struct balancer_worker *w)
 }
 
 bool balancer_account_update(struct account *a, const struct balancer_worker *w,
-                             mono_ms now, mono_ms unheard)
+                             const struct conf_balancer *conf, mono_ms now,
+                             mono_ms unheard)
 {
     struct profile *p = a->profile;
     bool fresh = a->n_in == 0; /* in no group yet: the first word of it */
@@ -172,13 +172,14 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
     assert(unheard >= 0);
     if (p->incarnation != w->incarnation)
         balancer_account_reset(a);
-    balancer_standing_told(p, w, report, now);
     account_copy(p, w);
+    balancer_standing_busy(a, w->busy, conf, now);
     if (report) {
         p->told = w->reported;
         p->reported = w->reported - unheard;
         p->since = w->since - unheard;
         account_infer(p);
+        balancer_standing_report(a, conf);
     }
     account_size(a);
     assert(p->reported <= p->told);
@@ -198,7 +199,8 @@ void balancer_account_settle(struct account *a, double estimate, mono_ms now)
     a->granted = kept;
     a->acked = 0;
     p->settled = now;
-    p->refused = false;
+    p->owned_told = fmax(0, a->owned - kept);
+    p->presumed = 0;
     assert(a->granted >= 0);
     assert(p->running >= 0);
 }
@@ -261,4 +263,19 @@ void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
         bucket - balancer_account_bucket(a->profile->settled) < UINT32_MAX / 2)
         a->granted = fmax(0, a->granted - tasks);
     assert(a->granted >= 0);
+}
+
+/* Grants of ours become items, and are not counted twice; more than were
+ * granted come from elsewhere. Fewer items than there were at the report have
+ * ended: we were told so (D), or others were. */
+void balancer_account_own(struct account *a, uint32_t items)
+{
+    struct profile *p = a->profile;
+    double granted = fmax(0, a->granted - a->acked);
+
+    a->owned = items;
+    p->owned_told = fmin(p->owned_told, items + a->acked);
+    p->owned_told = fmax(p->owned_told, items - granted);
+    assert(p->owned_told >= 0);
+    assert(p->owned_told <= items + a->acked);
 }

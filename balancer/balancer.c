@@ -166,10 +166,8 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
         settle_on(&b->own[i].conf, &b->conf);
     }
     qsort(b->own, n, sizeof(*own), by_name);
-    for (struct group *g = b->groups; g != NULL; g = g->hh.next) {
-        g->conf = conf_of(b, g->name);
-        balancer_group_refresh_all(g, now);
-    }
+    for (struct group *g = b->groups; g != NULL; g = g->hh.next)
+        balancer_group_configure(g, conf_of(b, g->name), now);
     BALANCER_TELL(b, .kind = BALANCER_EVENT_CONFIGURE, .now = told,
                   .u.configure = {conf, own, n});
     lock_release(&b->lock);
@@ -324,7 +322,7 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
         a->life++; /* its picks mean nothing now */
     else
         estimate = balancer_ledger_estimate(b->everyone, a, b->now);
-    if (balancer_account_update(a, w, now, unheard))
+    if (balancer_account_update(a, w, &b->conf, now, unheard))
         balancer_account_settle(a, estimate, b->now);
     account_regroup(b, a, w);
     for (size_t i = 0; i < a->n_in; i++) {
@@ -389,10 +387,7 @@ static void slice(struct balancer *b, struct group *g, uint32_t from,
                   uint32_t to, mono_ms now)
 {
     assert(from <= to && to <= g->n);
-    balancer_typical_walk(g, from, to, now);
-    balancer_group_refresh(g, from, to, now);
-    if (to == g->n)
-        g->refreshed = now;
+    balancer_group_walk(g, from, to, now);
     BALANCER_TELL(b, .kind = BALANCER_EVENT_SLICE, .now = now,
                   .u.slice = {g->name, from, to});
 }

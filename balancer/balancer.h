@@ -179,11 +179,18 @@ bool balancer_unused(struct balancer *b, pick_id pick);
 void balancer_count(struct balancer *b, const char *address, int delta,
                     mono_ms now);
 
+/* So many work items are the worker's own and not done: it runs them, whatever
+ * it reports. They may have been picks of ours: those are not counted twice.
+ * Nothing if the worker is not there. O(groups of it x log workers). Any
+ * thread. */
+void balancer_own(struct balancer *b, const char *address, uint32_t items,
+                  mono_ms now);
+
 /* Since the start. Any thread. */
 struct balancer_stats {
     uint64_t picks, refused, done;
-    uint64_t unknown_picks; /* said to be over, and not known */
-    uint64_t empty;         /* requests without an answer */
+    uint64_t unknown_picks;             /* said to be over, and not known */
+    uint64_t empty;                     /* requests without an answer */
     uint64_t why_empty[BALANCER_CODES]; /* by their code */
 };
 struct balancer_stats balancer_stats(struct balancer *b);

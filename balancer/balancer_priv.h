@@ -34,15 +34,14 @@ enum standing { /* whether any policy may pick it */
                 STANDING_BUSY,
                 STANDING_WEIGHT_ZERO,
                 STANDING_STALE,   /* no report for three intervals */
-                STANDING_REFUSED, /* it would not take a task; until its next
-                                     report */
+                STANDING_REFUSED, /* it would not take a task a moment ago */
 };
 
 enum heat { /* why it is only picked when no cold one is left (ledger) */
             HEAT_COLD,
-            HEAT_LATE,       /* no report for two intervals */
-            HEAT_RECOVERING, /* was BUSY not long ago */
-            HEAT_DEGRADED,   /* its last heartbeat could not be read */
+            HEAT_LATE,     /* no report for two intervals */
+            HEAT_BUSY,     /* says so, where that is no reason to be closed */
+            HEAT_DEGRADED, /* its last heartbeat could not be read */
             HEAT_CPU,
             HEAT_MEMORY,
             HEAT_DISK,
@@ -78,7 +77,8 @@ struct account {
     uint32_t slot;               /* place among the accounts */
     uint32_t life; /* tells successive holders of the slot apart */
     uint32_t n_in;
-    struct seat *in;                /* every group it is in, "default" first */
+    uint32_t owned;  /* work items that are its own and not done */
+    struct seat *in; /* every group it is in, "default" first */
     struct seat home[ACCOUNT_HOME]; /* `in`, while it suffices */
     double share;  /* what it should carry beside others: c * weight/100 */
     uint64_t hash; /* of the address */
@@ -86,6 +86,11 @@ struct account {
     struct profile *profile; /* NULL: a free slot */
 };
 _Static_assert(sizeof(struct account) == 128, "two cache lines");
+
+struct peak {
+    double usage; /* negative unknown */
+    mono_ms at;
+};
 
 struct profile {
     double running;  /* tasks at the last report: R */
@@ -101,10 +106,17 @@ struct profile {
     double usage[USUAL_POOL + 1]; /* negative unknown */
     uint64_t incarnation;
 
-    /* Leaving BUSY. */
+    /* What we know of its tasks beside that: of `owned`, those that R must
+     * hold; tasks that must have been there when it refused one. */
+    double owned_told, presumed;
+    mono_ms refused_at;
+
+    /* Standing: see standing.c. */
+    struct peak peak[USUAL_DISK + 1]; /* the highest of an interval */
     bool recovering;
     uint32_t good_reports; /* since it was BUSY */
-    mono_ms busy_at, left_at, dwell;
+    mono_ms left_at;       /* when it ceased to be */
+    double dwell;          /* intervals from then on */
 
     /* Capacity from the denominators of pool usages. */
     enum capacity_source source;
@@ -130,7 +142,8 @@ void balancer_account_join(struct account *a, struct seat in);
  * True if it is a new report; the caller then settles:
  * balancer_account_settle(). */
 bool balancer_account_update(struct account *a, const struct balancer_worker *w,
-                             mono_ms now, mono_ms unheard);
+                             const struct conf_balancer *conf, mono_ms now,
+                             mono_ms unheard);
 
 /* Begin a new period with the tasks that its pool usage says, or `estimate`
  * if it does not, and of the grants only those younger than the lag. */
@@ -152,24 +165,46 @@ void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
                               mono_ms now);
 
+/* So many items are its own by now. O(1). */
+void balancer_account_own(struct account *a, uint32_t items);
+
 /* ---- standing and heat (standing.c) ------------------------------------ */
 
-/* What `w` says of BUSY, before it is copied into the profile; `report`: it is
- * a new report. */
-void balancer_standing_told(struct profile *p, const struct balancer_worker *w,
-                            bool report, mono_ms now);
+/* What it says of BUSY, and at a new report (when all of it was copied into
+ * the profile) what follows from the rest. */
+void balancer_standing_busy(struct account *a, bool busy,
+                            const struct conf_balancer *conf, mono_ms now);
+void balancer_standing_report(struct account *a,
+                              const struct conf_balancer *conf);
+/* Another process stands there. */
+void balancer_standing_reset(struct profile *p);
 
 /* node_report_interval() of this one, milliseconds. */
 int64_t balancer_account_interval(const struct account *a,
                                   const struct conf_balancer *conf);
 
 /* Has it been away from BUSY for long enough? Then it recovers no more. */
-void balancer_account_recover(struct account *a, mono_ms now);
+void balancer_account_recover(struct account *a,
+                              const struct conf_balancer *conf, mono_ms now);
 /* Work out standing and heat of a worker in one group, by that group's
  * settings: one that is hot there may be cold in another. */
+struct group;
 struct member;
-void balancer_member_judge(struct member *m, const struct conf_balancer *conf,
+void balancer_member_judge(const struct group *g, struct member *m,
                            mono_ms now);
+
+/* How much of its share it is given, each in (0, 1]: as it is new, and as it
+ * was BUSY not long ago. */
+struct standing_part {
+    double warm_up, recovery;
+};
+struct standing_part balancer_standing_part(const struct account *a,
+                                            const struct conf_balancer *conf,
+                                            mono_ms now);
+
+/* When a worker that refused is open again. */
+mono_ms balancer_standing_reopens(const struct account *a,
+                                  const struct conf_balancer *conf);
 
 /* ---- what a group's workers usually say (typical.c) --------------------- */
 
@@ -189,7 +224,8 @@ struct member {
     bool held;               /* excluded from the request being answered */
     bool hot;
     uint8_t standing; /* enum standing: by the settings of this group, */
-    uint8_t heat;     /* enum heat: likewise; balancer_member_judge() */
+    uint8_t heat : 5; /* enum heat: likewise; balancer_member_judge() */
+    uint8_t over : 3; /* bit i: hot by usage i, or not cold again yet */
     uint64_t turn;    /* stride: when it is due in virtual time */
     union {
         struct {
@@ -223,12 +259,13 @@ struct group {
     mono_ms refreshed;      /* when all members were judged last */
     mono_ms used;           /* last pick */
     mono_ms acked;          /* last acknowledgement; 0 none */
+    mono_ms reopens;        /* a member that refused is open then; 0: none */
     double share_max;       /* the largest share seen */
     uint64_t turn;          /* stride: virtual time; round robin: the cursor */
     struct tree tree;       /* of policies that choose the smallest key */
     union {
         struct {
-            double est, capacity; /* totals of the cold members */
+            double est[2], capacity[2]; /* totals: cold members, hot ones */
         } ledger;
         struct {
             uint32_t *list;
@@ -272,7 +309,15 @@ void balancer_group_remove(struct group *g, uint32_t member, mono_ms now);
 void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
                             mono_ms now);
 
-/* The same for all of them, with what is typical of them. */
+/* Go by other settings, borrowed as in balancer_group_new(). O(members). */
+void balancer_group_configure(struct group *g, const struct conf_balancer *conf,
+                              mono_ms now);
+
+/* A part of the same for all of them, with what is typical of them; the parts
+ * follow upon each other from the first member to the last. */
+void balancer_group_walk(struct group *g, uint32_t from, uint32_t to,
+                         mono_ms now);
+/* All of it. */
 void balancer_group_refresh_all(struct group *g, mono_ms now);
 
 /* typical.c: take the members from .. to-1 into the sums of a walk, which
@@ -336,6 +381,7 @@ typedef void policy_explain_f(const struct group *g, uint32_t member,
 typedef double policy_weight_f(const struct group *g, const struct account *a);
 
 struct policy_ops {
+    bool by_heat; /* it takes hot members last */
     policy_resize_f *resize;
     policy_close_f *close;
     policy_place_f *place;
@@ -364,6 +410,10 @@ extern const struct policy_ops balancer_policy_dynamic_weighted;
  * has learned. Also the answer when a report does not say. */
 double balancer_ledger_estimate(const struct group *g, const struct account *a,
                                 mono_ms now);
+/* It is full, as it says: presume tasks, so that it is by that estimate, too.
+ */
+void balancer_ledger_fill(const struct group *g, struct account *a,
+                          mono_ms now);
 
 /* affinity.c: writes the up to AFFINITY_TOP eligible members that a key prefers
  * to `out`, the most preferred first; returns how many. O(members), about a

@@ -132,5 +132,8 @@ void balancer_apply(struct balancer *b, const struct balancer_event *e,
     case BALANCER_EVENT_COUNT:
         balancer_count(b, e->u.count.address, e->u.count.delta, e->now);
         break;
+    case BALANCER_EVENT_OWN:
+        balancer_own(b, e->u.own.address, e->u.own.items, e->now);
+        break;
     }
 }

@@ -30,8 +30,9 @@ enum balancer_event_kind {
     BALANCER_EVENT_PICK,
     BALANCER_EVENT_END,
     BALANCER_EVENT_COUNT,
+    BALANCER_EVENT_OWN,
 };
-#define BALANCER_EVENTS 15
+#define BALANCER_EVENTS 16
 
 enum balancer_end { BALANCER_DONE, BALANCER_REFUSED, BALANCER_UNUSED };
 
@@ -72,6 +73,10 @@ struct balancer_event {
             const char *address;
             int delta;
         } count;
+        struct {
+            const char *address;
+            uint32_t items;
+        } own;
     } u;
 };
 

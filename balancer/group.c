@@ -104,8 +104,15 @@ void balancer_group_remove(struct group *g, uint32_t member, mono_ms now)
     g->free[g->n_free++] = member;
 }
 
-void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
-                            mono_ms now)
+static void reopens_by(struct group *g, mono_ms at)
+{
+    assert(at > 0);
+    if (g->reopens == 0 || at < g->reopens)
+        g->reopens = at;
+}
+
+static void group_judge(struct group *g, uint32_t from, uint32_t to,
+                        mono_ms now)
 {
     assert(from <= to && to <= g->n);
     for (uint32_t i = from; i < to; i++) {
@@ -113,20 +120,52 @@ void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
 
         if (a == NULL)
             continue;
-        balancer_account_recover(a, now);
-        balancer_member_judge(&g->members[i], g->conf, now);
+        balancer_account_recover(a, g->conf, now);
+        balancer_member_judge(g, &g->members[i], now);
         if (a->share > g->share_max)
             g->share_max = a->share;
+        if (g->members[i].standing == STANDING_REFUSED)
+            reopens_by(g, balancer_standing_reopens(a, g->conf));
     }
+}
+
+void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
+                            mono_ms now)
+{
+    group_judge(g, from, to, now);
     if (from < to)
         g->ops->place(g, from, to, now);
 }
 
+/* What is typical follows from the judgement, and decides on the place. */
+void balancer_group_walk(struct group *g, uint32_t from, uint32_t to,
+                         mono_ms now)
+{
+    if (from == 0 && now >= g->reopens)
+        g->reopens = 0; /* found anew, if there are others */
+    group_judge(g, from, to, now);
+    balancer_typical_walk(g, from, to, now);
+    if (from < to)
+        g->ops->place(g, from, to, now);
+    if (to == g->n)
+        g->refreshed = now;
+}
+
 void balancer_group_refresh_all(struct group *g, mono_ms now)
 {
-    balancer_typical_walk(g, 0, g->n, now);
-    balancer_group_refresh(g, 0, g->n, now);
-    g->refreshed = now;
+    balancer_group_walk(g, 0, g->n, now);
+    assert(g->refreshed == now);
+}
+
+/* Who was hot by another threshold has nothing to wait for. */
+void balancer_group_configure(struct group *g, const struct conf_balancer *conf,
+                              mono_ms now)
+{
+    assert(conf->heartbeat_interval_ms > 0);
+    g->conf = conf;
+    for (uint32_t i = 0; i < g->n; i++)
+        g->members[i].over = 0;
+    balancer_group_refresh_all(g, now);
 }
 
 void balancer_group_tree_resize(struct group *g, uint32_t cap)

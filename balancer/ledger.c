@@ -7,14 +7,17 @@
  * grants is what spreads them. Per worker with capacity c, at the age x of its
  * report in heartbeat intervals (at most 1):
  *
- *     est   = max(0, left^x * R + left^(x/2) * A - D)
- *     score = (est + 1) / (c * weight/100 * warm-up)        the lowest wins
+ *     est   = max(O, max(left^x * R, O') + left^(x/2) * (A + P) - D)
+ *     score = (est + 1) / (c * weight/100 * part)           the lowest wins
  *
  * R tasks ran at the report, A were granted since, D of all were acknowledged
- * as done. What a worker does not say is taken as usual in its group
- * (typical.c), never as better. Without acknowledgements a fifth of the work is
- * taken to end per interval (left = 0.8); a group that gets them counts
- * and does not guess (1), until none came for three intervals.
+ * as done. O items are the worker's own by the registry and O' of them were at
+ * the report: whatever it reports, it runs them. P tasks must be there as it
+ * would not take one more. `part`: it is new, or was BUSY (standing.c). What a
+ * worker does not say is taken as usual in its group (typical.c), never as
+ * better. Without acknowledgements a fifth of the work is taken to end per
+ * interval (left = 0.8); a group that gets them counts and does not guess (1),
+ * until none came for three intervals.
  *
  * Cold before hot, never blended: a hot member's key has the top bit set, so
  * that it can only win when no cold one is left. Hot ones then compete by the
@@ -34,7 +37,6 @@
 
 #define LOG2_LEFT       (-0.32192809F) /* log2(0.8) */
 #define ACKED_INTERVALS 3
-#define WARM_UP_MIN     0.1
 #define HOT_BIT         (UINT64_C(1) << 63)
 #define OVERLOAD        1.25
 /* A worker less than half full is not overloaded, however idle the rest. */
@@ -56,6 +58,17 @@ struct terms {
     double carry, fade;
 };
 
+/* So many at least of those that were there at the report are there still:
+ * what it owns, and all slots of who said BUSY. */
+static double ledger_known(const struct group *g, const struct account *a)
+{
+    double owned = a->profile->owned_told;
+
+    assert(owned >= 0);
+    return a->profile->busy ? fmax(owned, balancer_typical_capacity(g, a))
+                            : owned;
+}
+
 static struct terms ledger_terms(const struct group *g, const struct account *a,
                                  float log2_left, mono_ms now)
 {
@@ -68,18 +81,20 @@ static struct terms ledger_terms(const struct group *g, const struct account *a,
         t.carry *= (double)exp2f(x * log2_left);
         t.fade = (double)exp2f(x * log2_left / 2);
     }
+    t.carry = fmax(t.carry, ledger_known(g, a)) + t.fade * a->profile->presumed;
     assert(t.carry >= 0);
     assert(t.fade > 0);
     assert(t.fade <= 1);
     return t;
 }
 
+/* What it owns it runs, whatever it reports. */
 static double estimate(struct terms t, const struct account *a)
 {
     double est = t.carry + t.fade * a->granted - a->acked;
 
     assert(a->granted >= 0);
-    return est > 0 ? est : 0;
+    return est > a->owned ? est : a->owned;
 }
 
 double balancer_ledger_estimate(const struct group *g, const struct account *a,
@@ -88,15 +103,15 @@ double balancer_ledger_estimate(const struct group *g, const struct account *a,
     return estimate(ledger_terms(g, a, ledger_log2_left(g, now), now), a);
 }
 
-static double warm_up(const struct group *g, const struct account *a,
-                      mono_ms now)
+void balancer_ledger_fill(const struct group *g, struct account *a, mono_ms now)
 {
-    mono_ms up = now - a->profile->since;
+    struct terms t = ledger_terms(g, a, ledger_log2_left(g, now), now);
+    double est = t.carry + t.fade * a->granted - a->acked;
+    double lacking = balancer_typical_capacity(g, a) - est;
 
-    assert(g->conf->warm_up_ms >= 0);
-    if (up >= g->conf->warm_up_ms)
-        return 1;
-    return fmax(WARM_UP_MIN, (double)up / (double)g->conf->warm_up_ms);
+    if (lacking > 0)
+        a->profile->presumed += lacking / t.fade;
+    assert(a->profile->presumed >= 0);
 }
 
 /* The order of positive floats is that of their bits. */
@@ -111,19 +126,24 @@ static uint64_t ledger_key(const struct member *m)
     return (m->hot ? HOT_BIT : 0) | (uint64_t)bits << 32 | m->salt;
 }
 
-/* Enter the member's estimate and capacity into the group's totals. */
+/* Take the member out of the group's totals, and enter it where it belongs
+ * now. `capacity` 0: nowhere. */
 static void ledger_total(struct group *g, struct member *m, double est,
-                         double capacity)
+                         double capacity, bool hot)
 {
     assert(capacity >= 0);
     assert(est >= 0);
-    if (m->u.ledger.counted > 0)
-        g->u.ledger.est -= m->u.ledger.est;
-    if (capacity > 0)
-        g->u.ledger.est += est;
-    g->u.ledger.capacity += capacity - m->u.ledger.counted;
+    if (m->u.ledger.counted > 0) {
+        g->u.ledger.est[m->hot] -= m->u.ledger.est;
+        g->u.ledger.capacity[m->hot] -= m->u.ledger.counted;
+    }
     m->u.ledger.est = est;
     m->u.ledger.counted = capacity;
+    m->hot = hot;
+    if (capacity > 0) {
+        g->u.ledger.est[hot] += est;
+        g->u.ledger.capacity[hot] += capacity;
+    }
 }
 
 /* What it does not say of itself is as with the others. */
@@ -139,19 +159,20 @@ static uint64_t ledger_judge(struct group *g, struct member *m, float log2_left,
     const struct account *a = m->account;
 
     if (!member_eligible(m)) {
-        ledger_total(g, m, 0, 0);
+        ledger_total(g, m, 0, 0, m->hot);
         return TREE_NONE;
     }
     struct terms t = ledger_terms(g, a, log2_left, now);
 
-    m->hot = ledger_heat(g, m) != HEAT_COLD;
+    struct standing_part part = balancer_standing_part(a, g->conf, now);
+
     m->u.ledger.carry = t.carry;
     m->u.ledger.fade = t.fade;
     m->u.ledger.per_share =
-        1 / (balancer_typical_share(g, a) * warm_up(g, a, now));
+        1 / (balancer_typical_share(g, a) * part.warm_up * part.recovery);
     assert(m->u.ledger.per_share > 0);
-    ledger_total(g, m, estimate(t, a),
-                 m->hot ? 0 : balancer_typical_capacity(g, a));
+    ledger_total(g, m, estimate(t, a), balancer_typical_capacity(g, a),
+                 ledger_heat(g, m) != HEAT_COLD);
     return ledger_key(m);
 }
 
@@ -175,10 +196,12 @@ static void ledger_recount(struct group *g, uint32_t member)
     assert(member < g->n);
     if (!member_eligible(m))
         return;
-    ledger_total(g, m, estimate(t, m->account), m->u.ledger.counted);
+    ledger_total(g, m, estimate(t, m->account), m->u.ledger.counted, m->hot);
     balancer_tree_set(&g->tree, member, ledger_key(m));
 }
 
+/* Beside those of its own class; a hot one is left for a cold one, if there is
+ * any. */
 static bool ledger_overloaded(const struct group *g, uint32_t member)
 {
     const struct member *m = &g->members[member];
@@ -186,10 +209,10 @@ static bool ledger_overloaded(const struct group *g, uint32_t member)
 
     assert(member < g->n);
     assert(m->account != NULL);
-    if (m->hot)
-        return true; /* left for a cold one, if there is any */
-    if (g->u.ledger.capacity > 0)
-        mean = g->u.ledger.est / g->u.ledger.capacity;
+    if (m->hot && g->u.ledger.capacity[false] > 0)
+        return true;
+    if (g->u.ledger.capacity[m->hot] > 0)
+        mean = g->u.ledger.est[m->hot] / g->u.ledger.capacity[m->hot];
     return m->u.ledger.est / balancer_typical_capacity(g, m->account) >
            OVERLOAD * fmax(mean, OVERLOAD_MEAN_MIN);
 }
@@ -206,29 +229,31 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
                            struct buf *out)
 {
     static const char *const names[] = {
-        [HEAT_COLD] = NULL,
-        [HEAT_LATE] = "late",
-        [HEAT_RECOVERING] = "recovering",
-        [HEAT_DEGRADED] = "degraded",
-        [HEAT_CPU] = "cpu",
-        [HEAT_MEMORY] = "memory",
+        [HEAT_COLD] = NULL,   [HEAT_LATE] = "late",
+        [HEAT_BUSY] = "busy", [HEAT_DEGRADED] = "degraded",
+        [HEAT_CPU] = "cpu",   [HEAT_MEMORY] = "memory",
         [HEAT_DISK] = "disk",
     };
     const struct member *m = &g->members[member];
     const struct account *a = m->account;
     enum heat heat = ledger_heat(g, m);
+    struct standing_part part = balancer_standing_part(a, g->conf, now);
 
     assert((size_t)heat < ARRAY_LEN(names));
     json_put_num(out, "est", balancer_ledger_estimate(g, a, now));
     json_put_num(out, "running", balancer_typical_running(g, a));
     json_put_num(out, "granted", a->granted);
     json_put_num(out, "acknowledged", a->acked);
-    json_put_num(out, "warm_up", warm_up(g, a, now));
+    json_put_int(out, "owned", a->owned);
+    json_put_num(out, "presumed", a->profile->presumed);
+    json_put_num(out, "warm_up", part.warm_up);
+    json_put_num(out, "recovery", part.recovery);
     json_put_str(out, "hot", names[heat]);
     json_put_bool(out, "hot_by_others", heat != (enum heat)m->heat);
 }
 
 const struct policy_ops balancer_policy_ledger = {
+    .by_heat = true,
     .resize = balancer_group_tree_resize,
     .close = balancer_group_tree_close,
     .place = ledger_place,

@@ -14,6 +14,8 @@
 
 /* The loop ticks every 250 ms; a group that it left alone is renewed here. */
 #define REFRESH_MAX_MS 500
+/* Of so many members, who refused is open again on time; else at a tick. */
+#define REOPEN_MAX 1024U
 
 /* A batch in a group that no cache holds meets a miss or three per pick. They
  * overlap when the workers that come next are asked for together. */
@@ -243,7 +245,8 @@ static enum balancer_code why_nobody(const struct picking *p)
 static void group_renew(struct group *g, mono_ms now)
 {
     assert(g->name[0] != '\0');
-    if (now - g->refreshed > REFRESH_MAX_MS || g->typical_due)
+    if (now - g->refreshed > REFRESH_MAX_MS || g->typical_due ||
+        (g->reopens != 0 && now >= g->reopens && g->n <= REOPEN_MAX))
         balancer_group_refresh_all(g, now);
 }
 
@@ -305,6 +308,14 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     lock_release(&b->lock);
 }
 
+static void account_refresh(const struct balancer *b, const struct account *a)
+{
+    assert(a->n_in >= 1);
+    for (size_t i = 0; i < a->n_in; i++)
+        balancer_group_refresh(a->in[i].group, a->in[i].member,
+                               a->in[i].member + 1, b->now);
+}
+
 /* Groups that hear of ends count them instead of guessing. */
 static void account_ack(struct balancer *b, struct account *a, double tasks,
                         uint32_t bucket)
@@ -313,17 +324,22 @@ static void account_ack(struct balancer *b, struct account *a, double tasks,
     balancer_account_ack(a, tasks, bucket, b->now);
     for (size_t i = 0; i < a->n_in; i++)
         a->in[i].group->acked = b->now;
-    account_recount(b, a);
+    if (a->profile->refused) {
+        a->profile->refused = false; /* there is room again */
+        account_refresh(b, a);
+    } else {
+        account_recount(b, a);
+    }
 }
 
 static void account_refuse(struct balancer *b, struct account *a, double tasks,
                            uint32_t bucket)
 {
     a->profile->refused = true;
+    a->profile->refused_at = b->now;
     balancer_account_ungrant(a, tasks, bucket, b->now);
-    for (size_t i = 0; i < a->n_in; i++)
-        balancer_group_refresh(a->in[i].group, a->in[i].member,
-                               a->in[i].member + 1, b->now);
+    balancer_ledger_fill(b->everyone, a, b->now);
+    account_refresh(b, a);
 }
 
 static void account_ungrant(struct balancer *b, struct account *a, double tasks,
@@ -375,6 +391,23 @@ bool balancer_refused(struct balancer *b, pick_id pick)
 bool balancer_unused(struct balancer *b, pick_id pick)
 {
     return pick_ended(b, pick, BALANCER_UNUSED);
+}
+
+void balancer_own(struct balancer *b, const char *address, uint32_t items,
+                  mono_ms now)
+{
+    lock_acquire(&b->lock);
+    struct account *a = balancer_account(b, address);
+    mono_ms told = now;
+
+    (void)balancer_now(b, now);
+    if (a != NULL && a->owned != items) {
+        balancer_account_own(a, items);
+        account_refresh(b, a);
+    }
+    BALANCER_TELL(b, .kind = BALANCER_EVENT_OWN, .now = told,
+                  .u.own = {address, items});
+    lock_release(&b->lock);
 }
 
 void balancer_count(struct balancer *b, const char *address, int delta,

@@ -49,13 +49,13 @@ static bool is_typical(const struct group *g, const struct account *a,
                NODE_REPORT_STALE * balancer_account_interval(a, g->conf);
 }
 
-static void add(struct group *g, const struct account *a)
+static void add(struct group *g, const struct member *m)
 {
     struct typical *t = &g->walked;
 
-    assert(a->profile != NULL);
+    assert(m->account->profile != NULL);
     for (int i = 0; i < USUALS; i++) {
-        double v = value(a, (enum usual)i);
+        double v = value(m->account, (enum usual)i);
 
         if (v < 0) {
             t->silent = true;
@@ -64,7 +64,8 @@ static void add(struct group *g, const struct account *a)
         t->n[i]++;
         t->sum[i] += v;
         if (i <= USUAL_DISK &&
-            v >= balancer_typical_hot_from(g->conf, (enum usual)i))
+            (v >= balancer_typical_hot_from(g->conf, (enum usual)i) ||
+             (m->over >> i & 1) != 0)) /* not cold again yet */
             t->hot[i]++;
     }
 }
@@ -79,7 +80,7 @@ void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
         const struct account *a = g->members[i].account;
 
         if (a != NULL && is_typical(g, a, now))
-            add(g, a);
+            add(g, &g->members[i]);
     }
     if (to < g->n)
         return;

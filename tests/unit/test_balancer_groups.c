@@ -69,6 +69,7 @@ static void a_worker_is_hot_in_one_group_and_cold_in_another(void **state)
     }
     own.conf.cpu_max = 0.5;
     configure(b, &own, 1);
+    balancer_remove(b, "w:1"); /* or it would have to be cold for a while */
     set_loaded(b, "w:1", 0.6);
     assert_false(only_hot(b, NULL));
     assert_true(only_hot(b, "gpu"));

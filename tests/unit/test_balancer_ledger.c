@@ -1,6 +1,6 @@
 /*
  * test_balancer_ledger.c - the ledger's arithmetic: what counts between
- * reports, who is hot, and how a worker comes back.
+ * reports, and who is hot.
  */
 #include "tests/unit/test_balancer.h"
 
@@ -193,78 +193,6 @@ static void each_reason_to_be_hot_counts(void **state)
     }
 }
 
-static void a_new_worker_warms_up(void **state)
-{
-    struct balancer *b = balancer_of(CONF_LEDGER);
-    struct balancer_worker w = idle("new:1", 100, START);
-    struct tally t;
-
-    (void)state;
-    w.since = START;
-    set(b, w, START);
-    set_idle(b, "old:1", 100, START);
-    tally_picks(&t, b, NULL, 110, START);
-    assert_in_range(*tally_of(&t, "new:1"), 9, 11); /* a tenth of the other */
-    w.reported = START + 30000;
-    set(b, w, START + 30000);
-    set_idle(b, "old:1", 100, START + 30000);
-    tally_picks(&t, b, NULL, 150, START + 30000);
-    assert_in_range(*tally_of(&t, "new:1"), 49, 51); /* half */
-    assert_true(term(b, "new:1", "warm_up", START + 60000) == 1);
-    balancer_free(&b);
-}
-
-/* Busy at `at`, then NORMAL reports every five seconds: how long until it is
- * cold again. */
-static mono_ms time_to_recover(struct balancer *b, mono_ms at)
-{
-    struct balancer_worker w = idle("a:1", 8, at);
-
-    w.busy = true;
-    set(b, w, at);
-    assert_string_equal(pick(b, at), "");
-    for (mono_ms now = at + 5000;; now += 5000) {
-        set_idle(b, "a:1", 8, now);
-        assert_string_equal(pick(b, now), "a:1");
-        if (!last.degraded)
-            return now - at;
-    }
-}
-
-static void leaving_busy_takes_a_dwell_that_doubles(void **state)
-{
-    static const mono_ms dwells[] = {15000,  30000,  60000,
-                                     120000, 160000, 160000};
-    struct balancer *b = balancer_of(CONF_LEDGER);
-    mono_ms at = START;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(dwells); i++) {
-        assert_int_equal(time_to_recover(b, at), dwells[i]);
-        at += dwells[i] + 1000;
-    }
-    at += 200000; /* long enough without a relapse */
-    assert_int_equal(time_to_recover(b, at), 15000);
-    balancer_free(&b);
-}
-
-static void leaving_busy_takes_two_good_reports(void **state)
-{
-    struct balancer *b = balancer_of(CONF_LEDGER);
-    struct balancer_worker w = idle("a:1", 8, START);
-
-    (void)state;
-    w.busy = true;
-    set(b, w, START);
-    set_idle(b, "a:1", 8, START + 16000);
-    pick(b, START + 16000);
-    assert_true(last.degraded);
-    set_idle(b, "a:1", 8, START + 17000);
-    pick(b, START + 17000);
-    assert_false(last.degraded);
-    balancer_free(&b);
-}
-
 static void a_refused_task_is_taken_off_the_account(void **state)
 {
     struct balancer *b = balancer_of(CONF_LEDGER);
@@ -393,9 +321,6 @@ int main(void)
         cmocka_unit_test(grants_in_one_group_count_in_the_others),
         cmocka_unit_test(hot_workers_are_picked_only_when_no_cold_one_is_left),
         cmocka_unit_test(each_reason_to_be_hot_counts),
-        cmocka_unit_test(a_new_worker_warms_up),
-        cmocka_unit_test(leaving_busy_takes_a_dwell_that_doubles),
-        cmocka_unit_test(leaving_busy_takes_two_good_reports),
         cmocka_unit_test(a_refused_task_is_taken_off_the_account),
         cmocka_unit_test(work_given_by_others_counts),
         cmocka_unit_test(other_coordinators_are_taken_to_grant_as_much),

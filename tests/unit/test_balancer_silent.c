@@ -43,11 +43,16 @@ static void who_says_nothing_is_no_cooler_than_who_is_hot(void **state)
         n = picks_of(b, "hot:1", 81, START);
         assert_in_range(n, 26, 28);
         assert_true(last.degraded);
-        /* it is cold again: so are they */
+        /* not cold again yet: nor are they */
         hot.cpu = 0.5;
         hot.reported++;
         set(b, hot, START + 1);
         n = picks_of(b, "hot:1", 81, START + 1);
+        assert_in_range(n, 25, 29);
+        assert_true(last.degraded);
+        /* it is: so are they */
+        balancer_tick(b, START + INTERVAL);
+        n = picks_of(b, "hot:1", 81, START + INTERVAL);
         assert_in_range(n, 25, 29);
         assert_false(last.degraded);
         balancer_free(&b);
