@@ -398,15 +398,14 @@ void balancer_own(struct balancer *b, const char *address, uint32_t items,
 {
     lock_acquire(&b->lock);
     struct account *a = balancer_account(b, address);
-    mono_ms told = now;
 
-    (void)balancer_now(b, now);
     if (a != NULL && a->owned != items) {
+        (void)balancer_now(b, now);
         balancer_account_own(a, items);
         account_refresh(b, a);
+        BALANCER_TELL(b, .kind = BALANCER_EVENT_OWN, .now = now,
+                      .u.own = {address, items});
     }
-    BALANCER_TELL(b, .kind = BALANCER_EVENT_OWN, .now = told,
-                  .u.own = {address, items});
     lock_release(&b->lock);
 }
 

@@ -61,6 +61,7 @@ struct coordinator_node_extra {
                               seen; in this period and in the one before */
     mono_ms planned_since; /* when this period began */
     size_t markers;        /* as the view last told */
+    uint32_t owned;        /* of these: of the process that is there */
     uint64_t work_index;
     struct group_list defined; /* by configuration and API; see groups.c */
     struct group_list groups;  /* the effective ones */

@@ -18,6 +18,18 @@
  * under a steady load, too. */
 #define PLANNED_PERIOD_MS 5000
 
+/* Those of a process that is gone run nowhere. */
+static void markers_told(struct coordinator_node_extra *x,
+                         const struct work_view_owner *owner)
+{
+    size_t owned = owner->n_markers - owner->n_foreign;
+
+    assert(owner->n_foreign <= owner->n_markers);
+    x->markers = owner->n_markers;
+    x->owned = owned < UINT32_MAX ? (uint32_t)owned : UINT32_MAX;
+    x->work_index = owner->index;
+}
+
 struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
                                                       struct node *node)
 {
@@ -30,10 +42,8 @@ struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
     node->user = x;
     c->order_stale = true;
     owner = work_view_owner(c->view, node->kind, node->address);
-    if (owner != NULL) { /* its markers may be known before it is */
-        x->markers = owner->n_markers;
-        x->work_index = owner->index;
-    }
+    if (owner != NULL) /* its markers may be known before it is */
+        markers_told(x, owner);
     if (node->kind == NODE_WORKER)
         coordinator_groups_join(c, node, x);
     assert(node->user == x);
@@ -131,6 +141,7 @@ void coordinator_targets_update(struct coordinator *c, struct node *node)
     w.groups = names;
     w.n_groups = x->groups.n;
     balancer_set(c->balancer, &w, c->clock->mono);
+    balancer_own(c->balancer, node->address, x->owned, c->clock->mono);
     mem_free(names);
 }
 
@@ -175,8 +186,9 @@ void coordinator_targets_markers(struct coordinator *c, struct node *node,
     assert(owner->kind == node->kind);
     if (owner->n_markers > x->markers)
         planned_shown(x, owner->n_markers - x->markers);
-    x->markers = owner->n_markers;
-    x->work_index = owner->index;
+    markers_told(x, owner);
+    if (node->kind == NODE_WORKER)
+        balancer_own(c->balancer, node->address, x->owned, c->clock->mono);
     assert(x->markers == owner->n_markers);
 }
 

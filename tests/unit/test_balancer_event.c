@@ -92,6 +92,7 @@ static void act(struct balancer *b, struct rand *r, mono_ms now)
         break;
     case 1:
         balancer_count(b, address, rand_below(r, 2) > 0 ? 2 : -1, now);
+        balancer_own(b, address, (uint32_t)rand_below(r, 4), now);
         break;
     case 2:
         balancer_freeze(b, rand_below(r, 2) > 0, now);
