@@ -14,7 +14,8 @@
 #define WEIGHT_MAX 10000
 #define SLOTS_MAX  1000000
 #define POOL_MAX   100.0
-#define HOME_FIRST 4U /* memberships, once they leave `home` */
+#define HOME_FIRST 4U   /* memberships, once they leave `home` */
+#define TOLD_KEEP  0.95 /* per report, of what ended and was acknowledged */
 
 /* A pool usage is k/c. Three different ones that one denominator explains make
  * it the capacity; beyond 1,024 anything would fit. */
@@ -86,6 +87,9 @@ void balancer_account_reset(struct account *a)
 
     assert(a->profile != NULL);
     p->running = a->granted = a->acked = 0;
+    p->ended_sum = p->acked_sum = 0;
+    p->settled_cpu = -1;
+    p->gauged = false;
     memset(a->recent, 0, sizeof(a->recent));
     p->owned_told = a->owned;
     p->presumed = 0;
@@ -186,28 +190,56 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
     return report;
 }
 
-void balancer_account_settle(struct account *a, double estimate, mono_ms now)
+double balancer_account_kept(struct account *a, uint32_t bucket)
 {
-    struct profile *p = a->profile;
-    double pool = p->usage[USUAL_POOL], kept = 0;
+    double kept = 0;
 
-    assert(estimate >= 0);
-    balancer_account_grant(a, 0, now); /* ages the buckets */
+    balancer_account_grant(a, 0, bucket); /* ages the buckets */
     for (uint32_t i = 0; i < LAG_BUCKETS; i++)
         kept += (double)a->recent[i];
-    p->running = pool >= 0 ? pool * p->capacity : fmax(0, estimate - kept);
+    assert(kept >= 0);
+    return kept;
+}
+
+/* What ended since the last report, and how much of that we were told. Ends
+ * cannot be seen where the report does not say its tasks: grants then, which
+ * end sooner or later. */
+static void account_told(struct account *a, double running)
+{
+    struct profile *p = a->profile;
+    double ended = a->granted + p->running - running;
+
+    p->ended_sum = p->ended_sum * TOLD_KEEP + fmax(0, ended);
+    p->acked_sum = p->acked_sum * TOLD_KEEP + a->acked;
+    assert(p->acked_sum >= 0);
+}
+
+void balancer_account_settle(struct account *a, double tasks, mono_ms now,
+                             uint32_t bucket)
+{
+    struct profile *p = a->profile;
+    double kept = balancer_account_kept(a, bucket);
+
+    assert(tasks >= 0);
+    account_told(a, tasks + kept);
+    p->running = tasks;
+    p->settled_cpu = p->usage[USUAL_CPU];
     a->granted = kept;
     a->acked = 0;
     p->settled = now;
     p->owned_told = fmax(0, a->owned - kept);
     p->presumed = 0;
+    p->settled_bucket = bucket;
+    p->settles++;
     assert(a->granted >= 0);
     assert(p->running >= 0);
 }
 
-uint32_t balancer_account_bucket(mono_ms now)
+uint32_t balancer_account_bucket(const struct conf_balancer *conf, mono_ms now)
 {
-    return (uint32_t)((uint64_t)now >> LAG_BUCKET_SHIFT);
+    int64_t ms = conf->heartbeat_interval_ms / LAG_BUCKETS_IN;
+
+    return (uint32_t)((uint64_t)now / (uint64_t)(ms > 0 ? ms : 1));
 }
 
 /* Unsigned distance, so that bucket numbers may wrap. */
@@ -216,9 +248,8 @@ static bool account_recent(const struct account *a, uint32_t bucket)
     return a->bucket - bucket < LAG_BUCKETS;
 }
 
-void balancer_account_grant(struct account *a, double tasks, mono_ms now)
+void balancer_account_grant(struct account *a, double tasks, uint32_t bucket)
 {
-    uint32_t bucket = balancer_account_bucket(now);
     uint32_t steps = bucket - a->bucket;
 
     assert(tasks >= 0);
@@ -242,25 +273,25 @@ static void account_forget(struct account *a, double tasks, uint32_t bucket)
 }
 
 void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
-                          mono_ms now)
+                          uint32_t current)
 {
     assert(tasks >= 0);
-    balancer_account_grant(a, 0, now);
+    balancer_account_grant(a, 0, current);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
     a->acked += tasks;
 }
 
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
-                              mono_ms now)
+                              uint32_t current)
 {
     assert(tasks >= 0);
-    balancer_account_grant(a, 0, now);
+    balancer_account_grant(a, 0, current);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
     /* Granted before the last report and not kept: it is not counted now. */
     if (account_recent(a, bucket) ||
-        bucket - balancer_account_bucket(a->profile->settled) < UINT32_MAX / 2)
+        bucket - a->profile->settled_bucket < UINT32_MAX / 2)
         a->granted = fmax(0, a->granted - tasks);
     assert(a->granted >= 0);
 }

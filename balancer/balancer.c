@@ -17,6 +17,7 @@
 
 #include "base/locks.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,6 +103,7 @@ struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
     b->conf = *conf;
     b->ops = policy_of(conf->policy);
     b->scale = 1;
+    balancer_gauge_begin(&b->gauge);
     b->undo = mem_array(BALANCER_COUNT_MAX, sizeof(*b->undo));
     rand_seed(&b->rand, seed);
     balancer_receipts_init(&b->receipts, instance);
@@ -304,11 +306,59 @@ void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
     lock_release(&b->lock);
 }
 
+/* Tasks of a worker that does not say them, by its cpu usage; else what was
+ * thought before, which may be more when all of its slots are taken. */
+static double gauge(struct balancer *b, struct account *a, double estimate)
+{
+    struct profile *p = a->profile;
+    double cpu = p->usage[USUAL_CPU], used;
+    bool full;
+
+    p->gauged = false;
+    if (cpu < 0 || p->source == CAPACITY_WEIGHT)
+        return estimate;
+    if (p->settled_cpu >= 0 &&
+        (b->now - p->settled) * 2 > b->conf.heartbeat_interval_ms)
+        balancer_gauge_learn(&b->gauge, &(struct gauge_sample){
+                                            .was = p->settled_cpu,
+                                            .is = cpu,
+                                            .granted = a->granted,
+                                            .acked = a->acked,
+                                            .capacity = p->capacity,
+                                        });
+    used = balancer_gauge_read(&b->gauge, cpu, &full) * p->capacity;
+    if (used < 0)
+        return estimate;
+    p->gauged = true;
+    return full ? fmax(fmin(used, p->capacity), estimate) : used;
+}
+
+/* A report came: begin a new period with the tasks that it says. Its groups
+ * may learn from them beside what they expected. */
+static void settle(struct balancer *b, struct account *a, bool same,
+                   double estimate)
+{
+    const struct profile *p = a->profile;
+    uint32_t bucket = balancer_account_bucket(&b->conf, b->now);
+    double kept = balancer_account_kept(a, bucket), tasks;
+    bool known = p->usage[USUAL_POOL] >= 0;
+
+    assert(p->capacity > 0);
+    tasks = known ? p->usage[USUAL_POOL] * p->capacity
+                  : gauge(b, a, fmax(0, estimate - kept));
+    for (size_t i = 0; i < a->n_in && same && (known || p->gauged); i++)
+        if (a->in[i].group->ops->report != NULL)
+            a->in[i].group->ops->report(a->in[i].group, a->in[i].member, tasks,
+                                        kept, b->now);
+    balancer_account_settle(a, tasks, b->now, bucket);
+}
+
 void balancer_set(struct balancer *b, const struct balancer_worker *w,
                   mono_ms now)
 {
     double estimate = 0;
     mono_ms unheard, told = now;
+    bool same = false; /* process as before */
 
     assert(w->n_groups == 0 || w->groups != NULL);
     lock_acquire(&b->lock);
@@ -321,9 +371,11 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
     else if (a->profile->incarnation != w->incarnation)
         a->life++; /* its picks mean nothing now */
     else
+        same = true;
+    if (same)
         estimate = balancer_ledger_estimate(b->everyone, a, b->now);
     if (balancer_account_update(a, w, &b->conf, now, unheard))
-        balancer_account_settle(a, estimate, b->now);
+        settle(b, a, same, estimate);
     account_regroup(b, a, w);
     for (size_t i = 0; i < a->n_in; i++) {
         balancer_typical_told(a->in[i].group, a);

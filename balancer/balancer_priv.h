@@ -12,6 +12,8 @@
 #define PELORUS_BALANCER_BALANCER_PRIV_H
 
 #include "balancer/event.h"
+#include "balancer/fit_priv.h"
+#include "balancer/gauge_priv.h"
 #include "balancer/tree_priv.h"
 #include "base/rand.h"
 #include "base/table.h"
@@ -22,10 +24,11 @@
 
 #define WEIGHT_DEFAULT 100.0
 
-/* Grants younger than this may be missing in a report that arrives now: they
- * stay counted across it. 4 buckets of 128 ms. */
-#define LAG_BUCKETS      4U
-#define LAG_BUCKET_SHIFT 7
+/* Grants younger than the lag may be missing in a report that arrives now: they
+ * stay counted across it. 4 buckets of a thousandth of the heartbeat interval:
+ * 40 ms at 10 s, 4 ms at 1 s. */
+#define LAG_BUCKETS    4U
+#define LAG_BUCKETS_IN 1000 /* an interval */
 
 enum standing { /* whether any policy may pick it */
                 STANDING_OPEN,
@@ -98,6 +101,12 @@ struct profile {
     mono_ms told;    /* of the last report, by the coordinator's clock */
     mono_ms reported, since; /* by ours, which stands still when frozen */
     mono_ms settled;         /* when that report was taken in */
+    uint32_t settled_bucket; /* the same as a lag bucket */
+    uint32_t settles;        /* how often; wraps: names the period since */
+
+    /* How many of its tasks' ends are acknowledged, over the last twenty
+     * intervals or so: balancer_account_told(). Tasks. */
+    double ended_sum, acked_sum;
 
     /* What it said last. */
     bool dead, closed, busy, degraded, refused;
@@ -124,6 +133,9 @@ struct profile {
     uint32_t fractions; /* distinct usages that it explains */
     double last_pool;
 
+    double settled_cpu; /* cpu usage when it settled last; negative unknown */
+    bool gauged;        /* `running` was read from it: gauge_priv.h */
+
     uint32_t cap_in; /* of the account's `in`, when it is not `home` */
     struct account *account;
     UT_hash_handle hh;
@@ -145,25 +157,29 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
                              const struct conf_balancer *conf, mono_ms now,
                              mono_ms unheard);
 
-/* Begin a new period with the tasks that its pool usage says, or `estimate`
- * if it does not, and of the grants only those younger than the lag. */
-void balancer_account_settle(struct account *a, double estimate, mono_ms now);
+/* Begin a new period with so many tasks as of the report, and of the grants
+ * only those younger than the lag. `bucket`: of `now`. */
+void balancer_account_settle(struct account *a, double tasks, mono_ms now,
+                             uint32_t bucket);
+
+/* Tasks of the grants that are younger than the lag. `bucket`: of now. */
+double balancer_account_kept(struct account *a, uint32_t bucket);
 
 /* Forget all that was counted: another process stands there. Its groups stay.
  */
 void balancer_account_reset(struct account *a);
 
-/* Which bucket of 2^LAG_BUCKET_SHIFT ms a grant at `now` goes into; the numbers
- * wrap. */
-uint32_t balancer_account_bucket(mono_ms now);
-/* `tasks` (>= 0) were handed out now. O(1). */
-void balancer_account_grant(struct account *a, double tasks, mono_ms now);
+/* Which bucket a grant at `now` goes into; the numbers wrap. */
+uint32_t balancer_account_bucket(const struct conf_balancer *conf, mono_ms now);
+/* `tasks` (>= 0) were handed out in `bucket`, now. O(1). */
+void balancer_account_grant(struct account *a, double tasks, uint32_t bucket);
 
-/* A grant of `bucket` ended / was refused or never used. O(1). */
+/* A grant of `bucket` ended / was refused or never used; `current`: the bucket
+ * of now. O(1). */
 void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
-                          mono_ms now);
+                          uint32_t current);
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
-                              mono_ms now);
+                              uint32_t current);
 
 /* So many items are its own by now. O(1). */
 void balancer_account_own(struct account *a, uint32_t items);
@@ -221,16 +237,26 @@ struct member {
     struct account *account; /* NULL: a free place */
     uint32_t salt;           /* random: breaks ties differently in each
                                 coordinator */
-    bool held;               /* excluded from the request being answered */
-    bool hot;
+    bool held : 1;           /* excluded from the request being answered */
+    bool hot : 1;            /* only picked when no other is left */
+    bool heated : 1;  /* by its heat or that of others; else it is full */
     uint8_t standing; /* enum standing: by the settings of this group, */
     uint8_t heat : 5; /* enum heat: likewise; balancer_member_judge() */
     uint8_t over : 3; /* bit i: hot by usage i, or not cold again yet */
     uint64_t turn;    /* stride: when it is due in virtual time */
     union {
         struct {
-            double carry, fade, per_share; /* est = carry + fade*A - D */
-            double est, counted;           /* its part of the group's totals */
+            float est;       /* tasks now; counted > 0: in the totals */
+            float counted;   /* capacity, if it can be picked; else 0 */
+            float per_share; /* 1 / (share * warm-up) */
+            float told;      /* share of ends that are acknowledged, 0..1 */
+            float carry;     /* tasks: of the report those left, and others' */
+            float work;      /* intervals that its tasks ran since the report;
+                                less than passed if some wait */
+            float alive;     /* of `seen` those left, if no end were told */
+            float seen;      /* the account's `granted` that is in `alive` */
+            uint32_t at;     /* ms, wraps: when they were worked out */
+            uint32_t period; /* the account's `settles` that they are of */
         } ledger;
         struct {
             uint64_t period;
@@ -258,7 +284,6 @@ struct group {
     bool typical_due;       /* before the next pick */
     mono_ms refreshed;      /* when all members were judged last */
     mono_ms used;           /* last pick */
-    mono_ms acked;          /* last acknowledgement; 0 none */
     mono_ms reopens;        /* a member that refused is open then; 0: none */
     double share_max;       /* the largest share seen */
     uint64_t turn;          /* stride: virtual time; round robin: the cursor */
@@ -266,6 +291,11 @@ struct group {
     union {
         struct {
             double est[2], capacity[2]; /* totals: cold members, hot ones */
+            struct fit fit; /* of what an interval leaves: `running`,
+                               `granted`, and what others add per slot */
+            bool fitted;    /* `fit` has begun */
+            float fade_running, fade_granted; /* log2 per interval, <= 0 */
+            double ended_sum, acked_sum;      /* as its accounts', over all */
         } ledger;
         struct {
             uint32_t *list;
@@ -367,6 +397,12 @@ typedef void policy_take_f(struct group *g, uint32_t member);
  * or through another group. */
 typedef void policy_recount_f(struct group *g, uint32_t member);
 
+/* Optional: a member reported `tasks` now; its account still says what was
+ * known before. `kept`: of its grants those that may be too young to be in it.
+ */
+typedef void policy_report_f(struct group *g, uint32_t member, double tasks,
+                             double kept, mono_ms now);
+
 /* Optional: too loaded beside the others to be kept for affinity's sake. */
 typedef bool policy_overloaded_f(const struct group *g, uint32_t member);
 
@@ -388,6 +424,7 @@ struct policy_ops {
     policy_choose_f *choose;
     policy_take_f *take;
     policy_recount_f *recount;
+    policy_report_f *report;
     policy_overloaded_f *overloaded;
     policy_score_f *score;
     policy_explain_f *explain;
@@ -500,7 +537,8 @@ struct balancer {
     struct group *groups;     /* by name */
     struct group *everyone;   /* "default" */
     struct accounts accounts;
-    double scale;    /* coordinators: what one grant of ours stands for */
+    struct gauge gauge; /* of those who do not say their tasks */
+    double scale;       /* coordinators: what one grant of ours stands for */
     mono_ms now;     /* the latest time that anybody told us, less `unheard` */
     mono_ms unheard; /* how long it was frozen so far */
     mono_ms frozen_at; /* by the clock of those who tell us */

@@ -35,28 +35,172 @@
 #include <math.h>
 #include <string.h>
 
-#define LOG2_LEFT       (-0.32192809F) /* log2(0.8) */
-#define ACKED_INTERVALS 3
-#define HOT_BIT         (UINT64_C(1) << 63)
-#define OVERLOAD        1.25
+#define HOT_BIT    (UINT64_C(1) << 63)
+#define OVERLOAD   1.25
+#define FULL_SLACK 0.01 /* tasks: of rounding */
 /* A worker less than half full is not overloaded, however idle the rest. */
 #define OVERLOAD_MEAN_MIN 0.4
 
-/* How much of the old work survives an interval, as a logarithm, because the
- * exponent is what varies. */
-static float ledger_log2_left(const struct group *g, mono_ms now)
-{
-    bool acked =
-        g->acked != 0 &&
-        now - g->acked <= ACKED_INTERVALS * g->conf->heartbeat_interval_ms;
+/* At first four fifths of all survive an interval. Of grants at any time in it
+ * (1 - .8)/ln(1/.8) are left at its end. */
+#define LEFT_FIRST    0.8
+#define GRANTED_FIRST 0.8963
+#define LEFT_MIN      0.001
+#define FADE_MAX      64.0 /* halvings per interval: nothing is left */
 
-    assert(g->conf->heartbeat_interval_ms > 0);
-    return acked ? 0 : LOG2_LEFT;
+/* Reports that follow soon upon another (a change of BUSY) tell little. */
+#define LEARN_FROM 0.5 /* intervals */
+#define LEARN_TO   1.5
+
+/* What a group's ratio of acknowledged ends counts in a worker's, tasks. */
+#define TOLD_PRIOR 8.0
+#define TOLD_KEEP  0.999 /* per report in the group */
+
+static double fade_of(double left)
+{
+    assert(left >= 0 && left <= 1);
+    return fmax(log2(fmax(left, 1e-30)), -FADE_MAX);
 }
 
-struct terms {
-    double carry, fade;
-};
+/* Grants come at any time of an interval: when they fade by exp(-r) over one,
+ * (1 - exp(-r))/r of them are left at its end. Its slope in r: */
+static double granted_slope(double r)
+{
+    double e = exp(-r);
+
+    assert(r >= 0);
+    return r < 1e-3 ? -0.5 : (e * (r + 1) - 1) / (r * r);
+}
+
+/* Solved for r: a guess that is good to a tenth, and two of Newton's steps. */
+static double fade_of_granted(double left)
+{
+    double r;
+
+    assert(left >= 0 && left <= 1);
+    if (left > 0.999)
+        return 0;
+    left = fmax(left, 1 / FADE_MAX);
+    r = (1 / left - 1) * (1 + left);
+    for (int i = 0; i < 2; i++)
+        r = fmax(r - ((1 - exp(-r)) / r - left) / granted_slope(r), 1e-3);
+    return fmax(-r * M_LOG2E, -FADE_MAX);
+}
+
+static void ledger_fades(struct group *g)
+{
+    const struct fit *f = &g->u.ledger.fit;
+
+    g->u.ledger.fade_running = (float)fade_of(f->at[0]);
+    g->u.ledger.fade_granted = (float)fade_of_granted(f->at[1]);
+    assert(g->u.ledger.fade_running <= 0);
+    assert(g->u.ledger.fade_granted <= 0);
+}
+
+static void ledger_begin(struct group *g)
+{
+    static const double first[FIT_TERMS] = {LEFT_FIRST, GRANTED_FIRST, 0};
+
+    if (g->u.ledger.fitted)
+        return;
+    balancer_fit_begin(&g->u.ledger.fit, first);
+    g->u.ledger.fitted = true;
+    ledger_fades(g);
+    assert(g->u.ledger.fit.samples == 0);
+}
+
+/* The share of this worker's ends that is acknowledged; of one that is not
+ * well known, as usual in its group. */
+static double ledger_told(const struct group *g, const struct account *a)
+{
+    const struct profile *p = a->profile;
+    double usual = g->u.ledger.ended_sum > 0
+                       ? g->u.ledger.acked_sum / g->u.ledger.ended_sum
+                       : 0;
+    double told = (p->acked_sum + TOLD_PRIOR * fmin(usual, 1)) /
+                  (p->ended_sum + TOLD_PRIOR);
+
+    assert(told >= 0);
+    return fmin(told, 1);
+}
+
+/* Age of the report in intervals, at most 1: a worker that is late may have
+ * stopped, and then nothing ends. */
+static float ledger_age(const struct group *g, const struct account *a,
+                        mono_ms now)
+{
+    mono_ms interval = g->conf->heartbeat_interval_ms;
+    mono_ms age = now - a->profile->settled;
+
+    assert(interval > 0);
+    return age <= 0 ? 0 : age >= interval ? 1 : (float)age / (float)interval;
+}
+
+static double expected(const struct member *m)
+{
+    double told = (double)m->u.ledger.told;
+
+    return (double)m->u.ledger.carry + told * m->account->granted +
+           (1 - told) * (double)m->u.ledger.alive - m->account->acked;
+}
+
+/* What it owns it runs, whatever it reports. */
+static double estimate(const struct member *m)
+{
+    return fmax(m->account->owned, expected(m));
+}
+
+/* Grants of the account that came since through any group are new. */
+static void absorb(struct member *m)
+{
+    float granted = (float)m->account->granted;
+
+    m->u.ledger.alive =
+        fmaxf(0, m->u.ledger.alive + granted - m->u.ledger.seen);
+    m->u.ledger.seen = granted;
+    assert(m->u.ledger.seen >= 0);
+}
+
+/* Let the report's tasks and the grants since, each from its own time, fade to
+ * `now`. What waits does not end: on a worker with more tasks than slots time
+ * passes as much more slowly. */
+static void ledger_fade(const struct group *g, struct member *m, mono_ms now)
+{
+    const struct account *a = m->account;
+    const struct profile *p = a->profile;
+    mono_ms end = p->settled + g->conf->heartbeat_interval_ms;
+    uint32_t until = (uint32_t)(now < end ? now : end);
+    double capacity = balancer_typical_capacity(g, a);
+
+    if (m->u.ledger.period != p->settles) {
+        m->u.ledger.period = p->settles;
+        m->u.ledger.work = 0;
+        m->u.ledger.alive = m->u.ledger.seen = (float)a->granted;
+        m->u.ledger.at = (uint32_t)p->settled;
+    }
+    absorb(m);
+    if (until - m->u.ledger.at > UINT32_MAX / 2)
+        return;
+    float x =
+        (float)(until - m->u.ledger.at) / (float)g->conf->heartbeat_interval_ms;
+    double est = estimate(m);
+
+    if (est > capacity)
+        x *= (float)(capacity / est);
+    m->u.ledger.work += x;
+    m->u.ledger.alive *= exp2f(x * g->u.ledger.fade_granted);
+    m->u.ledger.at = until;
+}
+
+/* The share of the report's tasks that is left, as far as their ends are not
+ * counted as acknowledged. */
+static double ledger_left(const struct group *g, const struct member *m)
+{
+    double told = (double)m->u.ledger.told;
+
+    return told + (1 - told) * (double)exp2f(m->u.ledger.work *
+                                             g->u.ledger.fade_running);
+}
 
 /* So many at least of those that were there at the report are there still:
  * what it owns, and all slots of who said BUSY. */
@@ -69,55 +213,78 @@ static double ledger_known(const struct group *g, const struct account *a)
                             : owned;
 }
 
-static struct terms ledger_terms(const struct group *g, const struct account *a,
-                                 float log2_left, mono_ms now)
+/* Work out all that depends on time. */
+static void ledger_terms(const struct group *g, struct member *m, mono_ms now)
 {
-    mono_ms interval = g->conf->heartbeat_interval_ms;
-    mono_ms age = now - a->profile->reported;
-    float x = age <= 0 ? 0 : age >= interval ? 1 : (float)age / (float)interval;
-    struct terms t = {balancer_typical_running(g, a), 1};
+    const struct account *a = m->account;
+    double others = g->u.ledger.fit.at[2] * balancer_typical_capacity(g, a) *
+                    (double)ledger_age(g, a, now);
+    double left;
 
-    if (log2_left < 0) {
-        t.carry *= (double)exp2f(x * log2_left);
-        t.fade = (double)exp2f(x * log2_left / 2);
-    }
-    t.carry = fmax(t.carry, ledger_known(g, a)) + t.fade * a->profile->presumed;
-    assert(t.carry >= 0);
-    assert(t.fade > 0);
-    assert(t.fade <= 1);
-    return t;
+    m->u.ledger.told = (float)ledger_told(g, a);
+    ledger_fade(g, m, now);
+    left = ledger_left(g, m);
+    m->u.ledger.carry =
+        (float)(fmax(left * balancer_typical_running(g, a) + others,
+                     ledger_known(g, a)) +
+                left * a->profile->presumed);
+    assert(m->u.ledger.carry >= 0);
 }
 
-/* What it owns it runs, whatever it reports. */
-static double estimate(struct terms t, const struct account *a)
+/* Of a worker in a group by another policy nothing was learned. */
+static double guess(const struct group *g, const struct account *a, mono_ms now)
 {
-    double est = t.carry + t.fade * a->granted - a->acked;
+    double left = pow(LEFT_FIRST, (double)ledger_age(g, a, now));
 
-    assert(a->granted >= 0);
-    return est > a->owned ? est : a->owned;
+    return left * (balancer_typical_running(g, a) + a->profile->presumed +
+                   a->granted) -
+           a->acked;
+}
+
+/* Its member as of now, if that group goes by this policy. */
+static bool ledger_look(const struct group *g, const struct account *a,
+                        mono_ms now, struct member *out)
+{
+    if (g->ops != &balancer_policy_ledger)
+        return false;
+    for (uint32_t i = 0; i < a->n_in; i++) {
+        if (a->in[i].group != g)
+            continue;
+        *out = g->members[a->in[i].member];
+        ledger_terms(g, out, now);
+        return true;
+    }
+    return false;
 }
 
 double balancer_ledger_estimate(const struct group *g, const struct account *a,
                                 mono_ms now)
 {
-    return estimate(ledger_terms(g, a, ledger_log2_left(g, now), now), a);
+    struct member m;
+
+    if (ledger_look(g, a, now, &m))
+        return estimate(&m);
+    return fmax(a->owned, guess(g, a, now));
 }
 
 void balancer_ledger_fill(const struct group *g, struct account *a, mono_ms now)
 {
-    struct terms t = ledger_terms(g, a, ledger_log2_left(g, now), now);
-    double est = t.carry + t.fade * a->granted - a->acked;
+    struct member m;
+    bool looked = ledger_look(g, a, now, &m);
+    double est = looked ? expected(&m) : guess(g, a, now);
+    double left = looked ? ledger_left(g, &m) : 1;
     double lacking = balancer_typical_capacity(g, a) - est;
 
     if (lacking > 0)
-        a->profile->presumed += lacking / t.fade;
+        a->profile->presumed += lacking / fmax(left, LEFT_MIN);
     assert(a->profile->presumed >= 0);
 }
 
 /* The order of positive floats is that of their bits. */
 static uint64_t ledger_key(const struct member *m)
 {
-    double score = (m->u.ledger.est + 1) * m->u.ledger.per_share;
+    double score =
+        ((double)m->u.ledger.est + 1) * (double)m->u.ledger.per_share;
     float narrow = score < (double)FLT_MAX ? (float)score : FLT_MAX;
     uint32_t bits;
 
@@ -127,22 +294,25 @@ static uint64_t ledger_key(const struct member *m)
 }
 
 /* Take the member out of the group's totals, and enter it where it belongs
- * now. `capacity` 0: nowhere. */
+ * now. `capacity` 0: nowhere. A full one ranks with the hot: at best it makes
+ * the task wait. */
 static void ledger_total(struct group *g, struct member *m, double est,
-                         double capacity, bool hot)
+                         double capacity)
 {
+    bool hot = m->heated || est + 1 > capacity + FULL_SLACK;
+
     assert(capacity >= 0);
     assert(est >= 0);
     if (m->u.ledger.counted > 0) {
-        g->u.ledger.est[m->hot] -= m->u.ledger.est;
-        g->u.ledger.capacity[m->hot] -= m->u.ledger.counted;
+        g->u.ledger.est[m->hot] -= (double)m->u.ledger.est;
+        g->u.ledger.capacity[m->hot] -= (double)m->u.ledger.counted;
     }
-    m->u.ledger.est = est;
-    m->u.ledger.counted = capacity;
+    m->u.ledger.est = (float)est;
+    m->u.ledger.counted = (float)capacity;
     m->hot = hot;
     if (capacity > 0) {
-        g->u.ledger.est[hot] += est;
-        g->u.ledger.capacity[hot] += capacity;
+        g->u.ledger.est[hot] += (double)m->u.ledger.est;
+        g->u.ledger.capacity[hot] += (double)m->u.ledger.counted;
     }
 }
 
@@ -153,51 +323,99 @@ static enum heat ledger_heat(const struct group *g, const struct member *m)
                                 : balancer_typical_heat(g, m->account);
 }
 
-static uint64_t ledger_judge(struct group *g, struct member *m, float log2_left,
-                             mono_ms now)
+static uint64_t ledger_judge(struct group *g, struct member *m, mono_ms now)
 {
     const struct account *a = m->account;
+    struct standing_part part;
 
+    if (a != NULL)
+        ledger_terms(g, m, now);
     if (!member_eligible(m)) {
-        ledger_total(g, m, 0, 0, m->hot);
+        ledger_total(g, m, 0, 0);
         return TREE_NONE;
     }
-    struct terms t = ledger_terms(g, a, log2_left, now);
-
-    struct standing_part part = balancer_standing_part(a, g->conf, now);
-
-    m->u.ledger.carry = t.carry;
-    m->u.ledger.fade = t.fade;
-    m->u.ledger.per_share =
-        1 / (balancer_typical_share(g, a) * part.warm_up * part.recovery);
+    part = balancer_standing_part(a, g->conf, now);
+    m->heated = ledger_heat(g, m) != HEAT_COLD;
+    m->u.ledger.per_share = (float)(1 / (balancer_typical_share(g, a) *
+                                         part.warm_up * part.recovery));
     assert(m->u.ledger.per_share > 0);
-    ledger_total(g, m, estimate(t, a), balancer_typical_capacity(g, a),
-                 ledger_heat(g, m) != HEAT_COLD);
+    ledger_total(g, m, estimate(m), balancer_typical_capacity(g, a));
     return ledger_key(m);
 }
 
 static void ledger_place(struct group *g, uint32_t from, uint32_t to,
                          mono_ms now)
 {
-    float log2_left = ledger_log2_left(g, now);
-
     assert(from < to);
     assert(to <= g->n);
+    ledger_begin(g);
     for (uint32_t i = from; i < to; i++)
-        tree_put(&g->tree, i, ledger_judge(g, &g->members[i], log2_left, now));
+        tree_put(&g->tree, i, ledger_judge(g, &g->members[i], now));
     balancer_tree_repair(&g->tree, from, to);
 }
 
 static void ledger_recount(struct group *g, uint32_t member)
 {
     struct member *m = &g->members[member];
-    struct terms t = {m->u.ledger.carry, m->u.ledger.fade};
 
     assert(member < g->n);
+    absorb(m);
     if (!member_eligible(m))
         return;
-    ledger_total(g, m, estimate(t, m->account), m->u.ledger.counted, m->hot);
+    ledger_total(g, m, estimate(m), (double)m->u.ledger.counted);
     balancer_tree_set(&g->tree, member, ledger_key(m));
+}
+
+/* How the tasks expected at a report depend on the fit's coefficients. */
+static void ledger_slopes(const struct group *g, const struct member *m,
+                          double age, double slope[FIT_TERMS])
+{
+    const struct account *a = m->account;
+    const struct fit *f = &g->u.ledger.fit;
+    double untold = 1 - (double)m->u.ledger.told;
+    double work = (double)m->u.ledger.work;
+    double rate = -(double)g->u.ledger.fade_granted / M_LOG2E;
+    double alive = fmin((double)m->u.ledger.alive, a->granted), old = work / 2;
+
+    if (rate > 0.01 && alive > 0)
+        old = fmin(log(a->granted / alive) / rate, work);
+    slope[0] = untold * a->profile->running * work *
+               pow(fmax(f->at[0], LEFT_MIN), work - 1);
+    slope[1] = untold * alive * old / -granted_slope(rate);
+    slope[2] = a->profile->capacity * age;
+}
+
+/* What the report says beside what was known. A sum of n independent tasks has
+ * a variance that grows as n. */
+static void ledger_report(struct group *g, uint32_t member, double tasks,
+                          double kept, mono_ms now)
+{
+    struct member *m = &g->members[member];
+    const struct account *a = m->account;
+    const struct profile *p = a->profile;
+    double x =
+        (double)(now - p->settled) / (double)g->conf->heartbeat_interval_ms;
+    double slope[FIT_TERMS], error, told, n;
+
+    assert(member < g->n);
+    ledger_begin(g);
+    if (x < LEARN_FROM || x > LEARN_TO || p->source == CAPACITY_WEIGHT)
+        return;
+    ledger_fade(g, m, now);
+    ledger_slopes(g, m, fmin(x, 1), slope);
+    n = p->running + a->granted;
+    told = (double)m->u.ledger.told;
+    error = tasks + kept + a->acked - ledger_left(g, m) * p->running -
+            told * a->granted - (1 - told) * (double)m->u.ledger.alive -
+            g->u.ledger.fit.at[2] * slope[2];
+    g->u.ledger.ended_sum =
+        g->u.ledger.ended_sum * TOLD_KEEP + fmax(0, n - tasks - kept);
+    g->u.ledger.acked_sum = g->u.ledger.acked_sum * TOLD_KEEP + a->acked;
+    (void)balancer_fit_learn(&g->u.ledger.fit, slope,
+                             error +
+                                 balancer_fit_expect(&g->u.ledger.fit, slope),
+                             x / fmax(p->capacity, n));
+    ledger_fades(g);
 }
 
 /* Beside those of its own class; a hot one is left for a cold one, if there is
@@ -213,7 +431,7 @@ static bool ledger_overloaded(const struct group *g, uint32_t member)
         return true;
     if (g->u.ledger.capacity[m->hot] > 0)
         mean = g->u.ledger.est[m->hot] / g->u.ledger.capacity[m->hot];
-    return m->u.ledger.est / balancer_typical_capacity(g, m->account) >
+    return (double)m->u.ledger.est / balancer_typical_capacity(g, m->account) >
            OVERLOAD * fmax(mean, OVERLOAD_MEAN_MIN);
 }
 
@@ -222,7 +440,7 @@ static double ledger_score(const struct group *g, uint32_t member)
     const struct member *m = &g->members[member];
 
     assert(member < g->n);
-    return (m->u.ledger.est + 1) * m->u.ledger.per_share;
+    return ((double)m->u.ledger.est + 1) * (double)m->u.ledger.per_share;
 }
 
 static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
@@ -259,6 +477,7 @@ const struct policy_ops balancer_policy_ledger = {
     .place = ledger_place,
     .choose = balancer_group_tree_choose,
     .recount = ledger_recount,
+    .report = ledger_report,
     .overloaded = ledger_overloaded,
     .score = ledger_score,
     .explain = ledger_explain,

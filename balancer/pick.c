@@ -28,6 +28,7 @@ struct picking {
     struct group *g;
     const struct balancer_request *request;
     mono_ms now;
+    uint32_t bucket; /* of now: balancer_account_bucket() */
     uint32_t preferred[AFFINITY_TOP];
     uint32_t n_preferred;
     uint32_t held[BALANCER_EXCLUDE_MAX];
@@ -44,6 +45,11 @@ static void account_recount(const struct balancer *b, const struct account *a)
         return;
     for (size_t i = 0; i < a->n_in; i++)
         b->ops->recount(a->in[i].group, a->in[i].member);
+}
+
+static uint32_t bucket_of(const struct balancer *b, mono_ms now)
+{
+    return balancer_account_bucket(&b->conf, now);
 }
 
 static void copy_address(char out[BALANCER_ADDRESS_MAX + 1],
@@ -148,9 +154,9 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
         *undo = (struct undo){member, p->g->members[member].turn, a->granted};
         a->granted += b->scale;
     } else {
-        out->pick = balancer_receipts_add(&b->receipts, a->slot, a->life,
-                                          balancer_account_bucket(p->now));
-        balancer_account_grant(a, b->scale, p->now);
+        out->pick =
+            balancer_receipts_add(&b->receipts, a->slot, a->life, p->bucket);
+        balancer_account_grant(a, b->scale, p->bucket);
         b->stats.picks++;
     }
     if (p->g->ops->take != NULL)
@@ -290,6 +296,7 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     lock_acquire(&b->lock);
     p.g = balancer_group(b, request->group);
     p.now = balancer_now(b, request->now);
+    p.bucket = bucket_of(b, p.now);
     if (b->held && !request->stale) {
         answer->code = BALANCER_NOT_SYNCED;
         answer->retry_after_ms = BALANCER_SYNC_RETRY_MS;
@@ -316,14 +323,11 @@ static void account_refresh(const struct balancer *b, const struct account *a)
                                a->in[i].member + 1, b->now);
 }
 
-/* Groups that hear of ends count them instead of guessing. */
 static void account_ack(struct balancer *b, struct account *a, double tasks,
                         uint32_t bucket)
 {
     assert(tasks > 0);
-    balancer_account_ack(a, tasks, bucket, b->now);
-    for (size_t i = 0; i < a->n_in; i++)
-        a->in[i].group->acked = b->now;
+    balancer_account_ack(a, tasks, bucket, bucket_of(b, b->now));
     if (a->profile->refused) {
         a->profile->refused = false; /* there is room again */
         account_refresh(b, a);
@@ -337,7 +341,7 @@ static void account_refuse(struct balancer *b, struct account *a, double tasks,
 {
     a->profile->refused = true;
     a->profile->refused_at = b->now;
-    balancer_account_ungrant(a, tasks, bucket, b->now);
+    balancer_account_ungrant(a, tasks, bucket, bucket_of(b, b->now));
     balancer_ledger_fill(b->everyone, a, b->now);
     account_refresh(b, a);
 }
@@ -345,7 +349,7 @@ static void account_refuse(struct balancer *b, struct account *a, double tasks,
 static void account_ungrant(struct balancer *b, struct account *a, double tasks,
                             uint32_t bucket)
 {
-    balancer_account_ungrant(a, tasks, bucket, b->now);
+    balancer_account_ungrant(a, tasks, bucket, bucket_of(b, b->now));
     account_recount(b, a);
 }
 
@@ -418,12 +422,11 @@ void balancer_count(struct balancer *b, const char *address, int delta,
 
     now = balancer_now(b, now);
     if (a != NULL && delta > 0) {
-        balancer_account_grant(a, delta, now);
+        balancer_account_grant(a, delta, bucket_of(b, now));
         account_recount(b, a);
     } else if (a != NULL && delta < 0) {
         /* When it was granted is not known: not lately. */
-        account_ack(b, a, -(double)delta,
-                    balancer_account_bucket(now) - LAG_BUCKETS);
+        account_ack(b, a, -(double)delta, bucket_of(b, now) - LAG_BUCKETS);
     }
     BALANCER_TELL(b, .kind = BALANCER_EVENT_COUNT, .now = told,
                   .u.count = {address, delta});

@@ -142,6 +142,8 @@ double balancer_typical_running(const struct group *g, const struct account *a)
     assert(capacity > 0);
     if (pool >= 0)
         return has_capacity(a) ? a->profile->running : pool * capacity;
+    if (a->profile->gauged)
+        return a->profile->running;
     usual = balancer_typical_of(g, USUAL_POOL, 0) * capacity;
     return a->profile->running > usual ? a->profile->running : usual;
 }

@@ -78,13 +78,13 @@ static void who_says_nothing_is_as_full_as_the_others(void **state)
 static void the_usual_is_what_most_say(void **state)
 {
     struct balancer *b = balancer_of(CONF_LEDGER);
-    struct balancer_worker hot = idle("hot:1", 8, START);
+    struct balancer_worker hot = idle("hot:1", 80, START);
 
     (void)state;
     hot.cpu = 1;
     set(b, hot, START);
-    set_idle(b, "a:1", 8, START);
-    set_idle(b, "b:1", 8, START);
+    set_idle(b, "a:1", 80, START);
+    set_idle(b, "b:1", 80, START);
     set(b, silent("c:1", START), START);
     assert_in_range(picks_of(b, "c:1", 90, START), 27, 33);
     assert_false(last.degraded);
@@ -95,7 +95,7 @@ static void the_usual_is_what_most_say(void **state)
 static void who_is_away_is_not_typical(void **state)
 {
     struct balancer *b = balancer_of(CONF_LEDGER);
-    struct balancer_worker w = idle("dead:1", 8, START);
+    struct balancer_worker w = idle("dead:1", 80, START);
 
     (void)state;
     w.cpu = 1;
@@ -105,10 +105,10 @@ static void who_is_away_is_not_typical(void **state)
     w.dead = false;
     w.closed = true;
     set(b, w, START);
-    w = idle("stale:1", 8, START - 4 * INTERVAL);
+    w = idle("stale:1", 80, START - 4 * INTERVAL);
     w.cpu = 1;
     set(b, w, START);
-    set_idle(b, "a:1", 8, START);
+    set_idle(b, "a:1", 80, START);
     set(b, silent("b:1", START), START);
     assert_in_range(picks_of(b, "b:1", 100, START), 48, 52);
     assert_false(last.degraded);

@@ -1,0 +1,90 @@
+/* gauge.c - see gauge_priv.h. */
+#include "balancer/gauge_priv.h"
+
+#include "base/compiler.h"
+
+#include <math.h>
+
+#define SUMS_KEEP   0.999
+#define SAMPLES_MIN 60U
+#define SURELY      4.0  /* standard errors */
+#define SLOPE_MIN   0.05 /* cpu from no task to all slots taken */
+#define EXTREME     0.05
+#define STEP        0.005
+#define MARGIN      0.01
+#define LEFT_MIN    0.01
+#define LEFT_MAX    0.999
+#define FULL_FROM   0.97 /* of the slots */
+
+void balancer_gauge_begin(struct gauge *g)
+{
+    static const double first[FIT_TERMS] = {0.5, 0.5, 0};
+
+    balancer_fit_begin(&g->fit, first);
+    g->granted_sum = g->acked_sum = 0;
+    g->low = 0;
+    g->high = 1;
+}
+
+/* Follow the value that a share of all is below (Robbins and Monro, A
+ * Stochastic Approximation Method, 1951). */
+static double quantile(double q, double x, double share, double step)
+{
+    return q + step * (x > q ? share : share - 1);
+}
+
+/* A share of a worker's slots is the surer the more slots it has. */
+void balancer_gauge_learn(struct gauge *g, const struct gauge_sample *s)
+{
+    double x[FIT_TERMS] = {s->was, (s->granted - s->acked) / s->capacity, 1};
+
+    double step;
+
+    assert(s->capacity > 0);
+    assert(s->granted >= 0 && s->acked >= 0);
+    g->granted_sum = g->granted_sum * SUMS_KEEP + s->granted;
+    g->acked_sum = g->acked_sum * SUMS_KEEP + s->acked;
+    step = fmax(STEP, 1.0 / (8 + ++g->seen));
+    g->low = quantile(g->low, s->is, EXTREME, step);
+    g->high = quantile(g->high, s->is, 1 - EXTREME, step);
+    if (fmax(s->was, s->is) > g->high - MARGIN)
+        return;
+    (void)balancer_fit_learn(&g->fit, x, s->is, s->capacity);
+}
+
+/* Of tasks that came at any time of an interval, when acknowledged ones are
+ * counted and of the others `left` would be left of old ones. */
+static double new_left(const struct gauge *g)
+{
+    double told = g->granted_sum > 0 ? g->acked_sum / g->granted_sum : 0;
+    double left = g->fit.at[0];
+
+    told = fmin(told, 1);
+    if (told > LEFT_MAX)
+        return 1;
+    left = fmin(fmax((left - told) / (1 - told), LEFT_MIN), LEFT_MAX);
+    return told + (1 - told) * (1 - left) / -log(left);
+}
+
+double balancer_gauge_read(const struct gauge *g, double cpu, bool *full)
+{
+    const struct fit *f = &g->fit;
+    double slope, at_rest, used;
+
+    if (full != NULL)
+        *full = false;
+    if (f->samples < SAMPLES_MIN ||
+        f->at[1] < SURELY * f->error * sqrt(f->unsure[1][1]))
+        return -1;
+    slope = f->at[1] / new_left(g);
+    at_rest = fmin(g->low, f->at[2] / (1 - fmin(f->at[0], LEFT_MAX)));
+    at_rest = fmax(0, fmin(at_rest, g->high - slope));
+    slope = fmax(slope, g->high - at_rest);
+    if (slope < SLOPE_MIN)
+        return -1;
+    used = fmax(0, (cpu - at_rest) / slope);
+    if (full != NULL)
+        *full = used >= FULL_FROM;
+    assert(isfinite(used));
+    return used;
+}
