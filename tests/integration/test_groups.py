@@ -13,7 +13,7 @@ from cluster import ROOT, check, equal, run, settings, wait_for
 
 W1, W2 = "10.0.1.1:1234", "10.0.1.2:1234"
 # As a Cluster configures it: nobody is hot but by a group's own settings.
-GENERAL = {"cpu_max": 1, "memory_max": 1, "disk_max": 1, "warm_up": "1m",
+GENERAL = {"cpu_max": 1, "memory_max": 1, "disk_max": 1, "busy": "exclude", "warm_up": "1m", "warm_up_aggression": 1,
            "dynamic_weights": {"cpu_usage": 30, "memory_usage": 30, "task_thread_pool_usage": 40}}
 ALL_MEMORY = {"cpu_usage": 0, "memory_usage": 100, "task_thread_pool_usage": 0}
 
@@ -105,6 +105,8 @@ def test_wrong_settings_are_refused_and_named(cluster):
             ({"balancer": 1}, 400, "invalid_json", "balancer: "),
             ({"balancer": {"cpu_max": "0.5"}}, 400, "invalid_json", "balancer.cpu_max: a number"),
             ({"balancer": {"cpu_max": True}}, 400, "invalid_json", "balancer.cpu_max: a number"),
+            ({"balancer": {"busy": "maybe"}}, 422, "invalid_value", "balancer.busy: \"maybe\" is unknown; choose exclude or last"),
+            ({"balancer": {"warm_up_aggression": 11}}, 422, "invalid_value", "choose from 0.1 to 10"),
             ({"balancer": {"warm_up": 10}}, 400, "invalid_json", "balancer.warm_up: a string"),
             ({"balancer": {"cpu-max": 0.5}}, 400, "invalid_json", "balancer.cpu-max: no such setting of a group; there are cpu_max,"),
             ({"balancer": {"policy": "RANDOM"}}, 400, "invalid_json", "balancer.policy: no such setting"),
