@@ -149,6 +149,29 @@ static void a_new_worker_warms_up_by_its_groups_time(void **state)
     balancer_free(&b);
 }
 
+static void busy_is_taken_by_its_groups_rule(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_group_conf own = own_of("gpu");
+    struct balancer_worker w = idle("w:1", 8, START);
+
+    (void)state;
+    own.conf.busy = CONF_BUSY_LAST;
+    configure(b, &own, 1);
+    w.busy = true;
+    w.groups = gpu;
+    w.n_groups = 1;
+    set(b, w, START);
+    assert_string_equal(best_of(b, NULL), "");
+    assert_int_equal(last.code, BALANCER_ALL_BUSY);
+    assert_string_equal(best_of(b, "gpu"), "w:1");
+    assert_true(last.degraded);
+    own.conf.busy = CONF_BUSY_EXCLUDE;
+    configure(b, &own, 1);
+    assert_string_equal(best_of(b, "gpu"), "");
+    balancer_free(&b);
+}
+
 static void dynamic_weights_are_their_groups(void **state)
 {
     struct balancer *b = balancer_of(CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
@@ -198,6 +221,7 @@ int main(void)
         cmocka_unit_test(settings_wait_for_their_group),
         cmocka_unit_test(the_silent_are_hot_by_their_groups_threshold),
         cmocka_unit_test(a_new_worker_warms_up_by_its_groups_time),
+        cmocka_unit_test(busy_is_taken_by_its_groups_rule),
         cmocka_unit_test(dynamic_weights_are_their_groups),
         cmocka_unit_test(policy_and_interval_are_general),
     };
