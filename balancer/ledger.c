@@ -293,13 +293,18 @@ static uint64_t ledger_key(const struct member *m)
     return (m->hot ? HOT_BIT : 0) | (uint64_t)bits << 32 | m->salt;
 }
 
+static bool is_full(double est, double capacity)
+{
+    return est + 1 > capacity + FULL_SLACK;
+}
+
 /* Take the member out of the group's totals, and enter it where it belongs
  * now. `capacity` 0: nowhere. A full one ranks with the hot: at best it makes
  * the task wait. */
 static void ledger_total(struct group *g, struct member *m, double est,
                          double capacity)
 {
-    bool hot = m->heated || est + 1 > capacity + FULL_SLACK;
+    bool hot = m->heated || is_full(est, capacity);
 
     assert(capacity >= 0);
     assert(est >= 0);
@@ -452,22 +457,29 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
         [HEAT_CPU] = "cpu",   [HEAT_MEMORY] = "memory",
         [HEAT_DISK] = "disk",
     };
-    const struct member *m = &g->members[member];
-    const struct account *a = m->account;
-    enum heat heat = ledger_heat(g, m);
+    struct member m = g->members[member]; /* it is not changed by a question */
+    const struct account *a = m.account;
+    enum heat heat = ledger_heat(g, &m);
     struct standing_part part = balancer_standing_part(a, g->conf, now);
 
     assert((size_t)heat < ARRAY_LEN(names));
-    json_put_num(out, "est", balancer_ledger_estimate(g, a, now));
+    ledger_terms(g, &m, now);
+    json_put_num(out, "est", estimate(&m));
     json_put_num(out, "running", balancer_typical_running(g, a));
+    json_put_num(out, "carried", (double)m.u.ledger.carry);
     json_put_num(out, "granted", a->granted);
+    json_put_num(out, "alive", (double)m.u.ledger.alive);
+    json_put_num(out, "told", (double)m.u.ledger.told);
     json_put_num(out, "acknowledged", a->acked);
     json_put_int(out, "owned", a->owned);
     json_put_num(out, "presumed", a->profile->presumed);
+    json_put_num(out, "share", balancer_typical_share(g, a));
     json_put_num(out, "warm_up", part.warm_up);
     json_put_num(out, "recovery", part.recovery);
     json_put_str(out, "hot", names[heat]);
-    json_put_bool(out, "hot_by_others", heat != (enum heat)m->heat);
+    json_put_bool(out, "hot_by_others", heat != (enum heat)m.heat);
+    json_put_bool(out, "full",
+                  is_full(estimate(&m), balancer_typical_capacity(g, a)));
 }
 
 const struct policy_ops balancer_policy_ledger = {

@@ -1,10 +1,12 @@
 """What the coordinator knows itself of a worker's load: the items that it owns.
 Workers that report their slots and cpu alone, as the README's own example."""
 
+import os
+import re
 import sys
 import threading
 
-from cluster import SLOW, equal, check, run, settings, wait_for
+from cluster import ROOT, SLOW, check, equal, run, settings, wait_for
 from test_api import W1, W2, problem, put
 
 BEAT = 0.25 * SLOW  # half of an interval
@@ -74,6 +76,27 @@ def test_a_worker_full_of_its_own_items_gets_no_more(cluster):
         one = candidate(c.api, W1)
         check(one["est"] >= one["owned"], f"after a restart: {one}")
         check(W1 not in next_eight(c.api)[:4], "the next ones after a restart")
+
+
+def documented_terms():
+    """Names of the members of a candidate in openapi.yaml."""
+    with open(os.path.join(ROOT, "http", "openapi.yaml"), encoding="utf-8") as f:
+        text = f.read()
+    text = text[text.index("\n    Candidate:\n"):]
+    return set(re.findall(r"(?m)^        (\w+): {", text[:re.search(r"\n    \w+:\n", text[1:]).end()]))
+
+
+def test_every_term_that_explain_gives_is_documented(cluster):
+    c = cluster.coordinator()
+    put(c.api, "worker", W1, slots=8, cpuUsage=0.1)
+    cluster.wait_up(c.api, W1)
+    given = set()
+    for policy in ("ledger", "RANDOM", "ROUND_ROBIN", "FIXED_WEIGHTED_ROUND_ROBIN", "DYNAMIC_WEIGHTED_ROUND_ROBIN"):
+        equal(c.api("PATCH", "/v1/settings", {"policy": policy}).status, 200, policy)
+        wait_for(policy, lambda: ("est" in candidate(c.api, W1), "dynamic_weight" in candidate(c.api, W1)) ==
+                 (policy == "ledger", policy.startswith("DYNAMIC")))
+        given |= set(candidate(c.api, W1))
+    equal(given, documented_terms(), "the terms")
 
 
 @settings(heartbeat="10s")

@@ -120,6 +120,40 @@ static void nobody_owns_nothing(void **state)
     balancer_free(&b);
 }
 
+/* What explain gives is all of it, at any time. */
+static void the_terms_of_an_estimate_make_it(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_worker w = idle("a:1", 8, START);
+
+    (void)state;
+    w.pool = 0.5;
+    set(b, w, START);
+    for (mono_ms at = START; at <= START + INTERVAL; at += 500) {
+        assert_string_equal(pick(b, at), "a:1");
+        if (at % 3000 == 0)
+            balancer_own(b, "a:1", 3, at);
+        if (at % 2000 == 0)
+            assert_true(balancer_done(b, last_pick.pick));
+        else if (at % 7000 == 0)
+            assert_true(balancer_refused(b, last_pick.pick));
+        balancer_tick(b, at + 300);
+        double told = term(b, "a:1", "told", at + 300);
+        double e = term(b, "a:1", "carried", at + 300) +
+                   told * term(b, "a:1", "granted", at + 300) +
+                   (1 - told) * term(b, "a:1", "alive", at + 300) -
+                   term(b, "a:1", "acknowledged", at + 300);
+
+        e = fmax(e, term(b, "a:1", "owned", at + 300));
+        assert_true(fabs(e - est(b, "a:1", at + 300)) < 1e-4);
+        assert_true(fabs((e + 1) / (term(b, "a:1", "share", at + 300) *
+                                    term(b, "a:1", "warm_up", at + 300) *
+                                    term(b, "a:1", "recovery", at + 300)) -
+                         term(b, "a:1", "score", at + 300)) < 1e-4);
+    }
+    balancer_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +162,7 @@ int main(void)
         cmocka_unit_test(an_item_that_ends_counts_no_more),
         cmocka_unit_test(the_floor_is_no_ceiling),
         cmocka_unit_test(nobody_owns_nothing),
+        cmocka_unit_test(the_terms_of_an_estimate_make_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
