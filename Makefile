@@ -11,6 +11,7 @@
 #   make interop    servers that are not in Debian, over the network: exact versions
 #   make model       the failover protocol, checked by spin
 #   make bench-placement  the balancer beside others' in a simulated cluster: SEEDS=N
+#   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME
 #   make bench       figures: picks, HTTP beside a bare server, moves
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
@@ -68,7 +69,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench bench-placement fuzz lint house format install clean
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench bench-live bench-placement fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -175,6 +176,19 @@ $(BUILD)/tests/bench/placement/test_placement: $(BUILD)/tests/bench/placement/te
 $(BUILD)/bench_placement $(BUILD)/tests/bench/placement/test_placement: $(PLACEMENT:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(LIB_LIBS) $(if $(filter %/test_placement,$@),-lcmocka)
+
+# The same with a real coordinator behind it.
+LIVE := $(filter-out %/main.c %/test_live.c,$(wildcard tests/bench/live/*.c)) tests/lib/daemon.c
+
+$(BUILD)/bench_live: $(BUILD)/tests/bench/live/main.o
+$(BUILD)/tests/bench/live/test_live: $(BUILD)/tests/bench/live/test_live.o
+$(BUILD)/bench_live $(BUILD)/tests/bench/live/test_live: $(PLACEMENT:%.c=$(BUILD)/%.o) $(LIVE:%.c=$(BUILD)/%.o) $(ARCHIVE)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(LIB_LIBS) $(if $(filter %/test_live,$@),-lcmocka)
+
+bench-live: $(BUILD)/pelorus $(BUILD)/bench_live
+	@mkdir -p $(BUILD)/bench
+	$(BUILD)/bench_live --pelorus $(BUILD)/pelorus --out $(BUILD)/bench/live.csv $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SECONDS),--measured $(SECONDS)) --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),1)
 
 bench-placement: $(BUILD)/bench_placement
 	@mkdir -p $(BUILD)/bench

@@ -34,6 +34,9 @@ void block_measure(const struct block *b, size_t policy, struct measured *out);
  * reach (targets.c). */
 void table_print(const struct block *b, FILE *out);
 void targets_print(const struct block *blocks, size_t n, FILE *out);
+/* Likewise of one block over HTTP (the policy `http`), beside the simulation of
+ * the same. */
+void live_targets_print(const struct block *b, FILE *out);
 void csv_begin(FILE *out);
 void csv_print(const struct block *b, FILE *out);
 /* A chart of mean and p99 (svg.c): of the scenarios as they are, or of the

@@ -16,9 +16,11 @@
 struct target {
     const char *scenario;
     enum acks acks;
-    double mean, p99; /* times the reference */
+    double mean, p99; /* times the reference; 0: no limit */
 };
 
+/* Simulated, with heartbeats of 10 s. Where full workers refuse, nothing but
+ * the comparison with others is asked. */
 static const struct target targets[] = {
     {"bursts85", ACKS_ALL, 1.15, 1.10}, {"bursts85", ACKS_NONE, 1.5, 1.25},
     {"bursts92", ACKS_ALL, 1.15, 1.10}, {"bursts92", ACKS_NONE, 1.5, 1.25},
@@ -28,12 +30,24 @@ static const struct target targets[] = {
     {"short85", ACKS_ALL, 1, 1},        {"short85", ACKS_NONE, 2, 2},
 };
 
-static const struct target *target_of(const struct setting *s)
+/* Over HTTP in real time, with heartbeats of 1 s. */
+static const struct target live_targets[] = {
+    {"bursts85", ACKS_ALL, 1.15, 1.10}, {"bursts85", ACKS_NONE, 1.8, 1.5},
+    {"bursts92", ACKS_ALL, 1.15, 1.10}, {"bursts92", ACKS_NONE, 1.8, 1.5},
+    {"long85", ACKS_ALL, 1.15, 1.10},   {"long85", ACKS_NONE, 1.8, 1.5},
+    {"cpu85", ACKS_ALL, 1.15, 1.10},    {"cpu85", ACKS_NONE, 1.8, 1.5},
+    {"busy85", ACKS_ALL, 1.15, 1.10},   {"busy85", ACKS_NONE, 1.8, 1.5},
+    {"short85", ACKS_ALL, 2, 2},        {"short85", ACKS_NONE, 2, 2},
+};
+#define SAME 1.05 /* as the simulation: at most so much above or below */
+
+static const struct target *target_of(const struct target *of, size_t n,
+                                      const struct setting *s)
 {
-    for (size_t i = 0; i < ARRAY_LEN(targets); i++)
-        if (strcmp(targets[i].scenario, s->scenario->name) == 0 &&
-            targets[i].acks == s->acks && s->variant == placement_variants)
-            return &targets[i];
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(of[i].scenario, s->scenario->name) == 0 &&
+            of[i].acks == s->acks)
+            return &of[i];
     return NULL;
 }
 
@@ -93,7 +107,10 @@ static void target_print(const struct block *b, FILE *out)
     static const char *const weighted[] = {"fixed", "smooth-wrr"};
     static const char *const theirs[] = {"ds-random", "ds-round-robin",
                                          "ds-fixed", "ds-dynamic"};
-    const struct target *t = target_of(&b->setting);
+    const struct target *t =
+        b->setting.variant == placement_variants
+            ? target_of(targets, ARRAY_LEN(targets), &b->setting)
+            : NULL;
     size_t ledger = block_find(b, "ledger");
     size_t reference = block_find(b, b->setting.scenario->reference);
     struct measured own, other;
@@ -129,5 +146,50 @@ void targets_print(const struct block *blocks, size_t n, FILE *out)
             "scenario, variant", "mean x", "p99 x", "x weighted", "x DS");
     for (size_t i = 0; i < n; i++)
         target_print(&blocks[i], out);
+    fflush(out);
+}
+
+/* "1.10+-0.05 <= 1.15 yes" */
+static void live_limit_print(const struct block *b, size_t own, size_t to,
+                             enum metric metric, double limit, FILE *out)
+{
+    struct estimate e = block_ratio(b, own, to, metric);
+    struct measured m, r;
+
+    block_measure(b, own, &m);
+    block_measure(b, to, &r);
+    fprintf(out, "  %s %.3f", metric == METRIC_MEAN ? "mean" : "p99", e.value);
+    if (isfinite(e.half))
+        fprintf(out, "+-%.2g", e.half);
+    if (limit > 0)
+        fprintf(out, " <= %.2f %s", limit,
+                is_reached(m.of[metric], r.of[metric], e.value, limit) ? "yes"
+                                                                       : "NO");
+}
+
+void live_targets_print(const struct block *b, FILE *out)
+{
+    const struct target *t =
+        target_of(live_targets, ARRAY_LEN(live_targets), &b->setting);
+    size_t http = block_find(b, "http"), ledger = block_find(b, "ledger");
+    size_t reference = block_find(b, b->setting.scenario->reference);
+
+    assert(http != SIZE_MAX && ledger != SIZE_MAX && reference != SIZE_MAX);
+    fprintf(out, "HTTP / %s:", b->setting.scenario->reference);
+    live_limit_print(b, http, reference, METRIC_MEAN, t != NULL ? t->mean : 0,
+                     out);
+    live_limit_print(b, http, reference, METRIC_P99, t != NULL ? t->p99 : 0,
+                     out);
+    fprintf(out, "\nHTTP / simulated:");
+    live_limit_print(b, http, ledger, METRIC_MEAN, SAME, out);
+    live_limit_print(b, http, ledger, METRIC_P99, 0, out);
+    fputc('\n', out);
+    for (size_t i = 0; i < b->n_policies; i++)
+        if (strcmp(b->policies[i]->name, "fixed") == 0 ||
+            strcmp(b->policies[i]->name, "smooth-wrr") == 0) {
+            fprintf(out, "HTTP / %s:", b->policies[i]->name);
+            live_limit_print(b, http, i, METRIC_MEAN, 1, out);
+            fputc('\n', out);
+        }
     fflush(out);
 }
