@@ -118,12 +118,12 @@ check: deps contract-tool
 	@$(MAKE) --no-print-directory -j$$(nproc) WERROR=1 check-build
 	@$(MAKE) --no-print-directory WERROR=1 check-run
 
-check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/bench_placement $(BUILD)/tests/sim/sim
+check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/bench_placement $(BUILD)/bench_live $(BUILD)/tests/sim/sim
 
 check-run: check-build
 	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
 
-tests: $(TESTS) $(FUZZERS) $(BUILD)/tests/bench/placement/test_placement
+tests: $(TESTS) $(FUZZERS) $(BUILD)/tests/bench/placement/test_placement $(BUILD)/tests/bench/live/test_live
 
 define link_test
 $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,$(1))) $(ARCHIVE)

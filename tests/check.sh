@@ -74,6 +74,7 @@ suites() {
 }
 # Whole processes with deadlines of their own: one at a time.
 serial_suites() {
+    echo "240 $BUILD/tests/bench/live/test_live"
     for t in tests/integration/test_*.py; do
         # speed is measured on the plain program only
         [ -f "$t" ] && { [ -z "$SAN" ] || [ "$t" != tests/integration/test_speed.py ]; } && echo "600 python3 $t"
