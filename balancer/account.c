@@ -50,6 +50,7 @@ void balancer_account_open(struct account *a, const char *address)
     a->hash = hash_str(address, 0);
     a->in = a->home;
     a->n_in = 0;
+    a->owned = 0; /* whoever had the slot before */
     balancer_account_reset(a);
     assert(a->n_in == 0);
 }

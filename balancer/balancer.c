@@ -35,10 +35,8 @@ static int is_named(const void *name, const void *own)
     return strcmp(name, ((const struct balancer_group_conf *)own)->name);
 }
 
-/* What the group of this name goes by; good until the next
- * balancer_configure(). */
-static const struct conf_balancer *conf_of(const struct balancer *b,
-                                           const char *name)
+const struct conf_balancer *balancer_conf_of(const struct balancer *b,
+                                             const char *name)
 {
     const struct balancer_group_conf *own = NULL;
 
@@ -48,9 +46,10 @@ static const struct conf_balancer *conf_of(const struct balancer *b,
     return own != NULL ? &own->conf : &b->conf;
 }
 
-static struct group *group_make(struct balancer *b, const char *name)
+struct group *balancer_group_make(struct balancer *b, const char *name)
 {
-    struct group *g = balancer_group_new(name, b->ops, conf_of(b, name));
+    struct group *g =
+        balancer_group_new(name, b->ops, balancer_conf_of(b, name));
 
     HASH_ADD_STR(b->groups, name, g);
     return g;
@@ -76,7 +75,7 @@ struct account *balancer_account(const struct balancer *b, const char *address)
     return p != NULL ? p->account : NULL;
 }
 
-static const struct policy_ops *policy_of(enum conf_policy policy)
+const struct policy_ops *balancer_policy_of(enum conf_policy policy)
 {
     static const struct policy_ops *const policies[] = {
         [CONF_LEDGER] = &balancer_policy_ledger,
@@ -101,13 +100,13 @@ struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
     assert(conf->heartbeat_interval_ms > 0);
     assert(instance != 0);
     b->conf = *conf;
-    b->ops = policy_of(conf->policy);
+    b->ops = balancer_policy_of(conf->policy);
     b->scale = 1;
     balancer_gauge_begin(&b->gauge);
     b->undo = mem_array(BALANCER_COUNT_MAX, sizeof(*b->undo));
     rand_seed(&b->rand, seed);
     balancer_receipts_init(&b->receipts, instance);
-    b->everyone = group_make(b, "default");
+    b->everyone = balancer_group_make(b, "default");
     assert(b->everyone != NULL);
     assert(group_size(b->everyone) == 0);
     return b;
@@ -169,7 +168,7 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
     }
     qsort(b->own, n, sizeof(*own), by_name);
     for (struct group *g = b->groups; g != NULL; g = g->hh.next)
-        balancer_group_configure(g, conf_of(b, g->name), now);
+        balancer_group_configure(g, balancer_conf_of(b, g->name), now);
     BALANCER_TELL(b, .kind = BALANCER_EVENT_CONFIGURE, .now = told,
                   .u.configure = {conf, own, n});
     lock_release(&b->lock);
@@ -178,7 +177,7 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now)
 {
-    const struct policy_ops *ops = policy_of(policy);
+    const struct policy_ops *ops = balancer_policy_of(policy);
     mono_ms told = now;
 
     lock_acquire(&b->lock);
@@ -197,6 +196,7 @@ static struct account *add_account(struct balancer *b, const char *address)
     struct account *a = balancer_accounts_take(&b->accounts);
 
     balancer_account_open(a, address);
+    a->bucket = balancer_account_bucket(&b->conf, b->now); /* however late */
     HASH_ADD_STR(b->profiles, address, a->profile);
     assert(a->n_in == 0);
     return a;
@@ -268,7 +268,7 @@ static void account_regroup(struct balancer *b, struct account *a,
             continue;
         struct group *g = balancer_group(b, w->groups[i]);
 
-        join(b, a, g != NULL ? g : group_make(b, w->groups[i]));
+        join(b, a, g != NULL ? g : balancer_group_make(b, w->groups[i]));
     }
     assert(a->n_in >= 1);
     assert(a->in[0].group == b->everyone);
@@ -297,7 +297,7 @@ void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
         (void)balancer_now(b, now);
         b->frozen_at = now;
     } else if (!frozen && b->frozen) {
-        b->unheard += now - b->frozen_at;
+        b->unheard += now > b->frozen_at ? now - b->frozen_at : 0;
         assert(b->unheard >= 0);
     }
     b->frozen = frozen;
@@ -413,7 +413,7 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n)
     for (size_t i = 0; i < n; i++) {
         g = balancer_group(b, names[i]);
         if (g == NULL)
-            g = group_make(b, names[i]);
+            g = balancer_group_make(b, names[i]);
         g->defined = true;
     }
     for (g = b->groups; g != NULL; g = next) {

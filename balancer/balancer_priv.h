@@ -333,6 +333,8 @@ void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
 uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
                             mono_ms now);
 void balancer_group_remove(struct group *g, uint32_t member, mono_ms now);
+/* Room for `n` members in an empty group, as if so many had come. */
+void balancer_group_reserve(struct group *g, uint32_t n);
 
 /* Judge and place the members from .. to-1 anew; freed places among them are
  * passed over. */
@@ -437,6 +439,7 @@ policy_resize_f balancer_group_tree_resize;
 policy_close_f balancer_group_tree_close;
 policy_choose_f balancer_group_tree_choose;
 
+const struct policy_ops *balancer_policy_of(enum conf_policy policy);
 extern const struct policy_ops balancer_policy_ledger;
 extern const struct policy_ops balancer_policy_random;
 extern const struct policy_ops balancer_policy_round_robin;
@@ -474,8 +477,9 @@ struct receipts {
     uint64_t instance; /* already shifted */
 };
 
-#define RECEIPTS_BITS 19
-#define RECEIPTS_MAX  (1U << RECEIPTS_BITS)
+#define RECEIPTS_NUMBER_BITS 40
+#define RECEIPTS_BITS        19
+#define RECEIPTS_MAX         (1U << RECEIPTS_BITS)
 
 /* `instance` is folded: balancer_pick_instance_of(). */
 void balancer_receipts_init(struct receipts *r, uint64_t instance);
@@ -484,6 +488,13 @@ void balancer_receipts_close(struct receipts *r);
  */
 pick_id balancer_receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
                               uint32_t bucket);
+
+/* For images: of the pick with that number, which is below `next`, by no more
+ * than RECEIPTS_MAX: NULL if it has ended. And put it there (but its lap). */
+const struct receipt *balancer_receipts_at(const struct receipts *r,
+                                           uint64_t number);
+void balancer_receipts_put(struct receipts *r, uint64_t number,
+                           const struct receipt *receipt);
 
 /* Hand out the receipt of an id once. False: unknown. */
 bool balancer_receipts_settle(struct receipts *r, pick_id id,
@@ -577,6 +588,12 @@ void balancer_renew(struct balancer *b, const char *group, mono_ms now);
 /* By its name (NULL: "default"), borrowed until it is dropped; NULL: there is
  * none. Under the lock. */
 struct group *balancer_group(const struct balancer *b, const char *name);
+/* What the group of this name goes by; good until the next
+ * balancer_configure(). Under the lock. */
+const struct conf_balancer *balancer_conf_of(const struct balancer *b,
+                                             const char *name);
+/* A new one, the last of the list. Under the lock. */
+struct group *balancer_group_make(struct balancer *b, const char *name);
 /* Somebody told the time; what it is for us. Under the lock. */
 mono_ms balancer_now(struct balancer *b, mono_ms told);
 

@@ -114,7 +114,7 @@ static void update(struct fit *f, const double x[FIT_TERMS], double error)
             towards[i] += f->unsure[i][j] * x[j];
         spread += towards[i] * x[i];
     }
-    assert(spread >= 1);
+    spread = fmax(spread, 1); /* a covariance that rounding made less of */
     for (int i = 0; i < FIT_TERMS; i++) {
         f->at[i] += towards[i] / spread * error;
         for (int j = 0; j < FIT_TERMS; j++)

@@ -69,6 +69,22 @@ static void members_grow(struct group *g)
     g->members = grown;
 }
 
+static void group_grow(struct group *g)
+{
+    assert(g->cap < TREE_SLOTS_MAX / 2);
+    g->cap = g->cap > 0 ? g->cap * 2 : CAP_FIRST;
+    members_grow(g);
+    g->free = mem_regrow(g->free, g->cap, sizeof(*g->free));
+    g->ops->resize(g, g->cap);
+}
+
+void balancer_group_reserve(struct group *g, uint32_t n)
+{
+    assert(g->n == 0);
+    while (g->cap < n)
+        group_grow(g);
+}
+
 uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
                             mono_ms now)
 {
@@ -78,13 +94,8 @@ uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
     if (g->n_free > 0) {
         i = g->free[--g->n_free];
     } else {
-        if (g->n == g->cap) {
-            assert(g->cap < TREE_SLOTS_MAX / 2);
-            g->cap = g->cap > 0 ? g->cap * 2 : CAP_FIRST;
-            members_grow(g);
-            g->free = mem_regrow(g->free, g->cap, sizeof(*g->free));
-            g->ops->resize(g, g->cap);
-        }
+        if (g->n == g->cap)
+            group_grow(g);
         i = g->n++;
     }
     g->members[i] = (struct member){.account = a, .salt = salt};

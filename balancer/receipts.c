@@ -9,7 +9,7 @@
  */
 #include "balancer/balancer_priv.h"
 
-#define NUMBER_BITS 40
+#define NUMBER_BITS RECEIPTS_NUMBER_BITS
 #define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
 
 uint32_t balancer_pick_instance(pick_id pick)
@@ -57,6 +57,30 @@ pick_id balancer_receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
         .bucket = bucket,
     };
     return r->instance | number;
+}
+
+const struct receipt *balancer_receipts_at(const struct receipts *r,
+                                           uint64_t number)
+{
+    const struct receipt *place = place_of(r, number);
+
+    assert(number < r->next && r->next - number <= RECEIPTS_MAX);
+    number &= NUMBER_MASK;
+    return place->holder != 0 &&
+                   place->lap == (uint32_t)(number >> RECEIPTS_BITS)
+               ? place
+               : NULL;
+}
+
+void balancer_receipts_put(struct receipts *r, uint64_t number,
+                           const struct receipt *receipt)
+{
+    struct receipt *place = place_of(r, number);
+
+    assert(number < r->next);
+    assert(receipt->holder != 0);
+    *place = *receipt;
+    place->lap = (uint32_t)((number & NUMBER_MASK) >> RECEIPTS_BITS);
 }
 
 bool balancer_receipts_settle(struct receipts *r, pick_id id,
