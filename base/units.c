@@ -244,3 +244,58 @@ int units_uint(const char *text, uint64_t max, uint64_t *out, struct err *err)
     *out = value;
     return 0;
 }
+
+static const struct {
+    const char *name;
+    uint64_t factor;
+} size_units[] = {
+    {"GiB", UINT64_C(1) << 30},
+    {"GB", 1000000000},
+    {"MiB", 1U << 20},
+    {"MB", 1000000},
+    {"KiB", 1U << 10},
+    {"KB", 1000},
+    {"B", 1},
+};
+
+int units_size(const char *text, uint64_t *bytes, struct err *err)
+{
+    const char *s = text;
+    struct number n;
+    uint64_t whole, part;
+    size_t i = 0;
+
+    assert(text != NULL);
+    if (!read_number(&s, &n))
+        return err_set(err, ERR_INVALID,
+                       "\"%.40s\" is no size; write one like 64MB", text);
+    while (i < ARRAY_LEN(size_units) && strcasecmp(size_units[i].name, s) != 0)
+        i++;
+    if (i == ARRAY_LEN(size_units))
+        return err_set(err, ERR_INVALID,
+                       *s == '\0' ? "%.40s has no unit; write one like 64MB"
+                                  : "\"%.40s\" has an unknown unit; write KB, "
+                                    "MB, GB, KiB, MiB or GiB",
+                       text);
+    if (__builtin_mul_overflow(n.whole, size_units[i].factor, &whole) ||
+        __builtin_mul_overflow(n.part, size_units[i].factor, &part) ||
+        part % n.scale != 0 ||
+        __builtin_add_overflow(whole, part / n.scale, &whole) ||
+        whole > INT64_MAX)
+        return err_set(err, ERR_INVALID, "%.40s is not in whole bytes", text);
+    *bytes = whole;
+    return 0;
+}
+
+char *units_format_size(uint64_t bytes, char out[UNITS_SIZE_SIZE])
+{
+    size_t best = ARRAY_LEN(size_units) - 1;
+
+    for (size_t i = 0; i < ARRAY_LEN(size_units); i++)
+        if (bytes > 0 && bytes % size_units[i].factor == 0 &&
+            size_units[i].factor > size_units[best].factor)
+            best = i;
+    (void)snprintf(out, UNITS_SIZE_SIZE, "%" PRIu64 "%s",
+                   bytes / size_units[best].factor, size_units[best].name);
+    return out;
+}

@@ -161,6 +161,9 @@ struct conf {
     struct conf_registry registry;
     struct conf_balancer balancer;
     struct conf_failover failover;
+    char *journal;         /* the file, or NULL: none is kept */
+    uint64_t journal_size; /* bytes of each of its files, about */
+    uint32_t journal_files;
     struct conf_group *groups;
     size_t n_groups;
     struct conf_group_own *owns;

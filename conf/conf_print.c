@@ -79,7 +79,7 @@ void conf_format(const struct conf *conf, const struct conf_key *key,
                  struct buf *out)
 {
     const void *at = conf_field(conf, key);
-    char duration[UNITS_DURATION_SIZE];
+    char duration[UNITS_DURATION_SIZE], size[UNITS_SIZE_SIZE];
     const char *text;
 
     switch (key->type) {
@@ -101,6 +101,9 @@ void conf_format(const struct conf *conf, const struct conf_key *key,
         break;
     case CONF_KEY_DURATION:
         buf_str(out, units_format_duration(*(const int64_t *)at, duration));
+        break;
+    case CONF_KEY_SIZE:
+        buf_str(out, units_format_size(*(const uint64_t *)at, size));
         break;
     case CONF_KEY_ENUM:
         buf_str(out, key->names[*(const unsigned *)at]);

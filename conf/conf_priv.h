@@ -38,6 +38,7 @@ enum conf_key_type {
     CONF_KEY_UINT,     /* uint32_t */
     CONF_KEY_NUMBER,   /* double */
     CONF_KEY_DURATION, /* int64_t, milliseconds */
+    CONF_KEY_SIZE,     /* uint64_t, bytes */
     CONF_KEY_ENUM,     /* int-sized enum, by `names` */
     CONF_KEY_LISTEN,   /* listen_host and listen_port */
     CONF_KEY_GROUPS,   /* any name below it: a list of addresses */

@@ -120,6 +120,10 @@ static void check_registry(struct conf_reading *r)
         check_interval(r);
         break;
     case CONF_SQLITE:
+        if (r->conf->journal != NULL &&
+            strcmp(r->conf->journal, reg->path) == 0)
+            conf_problem(r->report, line_of(r, AT(journal)), "journal",
+                         "this is registry.path; name another file");
         if (r->conf->log_file != NULL &&
             strcmp(r->conf->log_file, reg->path) == 0) {
             conf_problem(r->report, line_of(r, AT(log_file)), "log.file",

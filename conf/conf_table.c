@@ -35,6 +35,8 @@
     ROW(path, DURATION, field, otherwise, min, max, NULL, NULL, registries, flags)
 #define UINT(path, field, otherwise, min, max, registries, flags)              \
     ROW(path, UINT, field, otherwise, min, max, NULL, NULL, registries, flags)
+#define SIZE(path, field, otherwise, min, max)                                 \
+    ROW(path, SIZE, field, otherwise, min, max, NULL, NULL, CONF_FOR_ALL, 0)
 #define NUMBER(path, field, otherwise, min, max, flags)                        \
     ROW(path, NUMBER, field, otherwise, min, max, NULL, NULL, CONF_FOR_ALL, flags)
 #define BOOL(path, field, otherwise)                                           \
@@ -200,6 +202,10 @@ NUMBER(WEIGHTS ".memory-usage-weight", balancer.memory_usage_weight, "30", 0,
     100, CONF_ALIAS),
 NUMBER(WEIGHTS ".task-thread-pool-usage-weight", balancer.pool_usage_weight,
     "40", 0, 100, CONF_ALIAS),
+
+STRING("journal", journal, NULL, conf_check_file, CONF_FOR_ALL, CONF_OPTIONAL),
+SIZE("journal-size", journal_size, "64MB", 64e3, 1e12),
+UINT("journal-files", journal_files, "6", 1, 1000, CONF_FOR_ALL, 0),
 
 ROW("groups", GROUPS, groups, NULL, 0, 0, NULL, conf_check_address,
     CONF_FOR_ALL, CONF_LIVE),

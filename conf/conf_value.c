@@ -187,6 +187,25 @@ static int set_duration(struct conf *conf, const struct conf_key *key,
     return 0;
 }
 
+static int set_size(struct conf *conf, const struct conf_key *key,
+                    const char *text, struct err *err)
+{
+    char low[UNITS_SIZE_SIZE], high[UNITS_SIZE_SIZE];
+    uint64_t value;
+    int rc = units_size(text, &value, err);
+
+    assert(key->type == CONF_KEY_SIZE);
+    if (rc != 0)
+        return rc;
+    if ((double)value < key->min || (double)value > key->max)
+        return err_set(err, ERR_INVALID,
+                       "%.40s is out of range; choose from %s to %s", text,
+                       units_format_size((uint64_t)key->min, low),
+                       units_format_size((uint64_t)key->max, high));
+    *(uint64_t *)conf_field(conf, key) = value;
+    return 0;
+}
+
 /* Case does not matter and '-' is '_', as for Spring. */
 static bool same_name(const char *a, const char *b)
 {
@@ -348,6 +367,7 @@ static const struct {
     [CONF_KEY_UINT] = {sizeof(uint32_t), set_uint},
     [CONF_KEY_NUMBER] = {sizeof(double), set_number},
     [CONF_KEY_DURATION] = {sizeof(int64_t), set_duration},
+    [CONF_KEY_SIZE] = {sizeof(uint64_t), set_size},
     [CONF_KEY_ENUM] = {sizeof(unsigned), set_enum},
     [CONF_KEY_LISTEN] = {sizeof(char *), set_listen},
     [CONF_KEY_GROUPS] = {sizeof(struct conf_list), NULL}, /* and n_groups */
