@@ -139,6 +139,7 @@ struct balancer_pick {
     char address[BALANCER_ADDRESS_MAX + 1];
     pick_id pick;
     double score;
+    uint32_t slot; /* its place among all workers, until it is removed */
 };
 
 struct balancer_answer {

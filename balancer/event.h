@@ -87,6 +87,15 @@ struct balancer_event {
 void balancer_apply(struct balancer *b, const struct balancer_event *event,
                     struct balancer_answer *answer);
 
+/* A pick as this balancer would answer it, into `answer`; and what happened
+ * instead: the tasks go to the workers in the slots of `was`, as another
+ * balancer with the same workers answered then, under its ids. So that who
+ * would decide otherwise once goes on in the same world. Picks that this one
+ * would not answer have no address. Any thread. */
+void balancer_follow(struct balancer *b, const struct balancer_request *request,
+                     const struct balancer_answer *was,
+                     struct balancer_answer *answer);
+
 /* Called under the balancer's lock, in the order in which events took effect:
  * it must be short, wait for nothing and call no function of this balancer,
  * but those that say so. */

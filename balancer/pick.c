@@ -1,5 +1,6 @@
 /*
- * pick.c - picks and their ends: what any thread may ask.
+ * pick.c - picks and their ends: what any thread may ask. (Longer than 500
+ * lines: whoever follows another's picks chooses by the same steps.)
  *
  * A request's exclusions are taken out of the group, the picks made one after
  * the other so that each counts for the next, and the exclusions put back, all
@@ -27,6 +28,8 @@ struct picking {
     struct balancer *b;
     struct group *g;
     const struct balancer_request *request;
+    const struct balancer_answer *was; /* followed; NULL: what is chosen is
+                                          done */
     mono_ms now;
     uint32_t bucket; /* of now: balancer_account_bucket() */
     uint32_t preferred[AFFINITY_TOP];
@@ -148,6 +151,7 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
     assert(member < p->g->n);
     assert(member_eligible(&p->g->members[member]));
     copy_address(out->address, a);
+    out->slot = a->slot;
     out->score = p->g->ops->score(p->g, member);
     if (p->request->peek) {
         out->pick = 0;
@@ -159,7 +163,9 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
         balancer_account_grant(a, b->scale, p->bucket);
         b->stats.picks++;
     }
-    if (p->g->ops->take != NULL)
+    /* Who was followed to may have no turn here. */
+    if (p->g->ops->take != NULL &&
+        (p->was == NULL || member_eligible(&p->g->members[member])))
         p->g->ops->take(p->g, member);
     account_recount(b, a);
 }
@@ -204,6 +210,53 @@ static void pick_all(struct picking *p, struct balancer_answer *answer)
     }
     /* Picking makes nobody ineligible: all or none. */
     assert(answer->n_picks == 0 || answer->n_picks == count);
+}
+
+/* The place in the group of whoever got that pick; false: it is not there. */
+static bool place_of(const struct picking *p, const struct balancer_pick *was,
+                     uint32_t *member)
+{
+    const struct account *a;
+
+    if (was->slot >= p->b->accounts.n)
+        return false;
+    a = account_at(&p->b->accounts, was->slot);
+    for (uint32_t i = 0; a->profile != NULL && i < a->n_in; i++)
+        if (a->in[i].group == p->g) {
+            *member = a->in[i].member;
+            return true;
+        }
+    return false;
+}
+
+/* Choose as pick_all() does, and do what was done. */
+static void follow_all(struct picking *p, struct balancer_answer *answer)
+{
+    uint32_t chosen, member;
+    struct balancer_pick done;
+
+    assert(p->was->n_picks == p->request->count);
+    if (p->request->affinity != NULL)
+        p->n_preferred =
+            balancer_affinity_top(p->g, p->request->affinity, p->preferred);
+    for (size_t i = 0; i < p->was->n_picks; i++) {
+        struct balancer_pick *to = &answer->picks[i];
+
+        if (p->request->count > AHEAD && i % AHEAD == 0 && p->g->n >= AHEAD_MIN)
+            look_ahead(p); /* which is a draw of RANDOM's */
+        *to = (struct balancer_pick){.slot = UINT32_MAX};
+        if (choose(p, &chosen)) {
+            const struct account *a = p->g->members[chosen].account;
+
+            copy_address(to->address, a);
+            to->slot = a->slot;
+            to->score = p->g->ops->score(p->g, chosen);
+            answer->degraded |= p->g->members[chosen].hot;
+            answer->n_picks++;
+        }
+        if (place_of(p, &p->was->picks[i], &member))
+            take(p, member, &done, &p->b->undo[i]);
+    }
 }
 
 /* Put everything back, the newest first: a worker may be in it twice. */
@@ -269,7 +322,10 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     for (size_t i = 0; i < request->n_exclude; i++)
         hold(p, request->exclude[i]);
     g->peeking = request->peek;
-    pick_all(p, answer);
+    if (p->was != NULL)
+        follow_all(p, answer);
+    else
+        pick_all(p, answer);
     if (request->peek)
         undo_all(p, answer->n_picks, turn);
     g->peeking = false;
@@ -281,10 +337,12 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     }
 }
 
-void balancer_pick(struct balancer *b, const struct balancer_request *request,
-                   struct balancer_answer *answer)
+static void answer_request(struct balancer *b,
+                           const struct balancer_request *request,
+                           const struct balancer_answer *was,
+                           struct balancer_answer *answer)
 {
-    struct picking p = {.b = b, .request = request};
+    struct picking p = {.b = b, .request = request, .was = was};
 
     assert(request->count >= 1 && request->count <= BALANCER_COUNT_MAX);
     assert(request->n_exclude <= BALANCER_EXCLUDE_MAX);
@@ -431,6 +489,27 @@ void balancer_count(struct balancer *b, const char *address, int delta,
     BALANCER_TELL(b, .kind = BALANCER_EVENT_COUNT, .now = told,
                   .u.count = {address, delta});
     lock_release(&b->lock);
+}
+
+void balancer_pick(struct balancer *b, const struct balancer_request *request,
+                   struct balancer_answer *answer)
+{
+    answer_request(b, request, NULL, answer);
+}
+
+/* Nothing came of a peek, nor of what nobody was picked for: then it is only
+ * looked who would be. */
+void balancer_follow(struct balancer *b, const struct balancer_request *request,
+                     const struct balancer_answer *was,
+                     struct balancer_answer *answer)
+{
+    struct balancer_request look = *request;
+
+    look.peek = true;
+    if (request->peek || was->code != BALANCER_OK)
+        answer_request(b, &look, NULL, answer);
+    else
+        answer_request(b, request, was, answer);
 }
 
 void balancer_renew(struct balancer *b, const char *group, mono_ms now)

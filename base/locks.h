@@ -1,12 +1,13 @@
 /*
  * locks.h - every mutex of the program, in the order in which a thread may
- * hold two of them (none of them today is ever taken while another is held),
+ * hold two of them (only `journal` is held while another is taken, `balancer`),
  * and how a thread begins.
  *
  *   name       where                  protects                    held for
  *   mailbox    base/loop.c            posts waiting for the loop  a few loads
  *   worker     base/worker.c          jobs waiting for a worker   a few loads
  *   snapshot   coordinator/snapshot.c the current snapshot        a few loads
+ *   journal    coordinator/journal/journal.c  whether it ends     an image
  *   balancer   balancer/balancer.c    groups, accounts, pick ids  one request
  *   log        base/log.c             sink, lines not written yet one copy
  *   handle     registry/zookeeper/handle.c  the library's handle  one request

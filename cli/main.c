@@ -17,10 +17,12 @@
 #include "base/rand.h"
 #include "cli/cli.h"
 #include "cli/registry_command.h"
+#include "cli/replay/replay.h"
 #include "cli/streams.h"
 #include "conf/conf.h"
 #include "conf/reload.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/journal/journal.h"
 #include "failover/engine/hook.h"
 #include "http/http.h"
 #include "registry/history.h"
@@ -43,6 +45,7 @@
 #define LEAVE_AT_MOST_MS 4500
 #define REMARKS_MAX      65536
 #define LAST_WORDS_MS    200 /* for the log's last lines */
+#define JOURNAL_STOP_MS  1000
 /* Signals so near are one: of a group, of `timeout`. */
 #define ONE_REQUEST_MS 1000
 
@@ -55,6 +58,7 @@ struct server {
     struct registry *registry;
     struct state_file *state;
     struct coordinator *coordinator;
+    struct journal *journal; /* NULL: none is kept */
     struct hooks *hooks;
     struct http_listener listener;
     struct http *http;
@@ -102,6 +106,7 @@ static void on_left(void *arg)
     loop_timer_stop(&s->sooner);
     registry_state_file_keep(s->state, registry_place(s->registry),
                              registry_unmarked(s->registry));
+    journal_stop(&s->journal, JOURNAL_STOP_MS);
     coordinator_free(&s->coordinator);
     registry_close(&s->registry, on_registry_closed, s);
 }
@@ -147,6 +152,8 @@ static void on_signal(uv_signal_t *handle, int number)
     if (number == SIGHUP) {
         if (conf_reload_file(&s->conf) && s->leaving == 0)
             coordinator_reload(s->coordinator);
+        if (s->journal != NULL)
+            journal_reopen(s->journal);
         return;
     }
     if (s->leaving != 0 && now - s->leaving < ONE_REQUEST_MS)
@@ -172,6 +179,8 @@ static void on_tick(void *arg)
     assert(s->coordinator != NULL);
     assert(s->registry != NULL);
     coordinator_tick(s->coordinator);
+    if (s->journal != NULL)
+        journal_tick(s->journal);
     registry_state_file_keep(s->state, registry_place(s->registry),
                              registry_unmarked(s->registry));
     if (s->watchdog_ms > 0 && loop_clock(s->loop)->mono >= s->watchdog_next) {
@@ -259,6 +268,28 @@ static void self_address(const struct conf *conf, uint16_t port, char *out,
     }
 }
 
+static int start_journal(struct server *s, uint64_t seed, struct err *err)
+{
+    struct journal_config config = {
+        .path = s->conf.journal,
+        .size = s->conf.journal_size,
+        .files = s->conf.journal_files,
+        .seed = seed,
+        .run = coordinator_instance(s->coordinator),
+    };
+    int rc;
+
+    if (config.path == NULL)
+        return 0;
+    rc = journal_start(&s->journal, coordinator_balancer(s->coordinator),
+                       &config, err);
+    if (rc != 0)
+        (void)err_wrap(err, "journal");
+    else
+        log_info("+journal", LOG_S("file", config.path));
+    return rc;
+}
+
 static void nothing(void *arg)
 {
     (void)arg;
@@ -310,7 +341,8 @@ static int start(struct server *s, struct err *err)
     http.loop = s->loop;
     http.coordinator = s->coordinator;
     http.listener = s->listener;
-    return http_start(&s->http, &http, err);
+    rc = start_journal(s, coordinator.seed, err);
+    return rc == 0 ? http_start(&s->http, &http, err) : rc;
 }
 
 static void listen_to_signals(struct server *s)
@@ -346,6 +378,7 @@ static int cmd_serve(const char *file)
     fit_file_limit(&s.conf.http);
     if (start(&s, &err) != 0) {
         log_error("!pelorus", LOG_S("reason", err.msg));
+        journal_stop(&s.journal, JOURNAL_STOP_MS);
         log_stop(LAST_WORDS_MS);
         if (s.registry == NULL) /* else its threads use the loop */
             loop_free(&s.loop);
@@ -423,7 +456,7 @@ static const struct command {
 } commands[] = {
     {"serve", NULL, cmd_serve, "a coordinator: registry, failover, REST API",
      "A coordinator, until SIGTERM. Without -c every key has its default.\n"
-     "SIGHUP opens log.file anew and reads FILE again.\n"
+     "SIGHUP opens log.file and journal anew and reads FILE again.\n"
      "Exit codes: 0 it was told to end, 1 it could not start, 2 not "
      "understood.\n"},
     {"agent", agent_main, NULL, "register a node and report its load", ""},
@@ -434,6 +467,8 @@ static const struct command {
      "Exit codes: 0 it is good, 1 it would not start, 2 not understood.\n"},
     {"registry", cli_registry_command, NULL,
      "init, backup, restore, accept-restore: the registry itself", ""},
+    {"replay", cli_replay, NULL, "decide again what a journal says was decided",
+     ""},
     {"version", cmd_version, NULL, "which version this is", ""},
     {"help", cmd_help, NULL, "this", ""},
 };
