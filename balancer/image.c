@@ -151,9 +151,9 @@ FIELDS_OF(struct member, 64);
 static const struct field receipt_fields[] = {
     FIELD(struct receipt, holder, 1, U32),
     FIELD(struct receipt, life, 0, U32),
-    FIELD(struct receipt, bucket, 0, U32),
 };
-FIELDS_OF(struct receipt, 16); /* lap: of its number */
+/* Elsewhere: bucket. Worked out: lap, of its number. */
+FIELDS_OF(struct receipt, 16);
 
 static const struct field fit_fields[] = {
     FIELD_ARRAY(struct fit, at, 0, 1),  FIELD_GRID(struct fit, unsure, -1, 1),
@@ -239,7 +239,7 @@ _Static_assert(ARRAY_LEN(image_fields) == OF_ALL, "one name for each table");
 
 uint64_t balancer_image_layout(void)
 {
-    uint64_t hash = 1; /* raise it when the walk below changes */
+    uint64_t hash = 2; /* raise it when the walk below changes */
 
     for (size_t i = 0; i < OF_ALL; i++)
         hash = fields_hash(&image_fields[i], hash);
@@ -395,6 +395,7 @@ static void put_receipts(const struct receipts *r, struct buf *out)
 {
     uint64_t from = r->next > RECEIPTS_MAX ? r->next - RECEIPTS_MAX : 0;
     uint64_t last = from;
+    uint32_t bucket = 0;
 
     for (uint64_t i = from; i < r->next; i++) {
         const struct receipt *one = balancer_receipts_at(r, i);
@@ -403,6 +404,8 @@ static void put_receipts(const struct receipts *r, struct buf *out)
             continue;
         pack_uint(out, i - last + 1);
         put(OF_RECEIPT, one, out);
+        pack_int(out, (int32_t)(one->bucket - bucket));
+        bucket = one->bucket;
         last = i;
     }
     pack_uint(out, 0);
@@ -820,6 +823,7 @@ static int get_receipts(struct restoring *r)
     uint64_t from =
         receipts->next > RECEIPTS_MAX ? receipts->next - RECEIPTS_MAX : 0;
     uint64_t at = from, step;
+    uint32_t bucket = 0;
     bool first = true;
 
     while ((step = unpack_uint(&r->in)) != 0) {
@@ -834,6 +838,8 @@ static int get_receipts(struct restoring *r)
 
         if (rc != 0)
             return rc;
+        bucket += (uint32_t)unpack_int(&r->in);
+        one.bucket = bucket;
         if (one.holder > r->b->accounts.n)
             return refuse(r, "a pick's worker");
         a = account_at(&r->b->accounts, one.holder - 1);
