@@ -55,6 +55,15 @@ static void format_groups(struct buf *out, const struct conf_key *key,
     }
 }
 
+static void format_listen(struct buf *out, const struct conf *conf)
+{
+    assert(conf->listen_host != NULL);
+    buf_printf(out,
+               strchr(conf->listen_host, ':') == NULL ? "\"%s:%u\""
+                                                      : "\"[%s]:%u\"",
+               conf->listen_host, (unsigned)conf->listen_port);
+}
+
 /* Of a group's own settings; "balancer.KEY" is "balancer.groups.NAME.KEY". */
 static void format_own(struct buf *out, const struct conf_group_own *group)
 {
@@ -109,10 +118,7 @@ void conf_format(const struct conf *conf, const struct conf_key *key,
         buf_str(out, key->names[*(const unsigned *)at]);
         break;
     case CONF_KEY_LISTEN:
-        buf_printf(out,
-                   strchr(conf->listen_host, ':') == NULL ? "\"%s:%u\""
-                                                          : "\"[%s]:%u\"",
-                   conf->listen_host, (unsigned)conf->listen_port);
+        format_listen(out, conf);
         break;
     case CONF_KEY_GROUPS:
         format_groups(out, key, conf);
