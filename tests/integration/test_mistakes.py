@@ -36,7 +36,7 @@ CALLS = (
     ("GET", "/nodes", None, 404, ("/nodes", "did you mean /v1/nodes?")),
     ("GET", "/V1//Nodes", None, 404, ("did you mean /v1/nodes?",)),
     ("GET", "/healthz", None, 404, ("/livez and /readyz",)),
-    ("GET", "/metrics", None, 404, ("/metrics", "/openapi.yaml")),
+    ("GET", "/statistics", None, 404, ("/statistics", "/openapi.yaml")),
     ("POST", HERE, BEAT, 405, ("POST", "GET, PUT, DELETE")),
     ("GET", "/v1/nodes?kind=workers", None, 400, ("kind: workers", "there are master")),
     ("GET", "/v1/nodes?state=alive", None, 400, ("state: alive", "suspect")),
