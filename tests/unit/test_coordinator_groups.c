@@ -215,6 +215,49 @@ static void what_another_version_stored_is_taken_and_kept(void **state)
                      "0.95,\"disk_max\":0.5}}");
 }
 
+static struct group_settings_change change_of(const char *written)
+{
+    struct group_settings_change change;
+    struct err err;
+
+    assert_int_equal(group_settings_parse(written, &change, &err), 0);
+    return change;
+}
+
+/* Asked at once, with answers that get lost on the way: everybody's key is
+ * there in the end, and the addresses of the one who gave some. */
+static void two_at_once_both_get_what_they_asked_for(void **state)
+{
+    const struct memory_faults faults = {.delay_max_ms = 20,
+                                         .unknown_share = 0.5};
+    const struct group_settings_change a = change_of("cpu-max=0.5"),
+                                       b = change_of("disk-max=0.25");
+    const struct group_put puts[] = {
+        {.settings = &a},
+        {.settings = &b},
+        {.addresses = (const char *const[]){W1}, .n = 1},
+    };
+    struct world *w = *state;
+
+    world_start(w, 1);
+    world_run(w, 3000);
+    memory_set_faults(w->store, &faults);
+    for (int round = 0; round < 20; round++) {
+        struct got g[ARRAY_LEN(puts)] = {{0}};
+
+        for (size_t i = 0; i < ARRAY_LEN(puts); i++)
+            coordinator_group_put(w->c[i % 2], "gpu", &puts[i], got, &g[i]);
+        for (size_t i = 0; i < ARRAY_LEN(puts); i++)
+            assert_string_equal(answered(w, &g[i]).code, "");
+        assert_stored(w, "{\"addresses\":[\"" W1 "\"],\"balancer\":{"
+                         "\"cpu_max\":0.5,\"disk_max\":0.25}}");
+        memory_set_faults(w->store, &(const struct memory_faults){0});
+        hand_delete(w, KEY);
+        memory_set_faults(w->store, &faults);
+    }
+    memory_set_faults(w->store, &(const struct memory_faults){0});
+}
+
 static void nonsense_by_hand_harms_nobody(void **state)
 {
     static const char *const texts[] = {
@@ -248,6 +291,7 @@ int main(void)
         WORLD_TEST(sources_come_in_their_order),
         WORLD_TEST(configured_settings_wait_for_a_group_of_workers),
         WORLD_TEST(what_another_version_stored_is_taken_and_kept),
+        WORLD_TEST(two_at_once_both_get_what_they_asked_for),
         WORLD_TEST(nonsense_by_hand_harms_nobody),
     };
 
