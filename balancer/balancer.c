@@ -290,6 +290,13 @@ void balancer_hold(struct balancer *b, bool hold)
     lock_release(&b->lock);
 }
 
+/* How long it stands still by now; a clock that is behind says nothing. */
+static mono_ms frozen_for(const struct balancer *b, mono_ms now)
+{
+    assert(b->unheard >= 0);
+    return b->frozen && now > b->frozen_at ? now - b->frozen_at : 0;
+}
+
 void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
 {
     lock_acquire(&b->lock);
@@ -297,8 +304,7 @@ void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
         (void)balancer_now(b, now);
         b->frozen_at = now;
     } else if (!frozen && b->frozen) {
-        b->unheard += now > b->frozen_at ? now - b->frozen_at : 0;
-        assert(b->unheard >= 0);
+        b->unheard += frozen_for(b, now);
     }
     b->frozen = frozen;
     BALANCER_TELL(b, .kind = BALANCER_EVENT_FREEZE, .now = now,
@@ -362,7 +368,7 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
 
     assert(w->n_groups == 0 || w->groups != NULL);
     lock_acquire(&b->lock);
-    unheard = b->unheard + (b->frozen ? now - b->frozen_at : 0);
+    unheard = b->unheard + frozen_for(b, now);
     now = balancer_now(b, now);
     struct account *a = balancer_account(b, w->address);
 
