@@ -54,7 +54,7 @@ VARIANTS = [
     ("churn", "workers join and leave"),
     ("slots-cpu", "heartbeats say slots and cpu only"),
     ("no-slots", "heartbeats do not say slots"),
-    ("tenth", "heartbeats of 1 s, times by ten"),
+    ("tenth", "heartbeats of 1 s, times divided by ten"),
 ]
 THEIRS = ["ds-random", "ds-round-robin", "ds-fixed", "ds-dynamic"]
 TITLES = {name: title.strip("*") for name, _, title in POLICIES}
@@ -141,8 +141,8 @@ def live(rows):
 
 
 def seeds(rows):
-    n = {r["seeds"] for r in rows.values()}
-    return f"{n.pop()} seeds" if len(n) == 1 else "several numbers of seeds"
+    n = {int(r["seeds"]) for r in rows.values()}
+    return f"{min(n)} seed" + "s" * (max(n) > 1) if len(n) == 1 else f"{min(n)} to {max(n)} seeds"
 
 
 def tables():

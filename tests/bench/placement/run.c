@@ -284,16 +284,21 @@ static void happen(struct run *run, const struct event *e)
     }
 }
 
+static inline double sooner(double a, double b)
+{
+    return a < b ? a : b;
+}
+
 static double earliest(const struct run *run)
 {
     const struct world *w = run->world;
     double next =
         run->next < w->n_tasks ? w->tasks[run->next].arrives : INFINITY;
 
-    next = fmin(next, heap_next(&run->heap));
-    next = fmin(next, line_next(&run->acks));
-    next = fmin(next, line_next(&run->back));
-    return fmin(next, line_next(&run->coming));
+    next = sooner(next, heap_next(&run->heap));
+    next = sooner(next, line_next(&run->acks));
+    next = sooner(next, line_next(&run->back));
+    return sooner(next, line_next(&run->coming));
 }
 
 /* The earliest of five lines; arrivals last, so that what is known at that

@@ -180,6 +180,7 @@ static const struct pelorus_option dynamic_fair = {
 
 const struct policy policy_dynamic_fair = {
     .name = "dynamic-fair",
+    .plain_only = true,
     .title = "DYNAMIC_WEIGHTED, perfect weights",
     .option = &dynamic_fair,
     PELORUS};

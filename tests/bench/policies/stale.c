@@ -119,11 +119,14 @@ static const enum way way_least = WAY_LEAST, way_two = WAY_TWO;
 static const enum way way_two_and_own = WAY_TWO_AND_OWN;
 
 const struct policy policy_least_stale = {.name = "least-stale",
+                                          .plain_only = true,
                                           .repeats = true,
                                           .title = "least load, stale",
                                           STALE(way_least)};
-const struct policy policy_p2c_stale = {
-    .name = "p2c-stale", .title = "P2C, stale", STALE(way_two)};
+const struct policy policy_p2c_stale = {.name = "p2c-stale",
+                                        .plain_only = true,
+                                        .title = "P2C, stale",
+                                        STALE(way_two)};
 const struct policy policy_p2c_inflight = {.name = "p2c-inflight",
                                            .title = "P2C + in flight",
                                            .hears_acks = true,
