@@ -11,7 +11,7 @@
 #   make interop    servers that are not in Debian, over the network: exact versions
 #   make model       the failover protocol, checked by spin
 #   make bench-placement  the balancer beside others' in a simulated cluster: SEEDS=N
-#   make bench-placement-readme  the same, and put its figures into README.md and docs/
+#   make bench-placement-readme, bench-live-readme  and put the figures into README.md and docs/
 #   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME
 #   make bench       figures: picks, HTTP beside a bare server, moves
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
@@ -70,7 +70,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench bench-live bench-placement bench-placement-readme fuzz lint house format install clean
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench bench-live bench-live-readme bench-placement bench-placement-readme fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -189,14 +189,17 @@ $(BUILD)/bench_live $(BUILD)/tests/bench/live/test_live: $(PLACEMENT:%.c=$(BUILD
 
 bench-live: $(BUILD)/pelorus $(BUILD)/bench_live
 	@mkdir -p $(BUILD)/bench
-	$(BUILD)/bench_live --pelorus $(BUILD)/pelorus --out $(BUILD)/bench/live.csv $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SECONDS),--measured $(SECONDS)) --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),1)
+	$(BUILD)/bench_live --pelorus $(BUILD)/pelorus --out $(BUILD)/bench/placement-live.csv $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SECONDS),--measured $(SECONDS)) --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),1)
 
 bench-placement: $(BUILD)/bench_placement
 	@mkdir -p $(BUILD)/bench
 	$(BUILD)/bench_placement --out $(BUILD)/bench --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),20)
 
 bench-placement-readme: bench-placement
-	tests/bench/placement/readme.py --take $(BUILD)/bench
+	tests/bench/placement/readme.py --take $(foreach f,placement placement-variants,$(BUILD)/bench/$(f).csv $(BUILD)/bench/$(f).svg)
+
+bench-live-readme: bench-live
+	tests/bench/placement/readme.py --take $(BUILD)/bench/placement-live.csv
 
 fuzz:
 	@packaging/deps.sh fuzz

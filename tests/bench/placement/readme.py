@@ -3,7 +3,8 @@
 
     readme.py --check       are they what docs/placement*.csv say?
     readme.py --write       make them so
-    readme.py --take DIR    likewise, from the files that a run left in DIR
+    readme.py --take FILE...  likewise, from these files of a run, which are
+                              copied to docs/
 
 Each table stands between two comments in README.md, `<!-- NAME -->` and
 `<!-- /NAME -->`. With --check it ends with "N passed, N failed, N skipped".
@@ -18,7 +19,6 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 README = os.path.join(ROOT, "README.md")
 DOCS = os.path.join(ROOT, "docs")
-FILES = ["placement.csv", "placement-variants.csv", "placement.svg", "placement-variants.svg"]
 
 # Rows, with the way where it makes a difference.
 POLICIES = [
@@ -167,13 +167,14 @@ def place(readme, name, text):
 
 
 def main(words):
-    if words[:1] == ["--take"] and len(words) == 2:
-        for name in FILES:
-            shutil.copyfile(os.path.join(words[1], name), os.path.join(DOCS, name))
+    if words[:1] == ["--take"] and len(words) > 1:
+        for path in words[1:]:
+            shutil.copyfile(path, os.path.join(DOCS, os.path.basename(path)))
     elif words not in (["--check"], ["--write"]):
         sys.exit(__doc__)
     with open(README, encoding="utf-8") as f:
         old = new = f.read()
+    check = words == ["--check"]
     passed = failed = 0
     wanted = tables()
     for name in ["placement", "placement-ratios", "placement-variants", "placement-live"]:
@@ -183,13 +184,13 @@ def main(words):
                 print(f"FAIL: {name}: {'README.md has no place for it' if name in wanted else 'docs/ has no figures'}")
                 failed += 1
             continue
-        if words == ["--check"] and placed != new:
+        if check and placed != new:
             print(f"FAIL: {name}: README.md does not say what the CSV says; run {sys.argv[0]} --write")
             failed += 1
         else:
             passed += 1
         new = placed
-    if words != ["--check"] and new != old:
+    if not check and new != old:
         with open(README, "w", encoding="utf-8") as f:
             f.write(new)
     print(f"{passed} passed, {failed} failed, 0 skipped")
