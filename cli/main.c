@@ -342,6 +342,7 @@ static int start(struct server *s, struct err *err)
     http.coordinator = s->coordinator;
     http.listener = s->listener;
     rc = start_journal(s, coordinator.seed, err);
+    http.journal = s->journal;
     return rc == 0 ? http_start(&s->http, &http, err) : rc;
 }
 

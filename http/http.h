@@ -37,6 +37,7 @@ struct http_config {
     const struct conf *conf;
     struct loop *loop;
     struct coordinator *coordinator;
+    const struct journal *journal; /* for its figures; NULL: none is kept */
     struct http_listener listener; /* taken over, also on failure */
 };
 

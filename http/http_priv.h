@@ -123,6 +123,7 @@ struct http {
     struct loop *loop;
     struct coordinator *coordinator;
     struct balancer *balancer;
+    const struct journal *journal;               /* or NULL */
     struct MHD_Daemon *daemons[HTTP_LISTEN_MAX]; /* one for each socket */
     struct http_conns *conns;
     struct http_listener listener;

@@ -13,6 +13,7 @@
 #include "http/http_priv.h"
 
 #include "base/log.h"
+#include "coordinator/journal/journal.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -325,6 +326,33 @@ static void put_http(struct buf *b, struct http *h)
            (double)log_dropped());
 }
 
+/* Without a journal all are 0, and it is not complete. */
+static void put_journal(struct buf *b, const struct journal *journal)
+{
+    struct journal_figures f = {.complete = false};
+
+    if (journal != NULL)
+        f = journal_figures(journal);
+    single(b, "pelorus_journal_records_total", "counter",
+           "Events written to the journal.", (double)f.records);
+    single(b, "pelorus_journal_bytes_total", "counter",
+           "Bytes written to it, with what stands around the events.",
+           (double)f.bytes);
+    single(b, "pelorus_journal_dropped_total", "counter",
+           "Events left out: the disk was full, failed or was too slow.",
+           (double)f.dropped);
+    single(b, "pelorus_journal_gaps_total", "counter",
+           "Times that it began to leave out events.", (double)f.gaps);
+    single(b, "pelorus_journal_errors_total", "counter", "Writes that failed.",
+           (double)f.errors);
+    single(b, "pelorus_journal_files_total", "counter", "Files begun.",
+           (double)f.files);
+    single(b, "pelorus_journal_waiting_bytes", "gauge",
+           "Bytes that wait to be written.", (double)f.waiting);
+    single(b, "pelorus_journal_complete", "gauge",
+           "1: a journal is kept, and nothing is being left out.", f.complete);
+}
+
 void http_metrics(struct http_request *r)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
@@ -341,6 +369,7 @@ void http_metrics(struct http_request *r)
     put_nodes(b, s);
     put_groups(b, s);
     put_picks(b, &stats);
+    put_journal(b, r->h->journal);
     put_engines(b, s);
     put_counts(b, s);
     put_http(b, r->h);

@@ -138,6 +138,7 @@ int http_start(struct http **out, const struct http_config *config,
     h->loop = config->loop;
     h->coordinator = config->coordinator;
     h->balancer = coordinator_balancer(config->coordinator);
+    h->journal = config->journal;
     h->conns = http_conns_new(h->conf->max_connections,
                               h->conf->max_connections_per_address);
     if (!start_daemons(h)) {

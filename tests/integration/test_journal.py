@@ -249,11 +249,16 @@ def test_a_full_disk_makes_nobody_wait(cluster):
             wait_for("it is said", lambda: c.lines("!journal"), 30)
             before = sum(traffic.picks)
             wait_for("more picks", lambda: sum(traffic.picks) > before + 2000, 30)
+            equal((figure(c.api, "pelorus_journal_complete"), figure(c.api, "pelorus_journal_gaps_total")), (0, 1),
+                  "complete, gaps")
+            check(figure(c.api, "pelorus_journal_dropped_total") > 100, "nothing was left out")
             equal(len(c.lines("!journal")), 1, "lines about it")
             disk.make_room()
             wait_for("it is over", lambda: c.lines("=journal"), 40)
             before = sum(traffic.picks)
             wait_for("more picks", lambda: sum(traffic.picks) > before + 1000, 30)
+            equal(figure(c.api, "pelorus_journal_complete"), 1, "complete")
+            check(figure(c.api, "pelorus_journal_errors_total") >= 1, "no error")
         equal(c.terminate()[0], 0, "exit")
         document = same(replay(path))
         f = document["files"][0]
