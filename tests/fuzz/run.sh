@@ -18,12 +18,12 @@ if [ "${1:-}" = replay ]; then
     exit $((failed > 0))
 fi
 command -v clang >/dev/null || { echo "fuzz: clang is missing: apt-get install clang" >&2; exit 1; }
-sources="$(ls base/*.c base/*/*.c) registry/key.c registry/etcd/wire.c registry/etcd/reply.c registry/etcd/stream.c"
+sources="$(ls base/*.c base/*/*.c conf/*.c balancer/*.c balancer/*/*.c) registry/key.c registry/etcd/wire.c registry/etcd/reply.c registry/etcd/stream.c"
 for t in $targets; do
     mkdir -p "build/fuzz/$t"
     clang -std=c11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-        $(pkg-config --cflags libuv) -o "build/fuzz/fuzz_$t" "tests/fuzz/fuzz_$t.c" $sources \
-        $(pkg-config --libs libuv) -lpthread -lm || exit 1
+        $(pkg-config --cflags libuv yaml-0.1) -o "build/fuzz/fuzz_$t" "tests/fuzz/fuzz_$t.c" $sources \
+        $(pkg-config --libs libuv yaml-0.1) -lpthread -lm || exit 1
     if "build/fuzz/fuzz_$t" -max_total_time="${SECONDS_EACH:-30}" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="build/fuzz/$t-" "build/fuzz/$t" "tests/fuzz/corpus/$t" >"build/fuzz/$t.log" 2>&1; then
         passed=$((passed + 1))

@@ -1,0 +1,409 @@
+/*
+ * test_journal.c - a journal beside random traffic: what it keeps replays to
+ * the same decisions, whatever happens in the middle; and what it costs.
+ */
+#include "tests/unit/balancer_traffic.h"
+
+#include "balancer/event.h"
+#include "balancer/image.h"
+#include "balancer/journal/record.h"
+#include "balancer/journal/replay.h"
+#include "base/units.h"
+#include "coordinator/journal/journal.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct place {
+    char dir[64], file[128];
+};
+
+static struct place place_new(void)
+{
+    struct place p = {.dir = "/tmp/pelorus-journal-XXXXXX"};
+
+    assert_non_null(mkdtemp(p.dir));
+    snprintf(p.file, sizeof(p.file), "%s/j", p.dir);
+    return p;
+}
+
+static void place_end(const struct place *p)
+{
+    char name[256];
+
+    for (int i = -2; i < 100; i++) {
+        snprintf(name, sizeof(name),
+                 i == -2   ? "%s.lock"
+                 : i == -1 ? "%s"
+                           : "%s.%d",
+                 p->file, i);
+        (void)unlink(name);
+    }
+    assert_int_equal(rmdir(p->dir), 0);
+}
+
+static struct journal *start(struct balancer *b, const struct place *p,
+                             uint64_t size, uint32_t files)
+{
+    struct journal_config config = {
+        .path = p->file, .size = size, .files = files, .seed = 1, .run = 7};
+    struct journal *j;
+    struct err err = {.msg = ""};
+
+    if (journal_start(&j, b, &config, &err) != 0)
+        fail_msg("%s", err.msg);
+    return j;
+}
+
+static void *load(const struct place *p, int number, size_t *len)
+{
+    char name[256];
+    struct stat st;
+    int fd;
+    void *data;
+
+    snprintf(name, sizeof(name), number == 0 ? "%s" : "%s.%d", p->file, number);
+    fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    assert_int_equal(fstat(fd, &st), 0);
+    *len = (size_t)st.st_size;
+    data = mem_alloc(*len);
+    assert_int_equal(read(fd, data, *len), (ssize_t)*len);
+    (void)close(fd);
+    return data;
+}
+
+/* From FILE.n to FILE; returns how many there are. */
+static int apply_all(struct replay *r, const struct place *p, uint64_t *missing)
+{
+    int n = 0, applied = 0;
+    size_t len;
+    void *data;
+
+    while ((data = load(p, n, &len)) != NULL) {
+        mem_free(data);
+        n++;
+    }
+    for (int i = n - 1; i >= 0; i--) {
+        struct replay_file file;
+        struct err err = {.msg = ""};
+
+        data = load(p, i, &len);
+        if (balancer_replay_apply(r, data, len, &file, &err) != 0)
+            fail_msg("file %d: %s", i, err.msg);
+        assert_true(file.recorded == file.replayed);
+        assert_true(file.ended);
+        assert_false(file.torn);
+        assert_false(file.basis_differs);
+        *missing += file.missing;
+        mem_free(data);
+        applied++;
+    }
+    return applied;
+}
+
+static void random_traffic_replays_through_rotations(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        struct place p = place_new();
+        struct balancer *b = balancer_of((enum conf_policy)(seed % 5));
+        struct journal *j;
+        struct traffic t;
+        struct replay *r = balancer_replay_new(NULL, NULL, 0);
+        uint64_t missing = 0;
+
+        traffic_begin(&t, seed);
+        for (int i = 0; i < 500; i++)
+            traffic_step(&t, b);
+        j = start(b, &p, 100000, 50);
+        for (int i = 0; i < 25000; i++) {
+            traffic_step(&t, b);
+            if (i % 4000 == 0) /* so that it writes in the middle, too */
+                (void)usleep(60000);
+        }
+        journal_stop(&j, 10000);
+        assert_null(j);
+        assert_true(apply_all(r, &p, &missing) > 2);
+        assert_int_equal(missing, 0);
+        assert_true(balancer_replay_sum(r).requests > 8000);
+        assert_int_equal(balancer_replay_sum(r).differ, 0);
+        balancer_replay_free(&r);
+        balancer_free(&b);
+        place_end(&p);
+    }
+}
+
+/* More than the ring holds, and nobody to empty it in time. */
+static void what_finds_no_room_is_left_out_and_said(void **state)
+{
+    static struct balancer_pick picks[BALANCER_COUNT_MAX];
+    struct place p = place_new();
+    struct balancer *b = balancer_of(CONF_RANDOM);
+    struct journal *j = start(b, &p, 1 << 30, 2);
+    struct balancer_answer answer = {.picks = picks};
+    struct balancer_request request = {.count = BALANCER_COUNT_MAX,
+                                       .now = START};
+    struct replay *r = balancer_replay_new(NULL, NULL, 0);
+    struct journal_figures f;
+    uint64_t missing = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < 20; i++) {
+        char address[32];
+
+        traffic_address(address, sizeof(address), i);
+        set_idle(b, address, 8, START);
+    }
+    for (int i = 0; i < 20000 && journal_figures(j).gaps < 2; i++)
+        balancer_pick(b, &request, &answer);
+    f = journal_figures(j);
+    assert_true(f.gaps >= 1 && f.dropped > 0);
+    for (int i = 0; i < 200 && !journal_figures(j).complete; i++)
+        (void)usleep(20000);
+    assert_true(journal_figures(j).complete);
+    for (int i = 0; i < 10; i++)
+        balancer_pick(b, &request, &answer);
+    journal_stop(&j, 10000);
+    assert_int_equal(apply_all(r, &p, &missing), 1);
+    assert_true(missing >= f.dropped);
+    assert_int_equal(balancer_replay_sum(r).differ, 0);
+    balancer_replay_free(&r);
+    balancer_free(&b);
+    place_end(&p);
+}
+
+static int colder(void *arg, struct replay_settings *s, struct err *err)
+{
+    (void)arg;
+    (void)err;
+    s->conf.cpu_max = 0.3;
+    for (size_t i = 0; i < s->n; i++)
+        s->own[i].conf.cpu_max = 0.3;
+    return 0;
+}
+
+/* One decision that differs does not make all later ones: where the settings
+ * are the same again, so are the decisions. */
+static void another_threshold_differs_first_where_it_matters(void **state)
+{
+    struct place p = place_new();
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_worker hot = idle("hot:1", 8, START);
+    struct journal *j;
+    struct replay *r = balancer_replay_new(colder, NULL, 0);
+    struct replay_difference first;
+    struct buf why;
+    uint64_t missing = 0;
+    size_t len, n;
+    struct replay_share *shares;
+    struct replay_file file;
+    void *data;
+
+    (void)state;
+    set_idle(b, "cold:1", 8, START);
+    j = start(b, &p, 1 << 20, 2);
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(pick(b, START), "cold:1");
+    hot.cpu = 0.5; /* below 0.9, above 0.3 */
+    set(b, hot, START);
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(pick(b, START + 1), "hot:1");
+    journal_stop(&j, 10000);
+
+    data = load(&p, 0, &len);
+    assert_int_equal(balancer_replay_apply(r, data, len, &file, NULL), 0);
+    first = balancer_replay_sum(r).first;
+    assert_int_equal(first.number, 6);
+    assert_string_equal(first.was, "hot:1");
+    assert_string_equal(first.then, "cold:1");
+    assert_int_equal(first.now, START + 1);
+    assert_true(file.recorded != file.replayed);
+    shares = balancer_replay_shares(r, &n);
+    assert_int_equal(n, 2);
+    assert_string_equal(shares[0].address, "cold:1");
+    assert_int_equal(shares[0].was, 5);
+    assert_int_equal(shares[1].was, 5);
+    assert_int_equal(shares[0].then + shares[1].then, 10);
+    mem_free(shares);
+    balancer_replay_free(&r);
+
+    /* Up to there, and why. */
+    r = balancer_replay_new(colder, NULL, first.number);
+    assert_int_equal(balancer_replay_apply(r, data, len, &file, NULL), 0);
+    assert_true(balancer_replay_stopped(r));
+    buf_init(&why, 1 << 20);
+    balancer_replay_explain(r, &why);
+    assert_non_null(strstr(buf_text(&why), "\"hot\":\"cpu\""));
+    buf_close(&why);
+    balancer_replay_free(&r);
+    mem_free(data);
+
+    r = balancer_replay_new(NULL, NULL, 0);
+    assert_int_equal(apply_all(r, &p, &missing), 1);
+    balancer_replay_free(&r);
+    balancer_free(&b);
+    place_end(&p);
+}
+
+static void every_cut_and_every_flip_is_noticed(void **state)
+{
+    struct place p = place_new();
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct traffic t;
+    struct journal *j;
+    size_t len;
+    char *data;
+
+    (void)state;
+    traffic_begin(&t, 3);
+    for (int i = 0; i < 60; i++)
+        traffic_step(&t, b);
+    j = start(b, &p, 1 << 20, 2);
+    for (int i = 0; i < 200; i++)
+        traffic_step(&t, b);
+    journal_stop(&j, 10000);
+    data = load(&p, 0, &len);
+    for (size_t i = 0; i < 2 * len; i++) {
+        size_t at = i % len;
+        size_t n = i < len ? at : len;
+        struct replay *r;
+        struct replay_file file;
+        struct err err = {.msg = ""};
+        void *copy = mem_dup(data, n);
+
+        if (i % 29 != 0 && n > 300) { /* all of the head, a part of the rest */
+            mem_free(copy);
+            continue;
+        }
+        if (i >= len)
+            ((char *)copy)[at] ^= 0x20;
+        r = balancer_replay_new(NULL, NULL, 0);
+        if (balancer_replay_apply(r, copy, n, &file, &err) == 0) {
+            assert_true(file.torn || !file.ended);
+            assert_int_equal(balancer_replay_sum(r).differ, 0);
+        } else {
+            assert_true(err.msg[0] != '\0');
+        }
+        balancer_replay_free(&r);
+        mem_free(copy);
+    }
+    mem_free(data);
+    balancer_free(&b);
+    place_end(&p);
+}
+
+static void two_journals_do_not_share_a_file(void **state)
+{
+    struct place p = place_new();
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct journal *j = start(b, &p, 1 << 20, 2), *other;
+    struct journal_config config = {
+        .path = p.file, .size = 1 << 20, .files = 2, .run = 8};
+    struct err err;
+
+    (void)state;
+    assert_int_equal(journal_start(&other, b, &config, &err), ERR_CONFLICT);
+    assert_non_null(strstr(err.msg, "another process writes it"));
+    assert_null(other);
+    journal_stop(&j, 10000);
+    assert_int_equal(journal_start(&other, b, &config, &err), 0);
+    journal_stop(&other, 10000);
+    config.path = "/nowhere/at/all";
+    assert_int_equal(journal_start(&other, b, &config, &err), ERR_NOT_FOUND);
+    journal_stop(&other, 10000); /* NULL is fine */
+    balancer_free(&b);
+    place_end(&p);
+}
+
+/* ---- bytes --------------------------------------------------------------- */
+
+static void numbers_come_back_from_their_bytes(void **state)
+{
+    static const int64_t numbers[] = {0,   1,   -1,  63,        64,       -64,
+                                      -65, 127, 128, INT64_MAX, INT64_MIN};
+    struct buf out;
+    struct unpack in;
+
+    (void)state;
+    buf_init(&out, 4096);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        pack_int(&out, numbers[i]);
+        pack_uint(&out, (uint64_t)numbers[i]);
+        pack_double(&out, (double)numbers[i] / 3);
+    }
+    pack_str(&out, "text");
+    in = unpack_of(out.data, out.len);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        assert_true(unpack_int(&in) == numbers[i]);
+        assert_true(unpack_uint(&in) == (uint64_t)numbers[i]);
+        assert_true(unpack_double(&in) == (double)numbers[i] / 3);
+    }
+    char text[8];
+
+    unpack_str(&in, text, sizeof(text));
+    assert_string_equal(text, "text");
+    assert_false(in.bad);
+    assert_int_equal(unpack_left(&in), 0);
+    assert_int_equal(unpack_u8(&in), 0);
+    assert_true(in.bad);
+    buf_close(&out);
+    assert_int_equal(pack_crc32(0, "123456789", 9), 0xcbf43926);
+    assert_int_equal(pack_crc32(pack_crc32(0, "1234", 4), "56789", 5),
+                     0xcbf43926);
+    /* eleven bytes of seven bits, and a tenth that goes beyond 64 */
+    in = unpack_of("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
+    (void)unpack_uint(&in);
+    assert_true(in.bad);
+    in = unpack_of("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10);
+    (void)unpack_uint(&in);
+    assert_true(in.bad);
+}
+
+static void sizes_have_units(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+        const char *as;
+    } good[] = {
+        {"64MB", 64000000, "64MB"},   {"1.5GB", 1500000000, "1500MB"},
+        {"512KiB", 524288, "512KiB"}, {"2gib", UINT64_C(2) << 30, "2GiB"},
+        {"64000B", 64000, "64KB"},    {"7b", 7, "7B"}};
+    static const char *const bad[] = {
+        "64",         "",     "MB",   "64 MB",
+        "64XB",       "-1MB", "1.5B", "99999999999GB",
+        "0.0000001KB"};
+    char out[UNITS_SIZE_SIZE];
+    uint64_t bytes;
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_int_equal(units_size(good[i].text, &bytes, &err), 0);
+        assert_true(bytes == good[i].bytes);
+        assert_string_equal(units_format_size(bytes, out), good[i].as);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(units_size(bad[i], &bytes, &err), ERR_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_traffic_replays_through_rotations),
+        cmocka_unit_test(what_finds_no_room_is_left_out_and_said),
+        cmocka_unit_test(another_threshold_differs_first_where_it_matters),
+        cmocka_unit_test(every_cut_and_every_flip_is_noticed),
+        cmocka_unit_test(two_journals_do_not_share_a_file),
+        cmocka_unit_test(numbers_come_back_from_their_bytes),
+        cmocka_unit_test(sizes_have_units),
+    };
+
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
