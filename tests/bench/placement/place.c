@@ -74,21 +74,18 @@ static uint32_t answer(struct run *run, uint32_t i)
     return p->worker;
 }
 
-/* `now`: the answer must be known, whoever gives it. */
-static bool place(struct run *run, uint32_t i, bool now)
+/* False: nobody takes it. Of a policy that answers later that is not known yet.
+ */
+static bool place(struct run *run, uint32_t i)
 {
     struct placed *p = &run->placed[i];
 
     if (run->policy->ask != NULL) {
         ask(run, i);
-        if (!now) {
-            line_add(&run->coming, run->now + DISPATCH_S, i);
-            return true;
-        }
-        (void)answer(run, i);
-    } else {
-        p->worker = choose(run, i);
+        line_add(&run->coming, run->now + DISPATCH_S, i);
+        return true;
     }
+    p->worker = choose(run, i);
     if (p->worker == NOBODY)
         return false;
     assert(p->worker < run->world->n_workers);
@@ -96,6 +93,28 @@ static bool place(struct run *run, uint32_t i, bool now)
     run->workers[p->worker].coming++;
     line_add(&run->coming, run->now + DISPATCH_S, i);
     return true;
+}
+
+static uint32_t waiting_take(struct run *run, struct waiting *q)
+{
+    uint32_t i = q->first;
+
+    assert(q->n > 0);
+    q->first = run->placed[i].next;
+    q->n--;
+    return i;
+}
+
+/* Of a policy that answers later the oldest asks first, the others when it has
+ * an answer: all of them would ask in vain again and again. */
+static void retry_later(struct run *run, struct waiting *q)
+{
+    if (q->n == 0 || q->asks)
+        return;
+    uint32_t i = waiting_take(run, q);
+
+    q->asks = run->placed[i].first = true;
+    (void)place(run, i);
 }
 
 /* Tasks that found nobody, the oldest first. Where workers refuse not all of
@@ -108,10 +127,12 @@ void run_retry(struct run *run)
         struct waiting *q = &run->coordinators[c].waiting;
         uint32_t most = some ? RETRY_MAX : UINT32_MAX;
 
-        while (q->n > 0 && most-- > 0 && place(run, q->first, true)) {
-            q->first = run->placed[q->first].next;
-            q->n--;
+        if (run->policy->ask != NULL) {
+            retry_later(run, q);
+            continue;
         }
+        while (q->n > 0 && most-- > 0 && place(run, q->first))
+            (void)waiting_take(run, q);
     }
 }
 
@@ -122,11 +143,30 @@ static void postpone(struct run *run, uint32_t i)
 
     run->out->postponed++;
     run->placed[i].n_refused = 0;
+    if (run->placed[i].first) { /* still the oldest */
+        run->placed[i].next = q->first;
+        q->first = i;
+        q->last = q->n++ > 0 ? q->last : i;
+        return;
+    }
     if (q->n++ > 0)
         run->placed[q->last].next = i;
     else
         q->first = i;
     q->last = i;
+}
+
+/* The answer to the oldest one that waited: false, nobody yet. */
+static void retry_answered(struct run *run, uint32_t i, bool somebody)
+{
+    struct waiting *q =
+        &run->coordinators[run->world->tasks[i].coordinator].waiting;
+
+    if (!run->placed[i].first)
+        return;
+    run->placed[i].first = q->asks = false;
+    for (uint32_t n = 0; somebody && n < RETRY_MAX && q->n > 0; n++)
+        (void)place(run, waiting_take(run, q));
 }
 
 void run_task_arrives(struct run *run, uint32_t i)
@@ -138,8 +178,7 @@ void run_task_arrives(struct run *run, uint32_t i)
         run_receive(run, t->worker, i);
         return;
     }
-    if (run->coordinators[t->coordinator].waiting.n > 0 ||
-        !place(run, i, false))
+    if (run->coordinators[t->coordinator].waiting.n > 0 || !place(run, i))
         postpone(run, i);
 }
 
@@ -152,8 +191,10 @@ void run_task_comes(struct run *run, uint32_t i)
         run->workers[p->worker].coming--;
     } else if (answer(run, i) == NOBODY) {
         postpone(run, i);
+        retry_answered(run, i, false);
         return;
     }
+    retry_answered(run, i, true);
     run_receive(run, p->worker, i);
 }
 
@@ -167,6 +208,6 @@ void run_task_returns(struct run *run, uint32_t i)
     if (p->refused == NULL)
         p->refused = mem_array(REFUSED_MAX, sizeof(*p->refused));
     p->refused[p->n_refused++] = p->worker;
-    if (p->n_refused == REFUSED_MAX || !place(run, i, false))
+    if (p->n_refused == REFUSED_MAX || !place(run, i))
         postpone(run, i);
 }

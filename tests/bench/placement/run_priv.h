@@ -35,6 +35,7 @@ struct placed { /* a task, as this policy placed it */
     uint32_t met;  /* tasks at the worker when it came */
     bool late;     /* its end was put off already */
     bool asked;    /* for a worker that is not known yet */
+    bool first;    /* of those that waited: the others wait for its answer */
     uint8_t n_refused;
     uint32_t *refused; /* NULL: nobody did */
 };
@@ -61,6 +62,7 @@ struct worker {
 
 struct waiting {
     uint32_t n, first, last; /* tasks */
+    bool asks;               /* one of them does, see run_retry() */
 };
 
 struct run {
