@@ -450,8 +450,9 @@ extern const struct policy_ops balancer_policy_dynamic_weighted;
  * has learned. Also the answer when a report does not say. */
 double balancer_ledger_estimate(const struct group *g, const struct account *a,
                                 mono_ms now);
-/* It is full, as it says: presume tasks, so that it is by that estimate, too.
- */
+/* It is full, as it says: presume tasks, so that it is by that estimate, too,
+ * as far as its ends are told. Else nobody knows when there is room again, and
+ * it would be left out for too long. */
 void balancer_ledger_fill(const struct group *g, struct account *a,
                           mono_ms now);
 

@@ -13,7 +13,8 @@
  * R tasks ran at the report, A were granted since, D of all were acknowledged
  * as done. O items are the worker's own by the registry and O' of them were at
  * the report: whatever it reports, it runs them. P tasks must be there as it
- * would not take one more. `part`: it is new, or was BUSY (standing.c). What a
+ * would not take one more (as far as its ends are told: else there may be room
+ * again at any time). `part`: it is new, or was BUSY (standing.c). What a
  * worker does not say is taken as usual in its group (typical.c), never as
  * better. Without acknowledgements a fifth of the work is taken to end per
  * interval (left = 0.8); a group that gets them counts and does not guess (1),
@@ -273,10 +274,11 @@ void balancer_ledger_fill(const struct group *g, struct account *a, mono_ms now)
     bool looked = ledger_look(g, a, now, &m);
     double est = looked ? expected(&m) : guess(g, a, now);
     double left = looked ? ledger_left(g, &m) : 1;
+    double told = looked ? (double)m.u.ledger.told : 0;
     double lacking = balancer_typical_capacity(g, a) - est;
 
     if (lacking > 0)
-        a->profile->presumed += lacking / fmax(left, LEFT_MIN);
+        a->profile->presumed += told * lacking / fmax(left, LEFT_MIN);
     assert(a->profile->presumed >= 0);
 }
 

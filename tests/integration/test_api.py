@@ -292,6 +292,7 @@ def test_a_worker_that_says_busy_gets_nothing(cluster):
     equal([x["why_not"] for x in a["candidates"]], ["busy"], "why not")
 
 
+@settings(heartbeat="30m")  # a refusal holds for 4.5 s
 def test_picks_end(cluster):
     c = cluster.coordinator()
     up(cluster, c.api, ("worker", W1), ("worker", W2))

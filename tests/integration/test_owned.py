@@ -99,7 +99,7 @@ def test_every_term_that_explain_gives_is_documented(cluster):
     equal(given, documented_terms(), "the terms")
 
 
-@settings(heartbeat="10s")
+@settings(heartbeat="30m")  # a refusal holds for 4.5 s
 def test_who_refuses_while_nobody_else_is_left(cluster):
     c = cluster.coordinator()
     put(c.api, "worker", W1, ttl="30s", slots=8, cpuUsage=0.1)
@@ -107,12 +107,9 @@ def test_who_refuses_while_nobody_else_is_left(cluster):
     pick = c.api.get("/v1/workers/best")["pick"]
     equal(c.api("POST", f"/v1/picks/{pick}/refused").status, 204, "refused")
     a = c.api("GET", "/v1/workers/best")
-    if a.status == 503:  # a slow machine asks too late
-        equal([x["why_not"] for x in problem(a, 503, "all_busy")["candidates"]], ["refused"], "why not")
-        check(int(a.headers["Retry-After"]) >= 1, "Retry-After")
-    wait_for("open again, long before its report", lambda: c.api("GET", "/v1/workers/best?peek=1").status == 200, 5)
-    one = candidate(c.api, W1)
-    check(one["est"] >= 7 and one["presumed"] >= 7, f"taken to be full: {one}")
+    equal([x["why_not"] for x in problem(a, 503, "all_busy")["candidates"]], ["refused"], "why not")
+    check(int(a.headers["Retry-After"]) >= 1, "Retry-After")
+    wait_for("open again, long before its report", lambda: c.api("GET", "/v1/workers/best?peek=1").status == 200, 30)
 
 
 if __name__ == "__main__":
