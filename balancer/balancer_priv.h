@@ -231,6 +231,14 @@ struct typical {
     bool silent;                  /* somebody does not say something */
 };
 
+/* A line through (used, cpu) of a group's reports: moving means, variances and
+ * covariance. `used` is the share of slots in use, `cpu` the usage of it. */
+struct cpu_line {
+    double n; /* reports, those long ago less */
+    double used, cpu, uu, uc, cc;
+    double per_slot; /* cpu from all slots free to all in use; 0: not known */
+};
+
 /* ---- groups (group.c) -------------------------------------------------- */
 
 struct member {
@@ -296,6 +304,7 @@ struct group {
             bool fitted;    /* `fit` has begun */
             float fade_running, fade_granted; /* log2 per interval, <= 0 */
             double ended_sum, acked_sum;      /* as its accounts', over all */
+            struct cpu_line cpu;
         } ledger;
         struct {
             uint32_t *list;

@@ -28,7 +28,7 @@
  * The powers change with age only, so they are worked out when a member is
  * placed (at a report and at each tick) and a pick is a multiplication.
  */
-#include "balancer/balancer_priv.h"
+#include "balancer/ledger_priv.h"
 
 #include "base/json/json.h"
 
@@ -39,76 +39,15 @@
 #define HOT_BIT    (UINT64_C(1) << 63)
 #define OVERLOAD   1.25
 #define FULL_SLACK 0.01 /* tasks: of rounding */
+#define COOLED     0.05 /* of a cpu, below the threshold */
 /* A worker less than half full is not overloaded, however idle the rest. */
 #define OVERLOAD_MEAN_MIN 0.4
 
-/* At first four fifths of all survive an interval. Of grants at any time in it
- * (1 - .8)/ln(1/.8) are left at its end. */
-#define LEFT_FIRST    0.8
-#define GRANTED_FIRST 0.8963
-#define LEFT_MIN      0.001
-#define FADE_MAX      64.0 /* halvings per interval: nothing is left */
-
-/* Reports that follow soon upon another (a change of BUSY) tell little. */
-#define LEARN_FROM 0.5 /* intervals */
-#define LEARN_TO   1.5
+#define LEFT_FIRST 0.8 /* as ledger_learn.c begins */
+#define LEFT_MIN   0.001
 
 /* What a group's ratio of acknowledged ends counts in a worker's, tasks. */
 #define TOLD_PRIOR 8.0
-#define TOLD_KEEP  0.999 /* per report in the group */
-
-static double fade_of(double left)
-{
-    assert(left >= 0 && left <= 1);
-    return fmax(log2(fmax(left, 1e-30)), -FADE_MAX);
-}
-
-/* Grants come at any time of an interval: when they fade by exp(-r) over one,
- * (1 - exp(-r))/r of them are left at its end. Its slope in r: */
-static double granted_slope(double r)
-{
-    double e = exp(-r);
-
-    assert(r >= 0);
-    return r < 1e-3 ? -0.5 : (e * (r + 1) - 1) / (r * r);
-}
-
-/* Solved for r: a guess that is good to a tenth, and two of Newton's steps. */
-static double fade_of_granted(double left)
-{
-    double r;
-
-    assert(left >= 0 && left <= 1);
-    if (left > 0.999)
-        return 0;
-    left = fmax(left, 1 / FADE_MAX);
-    r = (1 / left - 1) * (1 + left);
-    for (int i = 0; i < 2; i++)
-        r = fmax(r - ((1 - exp(-r)) / r - left) / granted_slope(r), 1e-3);
-    return fmax(-r * M_LOG2E, -FADE_MAX);
-}
-
-static void ledger_fades(struct group *g)
-{
-    const struct fit *f = &g->u.ledger.fit;
-
-    g->u.ledger.fade_running = (float)fade_of(f->at[0]);
-    g->u.ledger.fade_granted = (float)fade_of_granted(f->at[1]);
-    assert(g->u.ledger.fade_running <= 0);
-    assert(g->u.ledger.fade_granted <= 0);
-}
-
-static void ledger_begin(struct group *g)
-{
-    static const double first[FIT_TERMS] = {LEFT_FIRST, GRANTED_FIRST, 0};
-
-    if (g->u.ledger.fitted)
-        return;
-    balancer_fit_begin(&g->u.ledger.fit, first);
-    g->u.ledger.fitted = true;
-    ledger_fades(g);
-    assert(g->u.ledger.fit.samples == 0);
-}
 
 /* The share of this worker's ends that is acknowledged; of one that is not
  * well known, as usual in its group. */
@@ -165,7 +104,7 @@ static void absorb(struct member *m)
 /* Let the report's tasks and the grants since, each from its own time, fade to
  * `now`. What waits does not end: on a worker with more tasks than slots time
  * passes as much more slowly. */
-static void ledger_fade(const struct group *g, struct member *m, mono_ms now)
+void balancer_ledger_fade(const struct group *g, struct member *m, mono_ms now)
 {
     const struct account *a = m->account;
     const struct profile *p = a->profile;
@@ -195,7 +134,7 @@ static void ledger_fade(const struct group *g, struct member *m, mono_ms now)
 
 /* The share of the report's tasks that is left, as far as their ends are not
  * counted as acknowledged. */
-static double ledger_left(const struct group *g, const struct member *m)
+double balancer_ledger_left(const struct group *g, const struct member *m)
 {
     double told = (double)m->u.ledger.told;
 
@@ -223,8 +162,8 @@ static void ledger_terms(const struct group *g, struct member *m, mono_ms now)
     double left;
 
     m->u.ledger.told = (float)ledger_told(g, a);
-    ledger_fade(g, m, now);
-    left = ledger_left(g, m);
+    balancer_ledger_fade(g, m, now);
+    left = balancer_ledger_left(g, m);
     m->u.ledger.carry =
         (float)(fmax(left * balancer_typical_running(g, a) + others,
                      ledger_known(g, a)) +
@@ -273,7 +212,7 @@ void balancer_ledger_fill(const struct group *g, struct account *a, mono_ms now)
     struct member m;
     bool looked = ledger_look(g, a, now, &m);
     double est = looked ? expected(&m) : guess(g, a, now);
-    double left = looked ? ledger_left(g, &m) : 1;
+    double left = looked ? balancer_ledger_left(g, &m) : 1;
     double told = looked ? (double)m.u.ledger.told : 0;
     double lacking = balancer_typical_capacity(g, a) - est;
 
@@ -330,6 +269,21 @@ static enum heat ledger_heat(const struct group *g, const struct member *m)
                                 : balancer_typical_heat(g, m->account);
 }
 
+/* Where tasks are what loads the cpu, it has gone down with them since the
+ * report said that it is hot. */
+static bool has_cooled(const struct group *g, const struct member *m)
+{
+    const struct profile *p = m->account->profile;
+    double ended = p->running - estimate(m), cpu = p->usage[USUAL_CPU];
+    double per_slot = g->u.ledger.cpu.per_slot;
+
+    assert(p->capacity > 0);
+    if (m->heat != HEAT_CPU || per_slot <= 0 || p->usage[USUAL_POOL] < 0)
+        return false;
+    return cpu - per_slot * ended / p->capacity <
+           balancer_typical_hot_from(g->conf, USUAL_CPU) - COOLED;
+}
+
 static uint64_t ledger_judge(struct group *g, struct member *m, mono_ms now)
 {
     const struct account *a = m->account;
@@ -342,7 +296,7 @@ static uint64_t ledger_judge(struct group *g, struct member *m, mono_ms now)
         return TREE_NONE;
     }
     part = balancer_standing_part(a, g->conf, now);
-    m->heated = ledger_heat(g, m) != HEAT_COLD;
+    m->heated = ledger_heat(g, m) != HEAT_COLD && !has_cooled(g, m);
     m->u.ledger.per_share = (float)(1 / (balancer_typical_share(g, a) *
                                          part.warm_up * part.recovery));
     assert(m->u.ledger.per_share > 0);
@@ -355,7 +309,7 @@ static void ledger_place(struct group *g, uint32_t from, uint32_t to,
 {
     assert(from < to);
     assert(to <= g->n);
-    ledger_begin(g);
+    balancer_ledger_begin(g);
     for (uint32_t i = from; i < to; i++)
         tree_put(&g->tree, i, ledger_judge(g, &g->members[i], now));
     balancer_tree_repair(&g->tree, from, to);
@@ -371,58 +325,6 @@ static void ledger_recount(struct group *g, uint32_t member)
         return;
     ledger_total(g, m, estimate(m), (double)m->u.ledger.counted);
     balancer_tree_set(&g->tree, member, ledger_key(m));
-}
-
-/* How the tasks expected at a report depend on the fit's coefficients. */
-static void ledger_slopes(const struct group *g, const struct member *m,
-                          double age, double slope[FIT_TERMS])
-{
-    const struct account *a = m->account;
-    const struct fit *f = &g->u.ledger.fit;
-    double untold = 1 - (double)m->u.ledger.told;
-    double work = (double)m->u.ledger.work;
-    double rate = -(double)g->u.ledger.fade_granted / M_LOG2E;
-    double alive = fmin((double)m->u.ledger.alive, a->granted), old = work / 2;
-
-    if (rate > 0.01 && alive > 0)
-        old = fmin(log(a->granted / alive) / rate, work);
-    slope[0] = untold * a->profile->running * work *
-               pow(fmax(f->at[0], LEFT_MIN), work - 1);
-    slope[1] = untold * alive * old / -granted_slope(rate);
-    slope[2] = a->profile->capacity * age;
-}
-
-/* What the report says beside what was known. A sum of n independent tasks has
- * a variance that grows as n. */
-static void ledger_report(struct group *g, uint32_t member, double tasks,
-                          double kept, mono_ms now)
-{
-    struct member *m = &g->members[member];
-    const struct account *a = m->account;
-    const struct profile *p = a->profile;
-    double x =
-        (double)(now - p->settled) / (double)g->conf->heartbeat_interval_ms;
-    double slope[FIT_TERMS], error, told, n;
-
-    assert(member < g->n);
-    ledger_begin(g);
-    if (x < LEARN_FROM || x > LEARN_TO || p->source == CAPACITY_WEIGHT)
-        return;
-    ledger_fade(g, m, now);
-    ledger_slopes(g, m, fmin(x, 1), slope);
-    n = p->running + a->granted;
-    told = (double)m->u.ledger.told;
-    error = tasks + kept + a->acked - ledger_left(g, m) * p->running -
-            told * a->granted - (1 - told) * (double)m->u.ledger.alive -
-            g->u.ledger.fit.at[2] * slope[2];
-    g->u.ledger.ended_sum =
-        g->u.ledger.ended_sum * TOLD_KEEP + fmax(0, n - tasks - kept);
-    g->u.ledger.acked_sum = g->u.ledger.acked_sum * TOLD_KEEP + a->acked;
-    (void)balancer_fit_learn(&g->u.ledger.fit, slope,
-                             error +
-                                 balancer_fit_expect(&g->u.ledger.fit, slope),
-                             x / fmax(p->capacity, n));
-    ledger_fades(g);
 }
 
 /* Beside those of its own class; a hot one is left for a cold one, if there is
@@ -491,7 +393,7 @@ const struct policy_ops balancer_policy_ledger = {
     .place = ledger_place,
     .choose = balancer_group_tree_choose,
     .recount = ledger_recount,
-    .report = ledger_report,
+    .report = balancer_ledger_report,
     .overloaded = ledger_overloaded,
     .score = ledger_score,
     .explain = ledger_explain,
