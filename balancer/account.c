@@ -191,48 +191,47 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
     return report;
 }
 
-double balancer_account_kept(struct account *a, uint32_t bucket)
+double balancer_account_kept(struct account *a, uint32_t bucket, uint32_t lag)
 {
     double kept = 0;
 
+    assert(lag <= LAG_BUCKETS);
     balancer_account_grant(a, 0, bucket); /* ages the buckets */
-    for (uint32_t i = 0; i < LAG_BUCKETS; i++)
-        kept += (double)a->recent[i];
-    assert(kept >= 0);
+    for (uint32_t i = 0; i < lag; i++)
+        kept += a->recent[(bucket - i) % LAG_BUCKETS];
     return kept;
 }
 
 /* What ended since the last report, and how much of that we were told. Ends
  * cannot be seen where the report does not say its tasks: grants then, which
  * end sooner or later. */
-static void account_told(struct account *a, double running)
+static void account_told(struct account *a, double running, double kept)
 {
     struct profile *p = a->profile;
-    double ended = a->granted + p->running - running;
+    double ended = a->granted - fmax(0, kept) + p->running - running;
+    double acked = a->acked - fmax(0, -kept);
 
     p->ended_sum = p->ended_sum * TOLD_KEEP + fmax(0, ended);
-    p->acked_sum = p->acked_sum * TOLD_KEEP + a->acked;
-    assert(p->acked_sum >= 0);
+    p->acked_sum = p->acked_sum * TOLD_KEEP + fmax(0, acked);
 }
 
 void balancer_account_settle(struct account *a, double tasks, mono_ms now,
-                             uint32_t bucket)
+                             uint32_t bucket, uint32_t lag)
 {
     struct profile *p = a->profile;
-    double kept = balancer_account_kept(a, bucket);
+    double kept = balancer_account_kept(a, bucket, lag);
 
     assert(tasks >= 0);
-    account_told(a, tasks + kept);
+    account_told(a, tasks, kept);
     p->running = tasks;
     p->settled_cpu = p->usage[USUAL_CPU];
-    a->granted = kept;
-    a->acked = 0;
+    a->granted = fmax(0, kept);
+    a->acked = fmax(0, -kept);
     p->settled = now;
-    p->owned_told = fmax(0, a->owned - kept);
+    p->owned_told = fmax(0, a->owned - a->granted);
     p->presumed = 0;
-    p->settled_bucket = bucket;
+    p->settled_from = bucket - lag;
     p->settles++;
-    assert(a->granted >= 0);
     assert(p->running >= 0);
 }
 
@@ -240,13 +239,22 @@ uint32_t balancer_account_bucket(const struct conf_balancer *conf, mono_ms now)
 {
     int64_t ms = conf->heartbeat_interval_ms / LAG_BUCKETS_IN;
 
-    return (uint32_t)((uint64_t)now / (uint64_t)(ms > 0 ? ms : 1));
+    ms = ms < 1 ? 1 : ms > LAG_BUCKET_MS ? LAG_BUCKET_MS : ms;
+    return (uint32_t)((uint64_t)now / (uint64_t)ms);
 }
 
 /* Unsigned distance, so that bucket numbers may wrap. */
 static bool account_recent(const struct account *a, uint32_t bucket)
 {
     return a->bucket - bucket < LAG_BUCKETS;
+}
+
+static void recent_add(struct account *a, double tasks, uint32_t bucket)
+{
+    int16_t *recent = &a->recent[bucket % LAG_BUCKETS];
+
+    assert(account_recent(a, bucket));
+    *recent = (int16_t)fmin(fmax(*recent + tasks, INT16_MIN), INT16_MAX);
 }
 
 void balancer_account_grant(struct account *a, double tasks, uint32_t bucket)
@@ -261,16 +269,8 @@ void balancer_account_grant(struct account *a, double tasks, uint32_t bucket)
             a->recent[(bucket - --steps) % LAG_BUCKETS] = 0;
         a->bucket = bucket;
     }
-    a->recent[a->bucket % LAG_BUCKETS] += (float)tasks;
+    recent_add(a, tasks, a->bucket);
     a->granted += tasks;
-}
-
-static void account_forget(struct account *a, double tasks, uint32_t bucket)
-{
-    float *recent = &a->recent[bucket % LAG_BUCKETS];
-
-    assert(account_recent(a, bucket));
-    *recent = fmaxf(0, *recent - (float)tasks);
 }
 
 void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
@@ -278,8 +278,7 @@ void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
 {
     assert(tasks >= 0);
     balancer_account_grant(a, 0, current);
-    if (account_recent(a, bucket))
-        account_forget(a, tasks, bucket);
+    recent_add(a, -tasks, account_recent(a, bucket) ? bucket : a->bucket);
     a->acked += tasks;
 }
 
@@ -289,10 +288,9 @@ void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
     assert(tasks >= 0);
     balancer_account_grant(a, 0, current);
     if (account_recent(a, bucket))
-        account_forget(a, tasks, bucket);
+        recent_add(a, -tasks, bucket);
     /* Granted before the last report and not kept: it is not counted now. */
-    if (account_recent(a, bucket) ||
-        bucket - a->profile->settled_bucket < UINT32_MAX / 2)
+    if (bucket - a->profile->settled_from - 1 < UINT32_MAX / 2)
         a->granted = fmax(0, a->granted - tasks);
     assert(a->granted >= 0);
 }

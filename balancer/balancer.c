@@ -346,7 +346,8 @@ static void settle(struct balancer *b, struct account *a, bool same,
 {
     const struct profile *p = a->profile;
     uint32_t bucket = balancer_account_bucket(&b->conf, b->now);
-    double kept = balancer_account_kept(a, bucket), tasks;
+    uint32_t lag = b->everyone->lag;
+    double kept = balancer_account_kept(a, bucket, lag), tasks;
     bool known = p->usage[USUAL_POOL] >= 0;
 
     assert(p->capacity > 0);
@@ -355,8 +356,8 @@ static void settle(struct balancer *b, struct account *a, bool same,
     for (size_t i = 0; i < a->n_in && same && (known || p->gauged); i++)
         if (a->in[i].group->ops->report != NULL)
             a->in[i].group->ops->report(a->in[i].group, a->in[i].member, tasks,
-                                        kept, b->now);
-    balancer_account_settle(a, tasks, b->now, bucket);
+                                        bucket, b->now);
+    balancer_account_settle(a, tasks, b->now, bucket, lag);
 }
 
 void balancer_set(struct balancer *b, const struct balancer_worker *w,

@@ -24,11 +24,14 @@
 
 #define WEIGHT_DEFAULT 100.0
 
-/* Grants younger than the lag may be missing in a report that arrives now: they
- * stay counted across it. 4 buckets of a thousandth of the heartbeat interval:
- * 40 ms at 10 s, 4 ms at 1 s. */
-#define LAG_BUCKETS    4U
-#define LAG_BUCKETS_IN 1000 /* an interval */
+/* Grants and ends younger than the lag may be missing in a report that arrives
+ * now: they stay counted across it. Grants are counted by when they were made,
+ * in buckets of 8 ms (of a 125th of a short heartbeat interval); the lag is so
+ * many of them, the current one included, as a group's reports show
+ * (ledger_learn.c). At first it is a 250th of the interval. */
+#define LAG_BUCKETS    8U
+#define LAG_BUCKET_MS  8
+#define LAG_BUCKETS_IN 125 /* an interval, at most */
 
 enum standing { /* whether any policy may pick it */
                 STANDING_OPEN,
@@ -75,7 +78,7 @@ struct profile;
 struct account {
     _Alignas(64) double granted; /* handed out since the report: A */
     double acked;                /* completions acknowledged since: D */
-    float recent[LAG_BUCKETS];   /* grants per bucket, newest ones */
+    int16_t recent[LAG_BUCKETS]; /* grants less ends per bucket, newest ones */
     uint32_t bucket;             /* the newest one's number */
     uint32_t slot;               /* place among the accounts */
     uint32_t life; /* tells successive holders of the slot apart */
@@ -101,7 +104,7 @@ struct profile {
     mono_ms told;    /* of the last report, by the coordinator's clock */
     mono_ms reported, since; /* by ours, which stands still when frozen */
     mono_ms settled;         /* when that report was taken in */
-    uint32_t settled_bucket; /* the same as a lag bucket */
+    uint32_t settled_from;   /* last bucket that is in that report */
     uint32_t settles;        /* how often; wraps: names the period since */
 
     /* How many of its tasks' ends are acknowledged, over the last twenty
@@ -157,13 +160,14 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
                              const struct conf_balancer *conf, mono_ms now,
                              mono_ms unheard);
 
-/* Begin a new period with so many tasks as of the report, and of the grants
- * only those younger than the lag. `bucket`: of `now`. */
+/* Begin a new period with so many tasks as of the report, and of the grants and
+ * ends only those younger than `lag` buckets. `bucket`: of `now`. */
 void balancer_account_settle(struct account *a, double tasks, mono_ms now,
-                             uint32_t bucket);
+                             uint32_t bucket, uint32_t lag);
 
-/* Tasks of the grants that are younger than the lag. `bucket`: of now. */
-double balancer_account_kept(struct account *a, uint32_t bucket);
+/* Tasks granted less those ended in the last `lag` buckets. `bucket`: of now.
+ */
+double balancer_account_kept(struct account *a, uint32_t bucket, uint32_t lag);
 
 /* Forget all that was counted: another process stands there. Its groups stay.
  */
@@ -293,9 +297,10 @@ struct group {
     mono_ms refreshed;      /* when all members were judged last */
     mono_ms used;           /* last pick */
     mono_ms reopens;        /* a member that refused is open then; 0: none */
-    double share_max;       /* the largest share seen */
-    uint64_t turn;          /* stride: virtual time; round robin: the cursor */
-    struct tree tree;       /* of policies that choose the smallest key */
+    uint32_t lag;     /* of its reports, in buckets: what may be missing */
+    double share_max; /* the largest share seen */
+    uint64_t turn;    /* stride: virtual time; round robin: the cursor */
+    struct tree tree; /* of policies that choose the smallest key */
     union {
         struct {
             double est[2], capacity[2]; /* totals: cold members, hot ones */
@@ -305,6 +310,8 @@ struct group {
             float fade_running, fade_granted; /* log2 per interval, <= 0 */
             double ended_sum, acked_sum;      /* as its accounts', over all */
             struct cpu_line cpu;
+            double lag_error[LAG_BUCKETS + 1]; /* mean square, by lag, of what
+                                                  was expected; tasks */
         } ledger;
         struct {
             uint32_t *list;
@@ -409,10 +416,9 @@ typedef void policy_take_f(struct group *g, uint32_t member);
 typedef void policy_recount_f(struct group *g, uint32_t member);
 
 /* Optional: a member reported `tasks` now; its account still says what was
- * known before. `kept`: of its grants those that may be too young to be in it.
- */
+ * known before. `bucket`: of `now`. */
 typedef void policy_report_f(struct group *g, uint32_t member, double tasks,
-                             double kept, mono_ms now);
+                             uint32_t bucket, mono_ms now);
 
 /* Optional: too loaded beside the others to be kept for affinity's sake. */
 typedef bool policy_overloaded_f(const struct group *g, uint32_t member);

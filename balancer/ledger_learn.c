@@ -28,6 +28,11 @@
 
 #define TOLD_KEEP 0.999 /* per report in the group */
 
+#define LAG_KEEP        0.999 /* likewise */
+#define LAG_ERROR_MAX   4.0
+#define LAG_SAMPLES_MIN 500U
+#define LAG_BETTER      0.98 /* of the mean square error */
+
 #define CPU_KEEP     0.998 /* likewise */
 #define CPU_SEEN_MIN 100.0 /* reports */
 #define CPU_CLOSE    0.8   /* of the variance is explained */
@@ -85,6 +90,28 @@ void balancer_ledger_begin(struct group *g)
     assert(g->u.ledger.fit.samples == 0);
 }
 
+/* By which lag are reports what was expected? `error` is the difference if
+ * nothing is missing in them, and grows as the root of `n`. */
+static void lag_learn(struct group *g, struct account *a, double error,
+                      uint32_t bucket, double n)
+{
+    double *mean = g->u.ledger.lag_error;
+    uint32_t best = g->lag;
+
+    for (uint32_t i = 0; i <= LAG_BUCKETS; i++) {
+        double e = error + balancer_account_kept(a, bucket, i);
+
+        mean[i] += (fmin(e * e / n, LAG_ERROR_MAX) - mean[i]) * (1 - LAG_KEEP);
+    }
+    for (uint32_t i = 1; i <= LAG_BUCKETS; i++)
+        if (mean[i] < mean[best])
+            best = i;
+    if (g->u.ledger.fit.samples >= LAG_SAMPLES_MIN &&
+        mean[best] < mean[g->lag] * LAG_BETTER)
+        g->lag = best;
+    assert(g->lag >= 1 && g->lag <= LAG_BUCKETS);
+}
+
 /* How the tasks expected at a report depend on the fit's coefficients. */
 static void ledger_slopes(const struct group *g, const struct member *m,
                           double age, double slope[FIT_TERMS])
@@ -129,14 +156,14 @@ static void cpu_learn(struct cpu_line *l, double used, double cpu)
 /* What the report says beside what was known. A sum of n independent tasks has
  * a variance that grows as n. */
 void balancer_ledger_report(struct group *g, uint32_t member, double tasks,
-                            double kept, mono_ms now)
+                            uint32_t bucket, mono_ms now)
 {
     struct member *m = &g->members[member];
     const struct account *a = m->account;
     const struct profile *p = a->profile;
     double x =
         (double)(now - p->settled) / (double)g->conf->heartbeat_interval_ms;
-    double slope[FIT_TERMS], error, told, n;
+    double slope[FIT_TERMS], kept, error, told, n;
 
     assert(member < g->n);
     balancer_ledger_begin(g);
@@ -148,12 +175,15 @@ void balancer_ledger_report(struct group *g, uint32_t member, double tasks,
     ledger_slopes(g, m, fmin(x, 1), slope);
     n = p->running + a->granted;
     told = (double)m->u.ledger.told;
+    kept = balancer_account_kept(m->account, bucket, g->lag);
     error = tasks + kept + a->acked - balancer_ledger_left(g, m) * p->running -
             told * a->granted - (1 - told) * (double)m->u.ledger.alive -
             g->u.ledger.fit.at[2] * slope[2];
     g->u.ledger.ended_sum =
-        g->u.ledger.ended_sum * TOLD_KEEP + fmax(0, n - tasks - kept);
-    g->u.ledger.acked_sum = g->u.ledger.acked_sum * TOLD_KEEP + a->acked;
+        g->u.ledger.ended_sum * TOLD_KEEP + fmax(0, n - tasks - fmax(0, kept));
+    g->u.ledger.acked_sum =
+        g->u.ledger.acked_sum * TOLD_KEEP + fmax(0, a->acked - fmax(0, -kept));
+    lag_learn(g, m->account, error - kept, bucket, fmax(p->capacity, n));
     (void)balancer_fit_learn(&g->u.ledger.fit, slope,
                              error +
                                  balancer_fit_expect(&g->u.ledger.fit, slope),

@@ -158,9 +158,9 @@ static void frequent_reports_settle_sooner(void **state)
     b = balancer_new(&conf, 42, INSTANCE);
     set_idle(b, "a:1", 10, START);
     pick(b, START + 990);
-    pick(b, START + 998);
-    set_idle(b, "a:1", 10, START + 1000);
-    assert_true(term(b, "a:1", "granted", START + 1000) == 1);
+    pick(b, START + 1004);
+    set_idle(b, "a:1", 10, START + 1006);
+    assert_true(term(b, "a:1", "granted", START + 1006) == 1);
     balancer_free(&b);
 }
 
