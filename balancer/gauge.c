@@ -14,6 +14,7 @@
 #define MARGIN      0.01
 #define LEFT_MIN    0.01
 #define LEFT_MAX    0.999
+#define REST_BELOW  0.8
 #define FULL_FROM   0.97 /* of the slots */
 
 void balancer_gauge_begin(struct gauge *g)
@@ -37,7 +38,6 @@ static double quantile(double q, double x, double share, double step)
 void balancer_gauge_learn(struct gauge *g, const struct gauge_sample *s)
 {
     double x[FIT_TERMS] = {s->was, (s->granted - s->acked) / s->capacity, 1};
-
     double step;
 
     assert(s->capacity > 0);
@@ -48,7 +48,7 @@ void balancer_gauge_learn(struct gauge *g, const struct gauge_sample *s)
     g->low = quantile(g->low, s->is, EXTREME, step);
     g->high = quantile(g->high, s->is, 1 - EXTREME, step);
     if (fmax(s->was, s->is) > g->high - MARGIN)
-        return;
+        return; /* tasks may wait, which it does not show */
     (void)balancer_fit_learn(&g->fit, x, s->is, s->capacity);
 }
 
@@ -66,10 +66,22 @@ static double new_left(const struct gauge *g)
     return told + (1 - told) * (1 - left) / -log(left);
 }
 
+/* The cpu without tasks. Where nearly all of an interval is left, or counted,
+ * its course does not tell: then the highest is taken for that of full
+ * workers, by which there may be too many tasks on all of them alike. */
+static double at_rest(const struct gauge *g, double slope)
+{
+    const struct fit *f = &g->fit;
+    double rest =
+        f->at[0] < REST_BELOW ? f->at[2] / (1 - f->at[0]) : g->high - slope;
+
+    return fmax(0, fmin(rest, g->low));
+}
+
 double balancer_gauge_read(const struct gauge *g, double cpu, bool *full)
 {
     const struct fit *f = &g->fit;
-    double slope, at_rest, used;
+    double slope, rest, used;
 
     if (full != NULL)
         *full = false;
@@ -77,12 +89,13 @@ double balancer_gauge_read(const struct gauge *g, double cpu, bool *full)
         f->at[1] < SURELY * f->error * sqrt(f->unsure[1][1]))
         return -1;
     slope = f->at[1] / new_left(g);
-    at_rest = fmin(g->low, f->at[2] / (1 - fmin(f->at[0], LEFT_MAX)));
-    at_rest = fmax(0, fmin(at_rest, g->high - slope));
-    slope = fmax(slope, g->high - at_rest);
+    rest = at_rest(g, slope);
+    /* Nobody has more than all slots in use, so it is not flatter than that;
+     * where tasks wait the fit says so. */
+    slope = fmax(slope, g->high - rest);
     if (slope < SLOPE_MIN)
         return -1;
-    used = fmax(0, (cpu - at_rest) / slope);
+    used = fmax(0, (cpu - rest) / slope);
     if (full != NULL)
         *full = used >= FULL_FROM;
     assert(isfinite(used));

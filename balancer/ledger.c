@@ -1,32 +1,41 @@
 /*
  * ledger.c - the policy `ledger`: the last report, plus what we handed out
- * since, minus what we know to be done.
+ * since, minus what has ended.
  *
  * Heartbeats are about ten seconds old. Whoever sends every task to the least
- * loaded worker of the last report sends them all to one; counting one's own
- * grants is what spreads them. Per worker with capacity c, at the age x of its
- * report in heartbeat intervals (at most 1):
+ * loaded worker of the last report sends them all to one (Mitzenmacher, How
+ * useful is old information?, 2000); a dispatcher that counts its own grants
+ * since each report does not (van der Boor, Borst and van Leeuwaarden,
+ * Hyper-scalable JSQ, arXiv 1903.02337; Vargaftik, Keslassy and Orda, LSQ,
+ * arXiv 2003.02368). Per worker with capacity c, at the age x of its report in
+ * heartbeat intervals (at most 1):
  *
- *     est   = max(O, max(left^x * R, O') + left^(x/2) * (A + P) - D)
- *     score = (est + 1) / (c * weight/100 * part)           the lowest wins
+ *     est   = max(O, max(R', O') + A' + P' - D)
+ *     R'    = (q + (1 - q) alpha^w) R + gamma c x
+ *     A'    = sum of (q + (1 - q) beta^age) over the grants, each of its own
+ * age score = (est + 1) / (c * weight/100 * part)           the lowest wins
  *
  * R tasks ran at the report, A were granted since, D of all were acknowledged
- * as done. O items are the worker's own by the registry and O' of them were at
- * the report: whatever it reports, it runs them. P tasks must be there as it
- * would not take one more (as far as its ends are told: else there may be room
- * again at any time). `part`: it is new, or was BUSY (standing.c). What a
- * worker does not say is taken as usual in its group (typical.c), never as
- * better. Without acknowledgements a fifth of the work is taken to end per
- * interval (left = 0.8); a group that gets them counts and does not guess (1),
- * until none came for three intervals.
+ * as done. alpha, beta and gamma are what an interval leaves of the old and of
+ * the new and what others add per slot; the group learns them from its reports
+ * (ledger_learn.c). q is the share of the worker's ends that is acknowledged:
+ * so far they are counted and not guessed, and one that is lost counts no
+ * longer than until the next report. w is x, but slower while tasks wait:
+ * these do not end. O items are the worker's own by the registry and O' of
+ * them were at the report: whatever it reports, it runs them. P tasks must be
+ * there as it would not take one more (as far as its ends are told: else there
+ * may be room again at any time). `part`: it is new, or was BUSY (standing.c). What a worker does not say is read from its cpu (gauge.c) or
+ * taken as usual in its group (typical.c), never as better.
  *
- * Cold before hot, never blended: a hot member's key has the top bit set, so
- * that it can only win when no cold one is left. Hot ones then compete by the
- * same score, relative to capacity: by bare estimates a full small worker
- * would beat a half-empty large one.
+ * Two classes, never blended: a member that is hot, or full by our own count
+ * (est + 1 > c), has the top bit of its key set, so that it can only win when
+ * nobody open is left. Without the count every pick would go to whoever last
+ * reported below the threshold, until its next report. Hot and full ones
+ * compete by the same score, relative to capacity: by bare estimates a full
+ * small worker would beat a half-empty large one.
  *
- * The powers change with age only, so they are worked out when a member is
- * placed (at a report and at each tick) and a pick is a multiplication.
+ * What depends on time is worked out when a member is placed (at a report and
+ * at each tick); a pick adds to it.
  */
 #include "balancer/ledger_priv.h"
 
@@ -352,6 +361,13 @@ static double ledger_score(const struct group *g, uint32_t member)
     return ((double)m->u.ledger.est + 1) * (double)m->u.ledger.per_share;
 }
 
+static const char *running_from(const struct account *a)
+{
+    const struct profile *p = a->profile;
+
+    return p->usage[USUAL_POOL] >= 0 ? "pool" : p->gauged ? "cpu" : "count";
+}
+
 static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
                            struct buf *out)
 {
@@ -377,6 +393,10 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
     json_put_num(out, "acknowledged", a->acked);
     json_put_int(out, "owned", a->owned);
     json_put_num(out, "presumed", a->profile->presumed);
+    json_put_num(out, "alpha", g->u.ledger.fit.at[0]);
+    json_put_num(out, "beta", (double)exp2f(g->u.ledger.fade_granted));
+    json_put_num(out, "gamma", g->u.ledger.fit.at[2]);
+    json_put_str(out, "running_from", running_from(a));
     json_put_num(out, "share", balancer_typical_share(g, a));
     json_put_num(out, "warm_up", part.warm_up);
     json_put_num(out, "recovery", part.recovery);
