@@ -66,7 +66,7 @@ FIELDS_OF(struct balancer, 632);
 static const struct field account_fields[] = {
     FIELD(struct account, granted, 0, TASKS),
     FIELD(struct account, acked, 0, TASKS),
-    FIELD_ARRAY(struct account, recent, 0, TASKS),
+    FIELD_ARRAY(struct account, recent, INT16_MIN, INT16_MAX),
     FIELD(struct account, bucket, 0, U32),
     FIELD(struct account, owned, 0, U32),
     FIELD(struct account, share, 1e-9, TASKS),
@@ -81,7 +81,7 @@ static const struct field profile_fields[] = {
     FIELD(struct profile, reported, -TIME, TIME),
     FIELD(struct profile, since, -TIME, TIME),
     FIELD(struct profile, settled, -TIME, TIME),
-    FIELD(struct profile, settled_bucket, 0, U32),
+    FIELD(struct profile, settled_from, 0, U32),
     FIELD(struct profile, settles, 0, U32),
     FIELD(struct profile, ended_sum, 0, TASKS),
     FIELD(struct profile, acked_sum, 0, TASKS),
@@ -124,12 +124,13 @@ static const struct field group_fields[] = {
     FIELD(struct group, refreshed, -TIME, TIME),
     FIELD(struct group, used, -TIME, TIME),
     FIELD(struct group, reopens, -TIME, TIME),
+    FIELD(struct group, lag, 1, LAG_BUCKETS),
     FIELD(struct group, share_max, 0, TASKS),
     FIELD(struct group, turn, 0, TURN_MAX),
 };
 /* Elsewhere: name, members, n, free, typical, walked, tree, u. Worked out: cap.
  * Not state: ops, conf, peeking (only within a call), hh. */
-FIELDS_OF(struct group, 864);
+FIELDS_OF(struct group, 1000);
 
 static const struct field typical_fields[] = {
     FIELD_ARRAY(struct typical, n, 0, U32),
@@ -181,6 +182,14 @@ static const struct field ledger_group_fields[] = {
     FIELD(struct group, u.ledger.fade_granted, -64, 0),
     FIELD(struct group, u.ledger.ended_sum, 0, TASKS),
     FIELD(struct group, u.ledger.acked_sum, 0, TASKS),
+    FIELD(struct group, u.ledger.cpu.n, 0, TASKS),
+    FIELD(struct group, u.ledger.cpu.used, 0, 1),
+    FIELD(struct group, u.ledger.cpu.cpu, 0, 1),
+    FIELD(struct group, u.ledger.cpu.uu, 0, 1),
+    FIELD(struct group, u.ledger.cpu.uc, -1, 1),
+    FIELD(struct group, u.ledger.cpu.cc, 0, 1),
+    FIELD(struct group, u.ledger.cpu.per_slot, 0, TASKS),
+    FIELD_ARRAY(struct group, u.ledger.lag_error, 0, TASKS),
 };
 static const struct field ledger_member_fields[] = {
     FIELD(struct member, u.ledger.est, 0, TASKS),

@@ -19,6 +19,8 @@ static size_t width(const struct field *f)
     case FIELD_I32:
     case FIELD_U32:
         return 4;
+    case FIELD_I16:
+        return 2;
     case FIELD_BOOL:
     case FIELD_U8:
         break;
@@ -36,6 +38,7 @@ union value {
     uint64_t u64;
     bool b;
     uint8_t u8;
+    int16_t i16;
 };
 _Static_assert(sizeof(bool) == 1, "as wide as a byte");
 
@@ -68,6 +71,9 @@ static void pack_one(const struct field *f, const void *from, struct buf *out)
         break;
     case FIELD_U8:
         pack_u8(out, v.u8);
+        break;
+    case FIELD_I16:
+        pack_int(out, v.i16);
         break;
     }
 }
@@ -117,6 +123,11 @@ static bool unpack_one(const struct field *f, void *to, struct unpack *in)
     case FIELD_U8:
         v.u8 = unpack_u8(in);
         ok = good(f, v.u8);
+        break;
+    case FIELD_I16:
+        i = unpack_int(in);
+        ok = i >= INT16_MIN && i <= INT16_MAX && good(f, (double)i);
+        v.i16 = (int16_t)(ok ? i : 0);
         break;
     }
     ok = ok && !in->bad;

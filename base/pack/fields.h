@@ -8,9 +8,10 @@
  *     };
  *
  * The kind comes from the field's own type (double, float, the four integers
- * of 32 and 64 bits, uint8_t, bool; an enum is one of 32 bits), so that it
- * cannot be told wrongly. The compiler cannot say that a table forgot a field:
- * an assert on the struct's size beside it does, see FIELDS_OF(). Any thread.
+ * of 32 and 64 bits, int16_t, uint8_t, bool; an enum is one of 32 bits), so
+ * that it cannot be told wrongly. The compiler cannot say that a table forgot a
+ * field: an assert on the struct's size beside it does, see FIELDS_OF(). Any
+ * thread.
  */
 #ifndef PELORUS_BASE_PACK_FIELDS_H
 #define PELORUS_BASE_PACK_FIELDS_H
@@ -26,7 +27,8 @@ enum field_kind {
     FIELD_I64,
     FIELD_U64,
     FIELD_BOOL,
-    FIELD_U8
+    FIELD_U8,
+    FIELD_I16
 };
 
 struct field {
@@ -50,7 +52,8 @@ struct field {
              : FIELD_I64, uint64_t                                             \
              : FIELD_U64, bool                                                 \
              : FIELD_BOOL, uint8_t                                             \
-             : FIELD_U8)
+             : FIELD_U8, int16_t                                               \
+             : FIELD_I16)
 #define FIELD_OF(type, field) (((type *)0)->field)
 
 #define FIELD(type, field, least, most)                                        \

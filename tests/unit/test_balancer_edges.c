@@ -424,11 +424,11 @@ static void turns_go_on_where_virtual_time_ends(void **state)
         }
 }
 
-/* The numbers of the lag's buckets wrap, after 50 days with an interval of a
- * second. Those who come at any of these moments are counted as at others. */
+/* The numbers of the lag's buckets wrap, after a year, or 50 days with short
+ * intervals. Those who come at any of these moments are counted as at others. */
 static void grants_are_counted_where_the_buckets_wrap(void **state)
 {
-    const mono_ms bucket = INTERVAL / LAG_BUCKETS_IN;
+    const mono_ms bucket = LAG_BUCKET_MS;
 
     (void)state;
     for (uint64_t quarter = 1; quarter <= 4; quarter++) {
