@@ -425,7 +425,8 @@ static void turns_go_on_where_virtual_time_ends(void **state)
 }
 
 /* The numbers of the lag's buckets wrap, after a year, or 50 days with short
- * intervals. Those who come at any of these moments are counted as at others. */
+ * intervals. Those who come at any of these moments are counted as at others.
+ */
 static void grants_are_counted_where_the_buckets_wrap(void **state)
 {
     const mono_ms bucket = LAG_BUCKET_MS;
