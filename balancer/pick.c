@@ -259,7 +259,9 @@ static void follow_all(struct picking *p, struct balancer_answer *answer)
     }
 }
 
-/* Put everything back, the newest first: a worker may be in it twice. */
+/* Put everything back, the newest first: a worker may be in it twice. Nobody is
+ * judged anew, so that a pick after a peek is what it would have been without.
+ */
 static void undo_all(struct picking *p, size_t n, uint64_t turn)
 {
     struct group *g = p->g;
@@ -273,7 +275,8 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
 
         m->turn = undo->turn;
         m->account->granted = undo->granted;
-        g->ops->place(g, undo->member, undo->member + 1, p->now);
+        if (g->ops->recount == NULL) /* its key goes by its turn */
+            g->ops->place(g, undo->member, undo->member + 1, p->now);
         account_recount(p->b, m->account);
     }
 }

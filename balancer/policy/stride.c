@@ -62,7 +62,8 @@ void balancer_stride_place(struct group *g, uint32_t from, uint32_t to,
     for (uint32_t i = from; i < to; i++) {
         struct member *m = &g->members[i];
 
-        stride_judge(g, m);
+        if (!g->peeking) /* else it is put back as it was */
+            stride_judge(g, m);
         tree_put(&g->tree, i, stride_key(m));
     }
     balancer_tree_repair(&g->tree, from, to);
