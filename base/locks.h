@@ -1,7 +1,7 @@
 /*
  * locks.h - every mutex of the program, in the order in which a thread may
- * hold two of them (only `journal` is held while another is taken, `balancer`),
- * and how a thread begins.
+ * hold two of them (`balancer` is taken while `journal` is held, `second` while
+ * `balancer` is, and no others), and how a thread begins.
  *
  *   name       where                  protects                    held for
  *   mailbox    base/loop.c            posts waiting for the loop  a few loads
@@ -9,6 +9,7 @@
  *   snapshot   coordinator/snapshot.c the current snapshot        a few loads
  *   journal    coordinator/journal/journal.c  whether it ends     an image
  *   balancer   balancer/balancer.c    groups, accounts, pick ids  one request
+ *   second     balancer/second/second.c  what it hears, figures   one event
  *   log        base/log.c             sink, lines not written yet one copy
  *   handle     registry/zookeeper/handle.c  the library's handle  one request
  *   sockets    http/conns.c           connections being watched   a list walk

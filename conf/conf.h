@@ -89,11 +89,21 @@ enum conf_policy {
     CONF_FIXED_WEIGHTED_ROUND_ROBIN,
     CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN,
 };
+#define CONF_POLICIES 5
 
 /* When a worker that says BUSY is picked. */
 enum conf_busy {
     CONF_BUSY_EXCLUDE, /* never */
     CONF_BUSY_LAST,    /* when no other is left */
+};
+
+/* What is tried beside the balancer, without effect. */
+struct conf_second {
+    enum conf_shadow { /* a policy behind CONF_SHADOW_OF */
+                       CONF_SHADOW_OFF,
+                       CONF_SHADOW_OF,
+    } shadow;
+    bool regret; /* count picks that a newer report would have changed */
 };
 
 struct conf_balancer {
@@ -160,6 +170,7 @@ struct conf {
     char *state_dir;      /* what this process remembers, or NULL */
     struct conf_registry registry;
     struct conf_balancer balancer;
+    struct conf_second second;
     struct conf_failover failover;
     char *journal;         /* the file, or NULL: none is kept */
     uint64_t journal_size; /* bytes of each of its files, about */
@@ -219,6 +230,11 @@ void conf_remarks(const struct conf *conf, struct buf *out);
 
 /* Case does not matter, '-' is '_'. ERR_INVALID: no such policy. */
 int conf_policy_parse(const char *name, enum conf_policy *out,
+                      struct err *err) MUST_CHECK;
+const char *conf_policy_name(enum conf_policy policy); /* as we write it */
+/* The same for balancer.shadow, where "off" is none: *on is false then, and
+ * *out stays. */
+int conf_shadow_parse(const char *name, bool *on, enum conf_policy *out,
                       struct err *err) MUST_CHECK;
 /* As a file writes it. Static. */
 const char *conf_registry_type_name(enum conf_registry_type type);

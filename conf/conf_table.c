@@ -62,6 +62,16 @@ static const char *const policies[] = {
     NULL};
 static const char *const busy_rules[] = {
     [CONF_BUSY_EXCLUDE] = "exclude", [CONF_BUSY_LAST] = "last", NULL};
+static const char *const shadows[] = {
+    [CONF_SHADOW_OFF] = "off",
+    [CONF_SHADOW_OF + CONF_LEDGER] = "ledger",
+    [CONF_SHADOW_OF + CONF_RANDOM] = "RANDOM",
+    [CONF_SHADOW_OF + CONF_ROUND_ROBIN] = "ROUND_ROBIN",
+    [CONF_SHADOW_OF + CONF_FIXED_WEIGHTED_ROUND_ROBIN] =
+        "FIXED_WEIGHTED_ROUND_ROBIN",
+    [CONF_SHADOW_OF + CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN] =
+        "DYNAMIC_WEIGHTED_ROUND_ROBIN",
+    NULL};
 static const char *const levels[] = {[LOG_ERROR] = "error",
                                      [LOG_WARN] = "warn",
                                      [LOG_INFO] = "info",
@@ -193,6 +203,9 @@ NUMBER("balancer.dynamic-weights.memory-usage", balancer.memory_usage_weight,
     "30", 0, 100, CONF_LIVE | CONF_PER_GROUP),
 NUMBER("balancer.dynamic-weights.task-thread-pool-usage",
     balancer.pool_usage_weight, "40", 0, 100, CONF_LIVE | CONF_PER_GROUP),
+ENUM("balancer.shadow", second.shadow, "off", shadows, CONF_LIVE),
+ROW("balancer.regret", BOOL, second.regret, "true", 0, 0, NULL, NULL,
+    CONF_FOR_ALL, CONF_LIVE),
 ROW("balancer.groups", OWN, owns, NULL, 0, 0, NULL, NULL, CONF_FOR_ALL,
     CONF_LIVE),
 ENUM(BALANCING ".type", balancer.policy, "ledger", policies, CONF_ALIAS),

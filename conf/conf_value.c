@@ -274,6 +274,27 @@ int conf_policy_parse(const char *name, enum conf_policy *out, struct err *err)
     return rc;
 }
 
+const char *conf_policy_name(enum conf_policy policy)
+{
+    assert((unsigned)policy < CONF_POLICIES);
+    return conf_key_find("balancer.policy")->names[policy];
+}
+
+int conf_shadow_parse(const char *name, bool *on, enum conf_policy *out,
+                      struct err *err)
+{
+    struct conf scratch = {.second.shadow = CONF_SHADOW_OFF};
+    int rc = set_enum(&scratch, conf_key_find("balancer.shadow"), name, err);
+
+    if (rc != 0)
+        return rc;
+    *on = scratch.second.shadow != CONF_SHADOW_OFF;
+    if (*on)
+        *out = (enum conf_policy)(scratch.second.shadow - CONF_SHADOW_OF);
+    assert(!*on || *out < CONF_POLICIES);
+    return 0;
+}
+
 static int set_listen(struct conf *conf, const struct conf_key *key,
                       const char *text, struct err *err)
 {

@@ -5,9 +5,10 @@
  * pick with its two alternates, a pick in a batch of 64, the same among
  * workers that are all in two groups, a report, a tick, and a pick with
  * affinity. Each figure is the median of seven runs. Below the table: what is
- * to be reached, and whether it was.
+ * to be reached, and whether it was; and what a shadow and the regret add: to
+ * the pick, which only tells what it did, and on the loop for each pick.
  */
-#include "balancer/balancer.h"
+#include "balancer/second/second.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -168,6 +169,80 @@ static void measure(uint32_t n, struct reached *reached)
     reached->batch = reached->batch && 1e9 / batch >= BATCH_PER_S;
 }
 
+/* Few enough that all of them find room. */
+#define TOLD 5000U
+
+struct told {
+    double pick, turn; /* ns each */
+};
+
+/* Picks that are told, and then worked off; every second run is of others, an
+ * interval later, so that the regret decides on those of the run before. */
+static struct told run_told(struct bench *bench, struct second *s)
+{
+    struct balancer_pick pick;
+    struct balancer_answer answer = {.picks = &pick};
+    struct balancer_request request = {.count = 1, .now = bench->now};
+    uint64_t start = clock_mono_ns(), between;
+
+    for (uint32_t i = 0; i < TOLD; i++)
+        balancer_pick(bench->b, &request, &answer);
+    between = clock_mono_ns();
+    bench->now += 3 * INTERVAL;
+    while (second_turn(s, bench->now))
+        ;
+    return (struct told){
+        .pick = (double)(between - start) / TOLD,
+        .turn = (double)(clock_mono_ns() - between) / TOLD,
+    };
+}
+
+static struct told median_told(uint32_t n, bool shadow, bool regret)
+{
+    struct bench bench = {.n = n, .count = 1, .now = START};
+    double pick[RUNS], turn[RUNS];
+    struct second *s;
+
+    bench.b = balancer_new(&conf_of_bench, 1, 1);
+    s = second_new(bench.b);
+    fill(&bench);
+    second_shadow(s, shadow, CONF_LEDGER);
+    second_regret(s, regret, INTERVAL);
+    while (second_turn(s, bench.now))
+        ;
+    for (uint32_t i = 0; i < RUNS; i++) {
+        struct told told;
+
+        (void)run_sets(&bench);
+        while (second_turn(s, bench.now))
+            ;
+        told = run_told(&bench, s);
+        pick[i] = told.pick;
+        turn[i] = told.turn;
+    }
+    qsort(pick, RUNS, sizeof(*pick), by_value);
+    qsort(turn, RUNS, sizeof(*turn), by_value);
+    second_free(&s);
+    balancer_free(&bench.b);
+    return (struct told){pick[RUNS / 2], turn[RUNS / 2]};
+}
+
+static void measure_second(void)
+{
+    static const uint32_t sizes[] = {100, 10000};
+    static const char *const names[] = {"neither", "shadow", "regret", "both"};
+
+    printf("%8s %9s %9s %11s\n", "workers", "beside", "pick ns", "loop ns");
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        for (unsigned how = 0; how < ARRAY_LEN(names); how++) {
+            struct told told =
+                median_told(sizes[i], (how & 1) != 0, (how & 2) != 0);
+
+            printf("%8u %9s %9.0f %11.0f\n", sizes[i], names[how], told.pick,
+                   told.turn);
+        }
+}
+
 int main(void)
 {
     static const uint32_t sizes[] = {100, 1000, 10000, 100000};
@@ -182,5 +257,6 @@ int main(void)
            reached.one ? "reached" : "NOT reached");
     printf("batches of %u >= %.0f M picks/s at every size: %s\n", BATCH,
            BATCH_PER_S / 1e6, reached.batch ? "reached" : "NOT reached");
+    measure_second();
     return 0;
 }

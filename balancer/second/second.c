@@ -1,0 +1,313 @@
+/*
+ * second.c - hears what happens to a balancer, and hands it on in turns.
+ *
+ * The tap runs under the balancer's lock and writes into `filling`; a turn
+ * takes that away and leaves an empty one. The mutex "second" is held for that
+ * exchange, and while one event is written. When there is no room, nothing is
+ * heard any more until the state of the balancer was asked for anew: an event
+ * that is missing makes all that follow it mean something else. What comes
+ * often (picks, ends) has less room than what comes rarely, so that a flood of
+ * picks meets its limit before ten thousand workers do who report at once.
+ */
+#include "balancer/second/second_priv.h"
+
+#include "balancer/image.h"
+#include "base/locks.h"
+#include "base/log.h"
+
+#include <string.h>
+
+#define OFTEN_MAX      ((size_t)2 * 1024 * 1024)
+#define RARE_MAX       ((size_t)32 * 1024 * 1024)
+#define FEED_MAX       ((size_t)512 * 1024 * 1024) /* with an image in it */
+#define FEED_KEEP      ((size_t)4 * 1024 * 1024)
+#define BEGIN_AGAIN_MS 5000
+#define TURN_EVENTS    2000
+
+struct second {
+    struct balancer *b;
+    bool tapped;
+    /* begun from the next state that comes */
+    bool wants_shadow, wants_regret;
+    enum conf_policy policy;
+    int64_t interval_ms;
+    struct shadow *shadow; /* NULL: none, or not yet */
+    struct regret *regret;
+    struct buf draining;
+    size_t at;     /* read so far */
+    mono_ms begun; /* when the state was asked for last */
+    struct feed_reader reader;
+    struct second_stats stats;
+
+    pthread_mutex_t lock; /* "second" of the table in base/locks.h */
+    struct buf filling;
+    bool deaf; /* an event is missing */
+    uint64_t lost;
+    struct second_stats told; /* `stats` as of the last turn */
+};
+
+struct second *second_new(struct balancer *b)
+{
+    struct second *s = mem_zalloc(sizeof(*s));
+    int rc = pthread_mutex_init(&s->lock, NULL);
+
+    assert(rc == 0);
+    (void)rc;
+    s->b = b;
+    buf_init(&s->filling, FEED_MAX);
+    buf_init(&s->draining, FEED_MAX);
+    second_reader_init(&s->reader);
+    return s;
+}
+
+/* --- what happens -------------------------------------------------------- */
+
+static size_t room_of(enum balancer_event_kind kind)
+{
+    return kind == BALANCER_EVENT_PICK || kind == BALANCER_EVENT_END ||
+                   kind == BALANCER_EVENT_COUNT || kind == BALANCER_EVENT_RENEW
+               ? OFTEN_MAX
+               : RARE_MAX;
+}
+
+/* One event, its length before it. */
+static void put_event(struct buf *out, const struct balancer_event *e)
+{
+    size_t from = out->len;
+    uint32_t len = 0;
+
+    buf_add(out, &len, sizeof(len));
+    second_pack(out, e);
+    if (e->kind == BALANCER_EVENT_BASIS)
+        balancer_image_locked(e->u.basis, out);
+    if (out->overflow)
+        return;
+    len = (uint32_t)(out->len - from - sizeof(len));
+    memcpy(out->data + from, &len, sizeof(len));
+}
+
+static void on_event(void *arg, const struct balancer_event *e)
+{
+    struct second *s = arg;
+    bool basis = e->kind == BALANCER_EVENT_BASIS;
+
+    lock_acquire(&s->lock);
+    size_t from = s->filling.len;
+
+    s->deaf = !basis && (s->deaf || from > room_of(e->kind));
+    if (!s->deaf)
+        put_event(&s->filling, e);
+    if (s->filling.overflow) {
+        s->filling.overflow = false;
+        s->filling.len = from;
+        s->deaf = true;
+    }
+    s->lost += s->deaf;
+    lock_release(&s->lock);
+}
+
+/* For whoever asks from another thread. */
+static void tell(struct second *s)
+{
+    lock_acquire(&s->lock);
+    s->told = s->stats;
+    s->told.lost = s->lost;
+    lock_release(&s->lock);
+}
+
+/* --- beginning and ending ------------------------------------------------ */
+
+/* Have the state of the balancer come, and from then on what happens. */
+static void begin(struct second *s)
+{
+    if (s->tapped)
+        balancer_tap_basis(s->b, on_event, s);
+    else
+        balancer_tap(s->b, on_event, s);
+    s->tapped = true;
+}
+
+static void end(struct second *s)
+{
+    if (!s->tapped || s->shadow != NULL || s->regret != NULL ||
+        s->wants_shadow || s->wants_regret)
+        return;
+    balancer_untap(s->b, on_event, s);
+    s->tapped = false;
+    buf_close(&s->filling);
+    buf_close(&s->draining);
+    s->at = 0;
+    s->deaf = false;
+}
+
+void second_free(struct second **second)
+{
+    struct second *s = *second;
+
+    if (s == NULL)
+        return;
+    if (s->tapped)
+        balancer_untap(s->b, on_event, s);
+    second_shadow_free(&s->shadow);
+    second_regret_free(&s->regret);
+    second_reader_close(&s->reader);
+    buf_close(&s->filling);
+    buf_close(&s->draining);
+    pthread_mutex_destroy(&s->lock);
+    MEM_FREE(*second);
+}
+
+/* Another policy begins from what is now: what the first one has learned is in
+ * it, if it goes by that one. */
+void second_shadow(struct second *s, bool on, enum conf_policy policy)
+{
+    assert(policy < CONF_POLICIES);
+    if (!on || s->policy != policy)
+        second_shadow_free(&s->shadow);
+    s->policy = policy;
+    if (!on) {
+        s->wants_shadow = false;
+        end(s);
+    } else if (s->shadow == NULL && !s->wants_shadow) {
+        s->wants_shadow = true;
+        begin(s);
+    }
+    s->stats.shadowed = on;
+    s->stats.shadow = policy;
+    tell(s);
+}
+
+void second_regret(struct second *s, bool on, int64_t heartbeat_interval_ms)
+{
+    assert(heartbeat_interval_ms > 0);
+    s->interval_ms = heartbeat_interval_ms;
+    if (!on) {
+        s->wants_regret = false;
+        second_regret_free(&s->regret);
+        end(s);
+    } else if (s->regret == NULL && !s->wants_regret) {
+        s->wants_regret = true;
+        begin(s);
+    }
+    s->stats.regrets = on;
+    tell(s);
+}
+
+/* --- turns --------------------------------------------------------------- */
+
+static struct balancer *restore(const char *image, size_t len)
+{
+    struct err err;
+    struct balancer *b = balancer_restore(image, len, &err);
+
+    if (b == NULL) /* it is our own: the mistake is ours */
+        log_error("!balancer-second", LOG_S("reason", err.msg));
+    return b;
+}
+
+static void on_basis(struct second *s, const char *image, size_t len,
+                     mono_ms now)
+{
+    struct balancer *b;
+
+    if (s->wants_shadow && (b = restore(image, len)) != NULL) {
+        s->wants_shadow = false;
+        s->shadow = second_shadow_new(b, s->policy);
+    }
+    if (s->wants_regret && (b = restore(image, len)) != NULL) {
+        s->wants_regret = false;
+        s->regret = second_regret_new(b, s->interval_ms, now);
+    }
+}
+
+/* Returns what it took, about, in events. */
+static size_t on_record(struct second *s, const char *data, size_t len,
+                        mono_ms now)
+{
+    const struct balancer_event *e = &s->reader.event;
+    size_t head;
+
+    second_unpack(&s->reader, data, len);
+    if (e->kind == BALANCER_EVENT_BASIS) {
+        head = sizeof(e->kind) + sizeof(e->now);
+        on_basis(s, data + head, len - head, now);
+        return 1;
+    }
+    if (s->shadow != NULL)
+        second_shadow_event(s->shadow, e, &s->stats);
+    if (s->regret != NULL)
+        second_regret_event(s->regret, e, data, len);
+    return second_cost(e);
+}
+
+/* What was written meanwhile, in exchange for what has been read. */
+static bool exchange(struct second *s)
+{
+    struct buf empty = s->draining;
+    bool deaf;
+
+    assert(s->at == s->draining.len);
+    buf_reset(&empty);
+    if (empty.cap > FEED_KEEP)
+        buf_close(&empty);
+    s->at = 0;
+    lock_acquire(&s->lock);
+    deaf = s->deaf;
+    s->draining = s->filling;
+    s->filling = empty;
+    lock_release(&s->lock);
+    return deaf;
+}
+
+/* Events are missing: all begins again from what is now. */
+static void begin_again(struct second *s, mono_ms now)
+{
+    if (now - s->begun < BEGIN_AGAIN_MS && s->begun != 0)
+        return;
+    s->begun = now;
+    s->wants_shadow |= s->shadow != NULL;
+    s->wants_regret |= s->regret != NULL;
+    second_shadow_free(&s->shadow);
+    second_regret_free(&s->regret);
+    begin(s);
+}
+
+bool second_turn(struct second *s, mono_ms now)
+{
+    size_t took = 0;
+
+    if (!s->tapped)
+        return false;
+    while (took < TURN_EVENTS) {
+        uint32_t len;
+
+        if (s->at == s->draining.len) {
+            bool deaf = exchange(s);
+
+            if (s->draining.len == 0) {
+                if (deaf)
+                    begin_again(s, now);
+                break;
+            }
+        }
+        memcpy(&len, s->draining.data + s->at, sizeof(len));
+        s->at += sizeof(len);
+        assert(len <= s->draining.len - s->at);
+        took += on_record(s, s->draining.data + s->at, len, now);
+        s->at += len;
+    }
+    if (s->regret != NULL)
+        took += second_regret_turn(s->regret, now, TURN_EVENTS, &s->stats);
+    tell(s);
+    return took >= TURN_EVENTS;
+}
+
+struct second_stats second_stats(struct second *s)
+{
+    struct second_stats stats;
+
+    lock_acquire(&s->lock);
+    stats = s->told;
+    lock_release(&s->lock);
+    return stats;
+}

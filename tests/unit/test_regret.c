@@ -1,0 +1,261 @@
+/* Regret: picks that would have gone elsewhere with the next report in hand,
+ * in worlds so small that the number is known. */
+#include "tests/unit/test_balancer.h"
+
+#include "balancer/second/second.h"
+
+/* Two workers of ten slots that have been heard of for an interval. */
+struct world {
+    struct balancer *b;
+    struct second *s;
+    mono_ms now;
+};
+
+static void pass(struct world *w, mono_ms ms)
+{
+    for (mono_ms end = w->now + ms; w->now < end;) {
+        w->now += 250;
+        balancer_tick(w->b, w->now);
+        (void)second_turn(w->s, w->now);
+    }
+}
+
+static void tell(struct world *w, const char *address, double pool)
+{
+    struct balancer_worker x = idle(address, 10, w->now);
+
+    x.pool = pool;
+    set(w->b, x, w->now);
+}
+
+static struct world begin(void)
+{
+    struct world w = {.b = balancer_of(CONF_LEDGER), .now = START};
+
+    w.s = second_new(w.b);
+    second_regret(w.s, true, INTERVAL);
+    tell(&w, "a:1", 0);
+    tell(&w, "b:1", 0);
+    pass(&w, INTERVAL);
+    tell(&w, "a:1", 0);
+    tell(&w, "b:1", 0);
+    pass(&w, 1000);
+    return w;
+}
+
+/* Until all is decided again. */
+static struct second_stats end(struct world *w)
+{
+    struct second_stats stats;
+
+    pass(w, 3 * INTERVAL);
+    stats = second_stats(w->s);
+    assert_int_equal(stats.lost, 0);
+    second_free(&w->s);
+    balancer_free(&w->b);
+    return stats;
+}
+
+static unsigned picks_of(struct world *w, unsigned n, const char *address)
+{
+    unsigned to = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        to += strcmp(pick(w->b, w->now), address) == 0;
+    return to;
+}
+
+static void reports_that_say_what_we_knew_change_nothing(void **state)
+{
+    struct world w = begin();
+    struct second_stats stats;
+
+    (void)state;
+    assert_int_equal(picks_of(&w, 4, "a:1"), 2);
+    pass(&w, INTERVAL - 1000);
+    tell(&w, "a:1", .2); /* our own, still running */
+    tell(&w, "b:1", .2);
+    pass(&w, 1000);
+    stats = end(&w);
+    assert_true(stats.regrets);
+    assert_int_equal(stats.judged, 4);
+    assert_int_equal(stats.elsewhere, 0);
+    assert_int_equal(stats.unjudged, 0);
+}
+
+static void work_of_others_that_a_report_shows(void **state)
+{
+    struct world w = begin();
+    struct second_stats stats;
+
+    (void)state;
+    assert_int_equal(picks_of(&w, 4, "a:1"), 2);
+    pass(&w, INTERVAL - 1000);
+    tell(&w, "a:1", .9); /* seven of them are somebody else's */
+    tell(&w, "b:1", .2);
+    pass(&w, 1000);
+    stats = end(&w);
+    assert_int_equal(stats.judged, 4);
+    assert_int_equal(stats.elsewhere, 2);
+}
+
+static void who_turns_out_busy_is_regretted(void **state)
+{
+    struct world w = begin();
+    struct balancer_worker busy;
+    struct second_stats stats;
+
+    (void)state;
+    assert_int_equal(picks_of(&w, 6, "a:1"), 3);
+    pass(&w, INTERVAL - 1000);
+    busy = idle("b:1", 10, w.now);
+    busy.pool = .3;
+    busy.busy = true;
+    set(w.b, busy, w.now);
+    tell(&w, "a:1", .3);
+    pass(&w, 1000);
+    stats = end(&w);
+    assert_int_equal(stats.judged, 6);
+    assert_int_equal(stats.elsewhere, 3);
+}
+
+/* What ended in between ran before: three of them are done at the next report,
+ * which says nothing of them. */
+static void ends_in_between_are_not_taken_for_foresight(void **state)
+{
+    struct world w = begin();
+    struct second_stats stats;
+    unsigned done = 0;
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        if (strcmp(pick(w.b, w.now), "a:1") == 0 && done < 3) {
+            assert_true(balancer_done(w.b, last_pick.pick));
+            done++;
+        }
+    assert_int_equal(done, 3);
+    pass(&w, INTERVAL - 1000);
+    tell(&w, "a:1",
+         (double)(term(w.b, "a:1", "granted", w.now) -
+                  term(w.b, "a:1", "acked", w.now)) /
+             10);
+    tell(&w, "b:1", (double)term(w.b, "b:1", "granted", w.now) / 10);
+    pass(&w, 1000);
+    stats = end(&w);
+    assert_int_equal(stats.judged, 8);
+    assert_int_equal(stats.elsewhere, 0);
+}
+
+static void who_does_not_report_is_taken_as_known(void **state)
+{
+    struct world w = begin();
+    struct second_stats stats;
+
+    (void)state;
+    assert_int_equal(picks_of(&w, 4, "a:1"), 2);
+    balancer_remove(w.b, "a:1");
+    pass(&w, 1000);
+    tell(&w, "a:1", 1); /* it came again: that is no later report */
+    stats = end(&w);
+    assert_int_equal(stats.judged, 4);
+    assert_int_equal(stats.elsewhere, 0);
+}
+
+/* Another process there: what it says is nothing of the one before. */
+static void another_process_says_nothing_of_the_one_before(void **state)
+{
+    struct world w = begin();
+    struct balancer_worker other;
+    struct second_stats stats;
+
+    (void)state;
+    assert_int_equal(picks_of(&w, 4, "a:1"), 2);
+    pass(&w, 1000);
+    other = idle("a:1", 10, w.now);
+    other.pool = 1;
+    other.incarnation = 2;
+    set(w.b, other, w.now);
+    stats = end(&w);
+    assert_int_equal(stats.judged, 4);
+    assert_int_equal(stats.elsewhere, 0);
+}
+
+/* A gate that closes is no report, and opens nobody's eyes before its time. */
+static void what_is_no_report_counts_from_its_own_time(void **state)
+{
+    struct world w = begin();
+    struct balancer_worker closed = idle("a:1", 10, w.now - 1000);
+    struct second_stats stats;
+
+    (void)state;
+    assert_int_equal(picks_of(&w, 4, "a:1"), 2);
+    closed.closed = true;
+    set(w.b, closed, w.now);
+    assert_int_equal(picks_of(&w, 3, "b:1"), 3);
+    pass(&w, INTERVAL - 1000);
+    closed.reported = w.now;
+    closed.pool = .2;
+    set(w.b, closed, w.now);
+    tell(&w, "b:1", .5);
+    pass(&w, 1000);
+    stats = end(&w);
+    assert_int_equal(stats.judged, 7);
+    assert_int_equal(stats.elsewhere, 0);
+}
+
+static void picks_of_the_first_interval_are_not_judged(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct world w = {.b = b, .now = START, .s = second_new(b)};
+    struct second_stats stats;
+
+    (void)state;
+    second_regret(w.s, true, INTERVAL);
+    tell(&w, "a:1", 0);
+    pass(&w, 1000);
+    assert_int_equal(picks_of(&w, 5, "a:1"), 5);
+    stats = end(&w);
+    assert_int_equal(stats.judged, 0);
+    assert_int_equal(stats.unjudged, 5);
+}
+
+static void too_many_events_are_not_waited_with(void **state)
+{
+    struct world w = begin();
+    struct second_stats stats;
+    const unsigned n = SECOND_LATE_MAX + 5000;
+
+    (void)state;
+    for (unsigned i = 0; i < n; i++) {
+        (void)pick(w.b, w.now);
+        (void)balancer_done(w.b, last_pick.pick);
+        if (i % 1000 == 0)
+            while (second_turn(w.s, w.now))
+                ;
+    }
+    pass(&w, 1000);
+    stats = second_stats(w.s);
+    assert_true(stats.unjudged > 0);
+    pass(&w, 3 * INTERVAL);
+    stats = end(&w);
+    assert_int_equal(stats.judged + stats.unjudged, n);
+    assert_true(stats.unjudged >= n / 2);
+    assert_true(stats.judged > 10000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reports_that_say_what_we_knew_change_nothing),
+        cmocka_unit_test(work_of_others_that_a_report_shows),
+        cmocka_unit_test(who_turns_out_busy_is_regretted),
+        cmocka_unit_test(ends_in_between_are_not_taken_for_foresight),
+        cmocka_unit_test(who_does_not_report_is_taken_as_known),
+        cmocka_unit_test(another_process_says_nothing_of_the_one_before),
+        cmocka_unit_test(what_is_no_report_counts_from_its_own_time),
+        cmocka_unit_test(picks_of_the_first_interval_are_not_judged),
+        cmocka_unit_test(too_many_events_are_not_waited_with),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
