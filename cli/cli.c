@@ -88,7 +88,7 @@ static const struct form {
      "DELETE /v1/nodes/{}/{}/drain?", cli_gate, NULL},
     {"restart", NULL, "KIND ADDRESS", "for reason who undo",
      "PUT /v1/nodes/{}/{}/restart?", cli_gate, NULL},
-    {"settings", NULL, "", "policy reason who", "GET /v1/settings",
+    {"settings", NULL, "", "policy shadow reason who", "GET /v1/settings",
      cli_settings, NULL},
     {"pause", NULL, "", "for reason who", "PATCH /v1/settings", cli_pause,
      NULL},

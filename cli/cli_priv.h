@@ -112,8 +112,8 @@ enum {
  * `balancers`; NULL or false: it is not given. */
 struct cli_args {
     const char *url, *kind, *state, *status, *group, *owner, *count, *affinity,
-        *id, *policy, *payload, *period, *reason, *limit, *who, *etag, *index,
-        *wait, *exclude, *balancer;
+        *id, *policy, *shadow, *payload, *period, *reason, *limit, *who, *etag,
+        *index, *wait, *exclude, *balancer;
     char *excluded;  /* memory: all that is excluded, "a,b" */
     char *balancers; /* memory: all that is set, "a=1,b=2" */
     bool json, help, peek, explain, stale, dry_run, force, undo;

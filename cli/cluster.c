@@ -269,14 +269,16 @@ int cli_status(struct cli *c, const struct cli_args *w)
 int cli_settings(struct cli *c, const struct cli_args *w)
 {
     assert(w->n == 0);
-    if (w->policy != NULL) {
+    if (w->policy != NULL || w->shadow != NULL) {
         json_open(&c->body, NULL, '{');
-        json_put_str(&c->body, "policy", w->policy);
+        cli_member(c, "policy", w->policy);
+        cli_member(c, "shadow", w->shadow);
         cli_order(c, w);
         return cli_show_answer(c, "PATCH");
     }
     if (w->who != NULL || w->reason != NULL) {
-        fputs("pelorus: settings: --who and --reason go with --policy\n",
+        fputs("pelorus: settings: --who and --reason go with --policy and "
+              "--shadow\n",
               stderr);
         return CLI_USAGE_EXIT;
     }

@@ -41,6 +41,7 @@ static const struct known {
     {"balancer", "KEY=VALUE[,KEY=VALUE...]", AT(balancer)},
     {"id", "ID", AT(id)},
     {"policy", "POLICY", AT(policy)},
+    {"shadow", "POLICY", AT(shadow)},
     {"payload", "JSON", AT(payload)},
     {"for", "10m", AT(period)},
     {"reason", "TEXT", AT(reason)},

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define BALANCER_TICK_MS 250
+#define SECOND_SOON_MS   10 /* leaves the loop most of its time */
 #define FORGET_TICK_MS   10000
 #define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
 
@@ -144,6 +145,24 @@ static void use_policy(struct coordinator *c, const struct settings *s)
         log_warn("!settings", LOG_S("policy", s->policy),
                  LOG_S("reason", "no such policy; the configured one is used"));
     balancer_set_policy(c->balancer, policy, c->clock->mono);
+    c->policy = policy;
+}
+
+/* The same of what is tried beside it. */
+static void use_second(struct coordinator *c, const struct settings *s)
+{
+    const struct conf_second *conf = &c->conf->second;
+    bool on = conf->shadow != CONF_SHADOW_OFF;
+    enum conf_policy shadow =
+        on ? (enum conf_policy)(conf->shadow - CONF_SHADOW_OF) : CONF_LEDGER;
+
+    if (s->shadow[0] != '\0' &&
+        conf_shadow_parse(s->shadow, &on, &shadow, NULL) != 0)
+        log_warn("!settings", LOG_S("shadow", s->shadow),
+                 LOG_S("reason", "no such policy; the configured one is used"));
+    second_shadow(c->second, on, shadow);
+    second_regret(c->second, conf->regret,
+                  c->conf->balancer.heartbeat_interval_ms);
 }
 
 static void on_settings(void *arg, const struct settings *s)
@@ -151,8 +170,9 @@ static void on_settings(void *arg, const struct settings *s)
     struct coordinator *c = arg;
 
     use_policy(c, s);
+    use_second(c, s);
     log_info("=settings", LOG_B("paused", s->paused), LOG_S("who", s->who),
-             LOG_S("policy", s->policy));
+             LOG_S("policy", s->policy), LOG_S("shadow", s->shadow));
     c->dirty_soon = true;
 }
 
@@ -302,6 +322,7 @@ void coordinator_reload(struct coordinator *c)
     assert(c->view != NULL);
     coordinator_groups_reload(c); /* and the balancer's settings */
     use_policy(c, work_view_settings(c->view));
+    use_second(c, work_view_settings(c->view));
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_reload(c->engines[k]);
@@ -341,6 +362,8 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->slot = coordinator_snapshot_slot_new();
     c->balancer =
         balancer_new(&c->conf->balancer, rand_u64(&c->rand), c->instance);
+    c->policy = c->conf->balancer.policy;
+    c->second = second_new(c->balancer);
     balancer_hold(c->balancer, true);
     c->gates = gates_new(c->clock, c->registry);
     make_membership(c);
@@ -350,6 +373,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     make_engine(c, NODE_WORKER, c->conf->failover.worker_lock);
     make_engine(c, NODE_ALERT_SERVER, c->conf->failover.alert_server_lock);
     coordinator_groups_reload(c);
+    use_second(c, work_view_settings(c->view));
     c->started = c->clock->wall;
     c->entry_retry = c->clock->mono;
     begin_watching(c);
@@ -416,6 +440,8 @@ void coordinator_tick(struct coordinator *c)
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;
     }
+    if (second_turn(c->second, c->clock->mono) && c->config.soon != NULL)
+        c->config.soon(c->config.soon_arg, SECOND_SOON_MS);
     coordinator_written_tick(c);
     coordinator_publish_tick(c);
     coordinator_written_answer(c);
@@ -491,6 +517,7 @@ static void coordinator_close(struct coordinator **coordinator, bool told)
     coordinator_groups_end(c);
     coordinator_problems_end(c);
     coordinator_entry_end(c);
+    second_free(&c->second);
     balancer_free(&c->balancer);
     membership_free(&c->membership);
     gates_free(&c->gates);
@@ -525,6 +552,11 @@ bool coordinator_trouble(const struct coordinator *c,
 struct balancer *coordinator_balancer(struct coordinator *c)
 {
     return c->balancer;
+}
+
+struct second *coordinator_second(struct coordinator *c)
+{
+    return c->second;
 }
 
 struct snapshot *coordinator_snapshot(struct coordinator *c)

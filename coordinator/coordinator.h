@@ -14,7 +14,7 @@
 #ifndef PELORUS_COORDINATOR_COORDINATOR_H
 #define PELORUS_COORDINATOR_COORDINATOR_H
 
-#include "balancer/balancer.h"
+#include "balancer/second/second.h"
 #include "coordinator/snapshot.h"
 #include "failover/engine/engine.h"
 
@@ -68,6 +68,8 @@ bool coordinator_trouble(const struct coordinator *c,
                          struct registry_trouble *out);
 
 struct balancer *coordinator_balancer(struct coordinator *c); /* any thread */
+/* What is tried beside it. Any thread: second_stats() of it. */
+struct second *coordinator_second(struct coordinator *c);
 /* Why it picked nobody, as a problem; OK: none. Any thread. */
 enum problem coordinator_pick_problem(enum balancer_code code);
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
@@ -238,6 +240,7 @@ struct settings_patch {
     int64_t paused_for_ms;     /* with paused 1; 0: until resumed */
     int64_t brake_override_ms; /* -1 unset, 0 ends it; at most 1 hour */
     const char *policy;        /* NULL unset, "" the configured one */
+    const char *shadow;        /* likewise; "off": none */
     const char *who, *reason;
 };
 void coordinator_settings_patch(struct coordinator *c,

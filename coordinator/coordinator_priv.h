@@ -177,6 +177,8 @@ struct coordinator {
     struct node **masters; /* those that membership knows; for targets.c */
     size_t n_masters;
     struct balancer *balancer;
+    struct second *second;
+    enum conf_policy policy; /* of the balancer, now */
     struct view *view;
     struct work *work;
     struct engine *engines[NODE_KINDS]; /* of alert servers: with a hook */

@@ -368,6 +368,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     fill_unready(c, s);
     fill_settings(c, s);
     s->unassigned = count_markers(c);
+    s->policy = conf_policy_name(c->policy);
     memcpy(s->counts, c->counts, sizeof(s->counts));
     for (int k = 0; k < NODE_KINDS; k++) {
         if (c->engines[k] == NULL)

@@ -55,6 +55,8 @@ static void settings_apply(struct settings_request *s)
             p->brake_override_ms > 0 ? now + p->brake_override_ms : 0;
     if (p->policy != NULL)
         memcpy(to->policy, s->words.policy, sizeof(to->policy));
+    if (p->shadow != NULL)
+        memcpy(to->shadow, s->words.shadow, sizeof(to->shadow));
     memcpy(to->who, s->words.who, sizeof(to->who));
     memcpy(to->reason, s->words.reason, sizeof(to->reason));
 }
@@ -119,6 +121,9 @@ static void take_words(struct settings_request *s,
     if (patch->policy != NULL)
         (void)snprintf(w->policy, sizeof(w->policy), "%s", patch->policy);
     s->patch.policy = patch->policy != NULL ? w->policy : NULL;
+    if (patch->shadow != NULL)
+        (void)snprintf(w->shadow, sizeof(w->shadow), "%s", patch->shadow);
+    s->patch.shadow = patch->shadow != NULL ? w->shadow : NULL;
     assert((s->patch.policy == NULL) == (patch->policy == NULL));
 }
 
@@ -130,6 +135,7 @@ void coordinator_settings_patch(struct coordinator *c,
     char asked[UNITS_DURATION_SIZE];
     enum conf_policy policy;
     struct err err;
+    bool on;
 
     assert(patch->paused >= -1);
     assert(patch->paused <= 1);
@@ -147,6 +153,10 @@ void coordinator_settings_patch(struct coordinator *c,
              conf_policy_parse(patch->policy, &policy, &err) != 0)
         coordinator_request_refuse(&s->base, PROBLEM_NONE, err.code,
                                    "policy: %s", err.msg);
+    else if (patch->shadow != NULL && patch->shadow[0] != '\0' &&
+             conf_shadow_parse(patch->shadow, &on, &policy, &err) != 0)
+        coordinator_request_refuse(&s->base, PROBLEM_NONE, err.code,
+                                   "shadow: %s", err.msg);
     else
         coordinator_request_read(&s->base);
 }

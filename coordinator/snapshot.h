@@ -129,6 +129,7 @@ struct snapshot {
     wall_ms brake_override_until;               /* 0: it is not overridden */
     const char *settings_who, *settings_reason; /* who changed them last, "" */
     uint32_t unassigned; /* work items that are waiting or held */
+    const char *policy;  /* of the balancer; static */
     struct snapshot_counts counts[NODE_KINDS];
     /* private */
     int refs;

@@ -87,6 +87,28 @@ static void put_engines(struct buf *b, const struct snapshot *s)
     json_close(b, '}');
 }
 
+/* The policy, and what is tried beside it. */
+static void put_balancer(struct buf *b, const struct snapshot *s,
+                         const struct second_stats *second)
+{
+    json_open(b, "balancer", '{');
+    json_put_str(b, "policy", s->policy);
+    if (http_put_object(b, "shadow", second->shadowed)) {
+        json_put_str(b, "policy", conf_policy_name(second->shadow));
+        json_put_u64(b, "agreed", second->by[second->shadow].agreed);
+        json_put_u64(b, "differed", second->by[second->shadow].differed);
+        json_put_u64(b, "nobody", second->by[second->shadow].nobody);
+        json_close(b, '}');
+    }
+    if (http_put_object(b, "regret", second->regrets)) {
+        json_put_u64(b, "judged", second->judged);
+        json_put_u64(b, "elsewhere", second->elsewhere);
+        json_put_u64(b, "unjudged", second->unjudged);
+        json_close(b, '}');
+    }
+    json_close(b, '}');
+}
+
 static void put_trouble(struct buf *b, const struct snapshot *s)
 {
     const struct registry_trouble *t = s->trouble;
@@ -133,6 +155,8 @@ static void put_registry(struct buf *b, const struct snapshot *s)
 void http_cluster_get(struct http_request *r)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+    struct second_stats second =
+        second_stats(coordinator_second(r->h->coordinator));
     struct buf *b = http_object(r, 200);
 
     assert(r->method == HTTP_GET);
@@ -151,6 +175,7 @@ void http_cluster_get(struct http_request *r)
     put_counts(b, s);
     put_problems(b, s);
     put_work_counts(b, s);
+    put_balancer(b, s, &second);
     put_engines(b, s);
     json_open(b, "http", '{');
     json_put_u64(b, "connections", http_conns_count(r->h->conns));
@@ -184,6 +209,7 @@ static void settings_done(void *arg, const struct coordinator_reply *reply)
         http_put_time(b, "paused_until", s->paused_until);
         http_put_time(b, "brake_override_until", s->brake_override_until);
         http_put_text(b, "policy", s->policy);
+        http_put_text(b, "shadow", s->shadow);
         http_put_text(b, "who", s->who);
         http_put_text(b, "reason", s->reason);
         json_close(b, '}');
@@ -236,6 +262,7 @@ static bool read_patch(struct http_request *r, struct settings_patch *p)
                             "paused_for: only beside \"paused\": true");
     return member_duration(r, "brake_override", &p->brake_override_ms) &&
            http_member(r, "policy", &p->policy) &&
+           http_member(r, "shadow", &p->shadow) &&
            http_member(r, "who", &p->who) &&
            http_member(r, "reason", &p->reason);
 }

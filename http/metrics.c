@@ -100,6 +100,53 @@ static void put_picks(struct buf *b, const struct balancer_stats *s)
     }
 }
 
+/* --- what is tried beside ------------------------------------------------ */
+
+static void put_shadow(struct buf *b, const struct second_stats *s)
+{
+    const char *name = "pelorus_shadow_info";
+
+    family(b, name, "gauge",
+           "1 for the policy of the shadow, if there is one.");
+    if (s->shadowed)
+        sample(b, name, "policy", conf_policy_name(s->shadow), NULL, NULL, 1);
+    name = "pelorus_shadow_picks_total";
+    family(b, name, "counter",
+           "Picks that a shadow's policy was asked for, by whether it named "
+           "the same worker.");
+    for (int i = 0; i < CONF_POLICIES; i++) {
+        const char *policy = conf_policy_name((enum conf_policy)i);
+
+        sample(b, name, "policy", policy, "agreed", "yes",
+               (double)s->by[i].agreed);
+        sample(b, name, "policy", policy, "agreed", "no",
+               (double)s->by[i].differed);
+    }
+    name = "pelorus_shadow_picks_nobody_total";
+    family(b, name, "counter",
+           "Of those that it did not agree with: it had nobody to name.");
+    for (int i = 0; i < CONF_POLICIES; i++)
+        sample(b, name, "policy", conf_policy_name((enum conf_policy)i), NULL,
+               NULL, (double)s->by[i].nobody);
+}
+
+static void put_regret(struct buf *b, const struct second_stats *s)
+{
+    single(b, "pelorus_pick_regret_total", "counter",
+           "Picks that would have gone elsewhere with the next report of each "
+           "worker in hand.",
+           (double)s->elsewhere);
+    single(b, "pelorus_pick_regret_judged_total", "counter",
+           "Picks that were decided again so.", (double)s->judged);
+    single(b, "pelorus_pick_regret_unjudged_total", "counter",
+           "Picks that were not: too many to wait with, or too early.",
+           (double)s->unjudged);
+    single(b, "pelorus_shadow_events_lost_total", "counter",
+           "Events that neither shadow nor regret has heard of, as there were "
+           "too many at once.",
+           (double)s->lost);
+}
+
 /* --- the cluster --------------------------------------------------------- */
 
 /* Of all nodes, by what is said of them. */
@@ -357,6 +404,8 @@ void http_metrics(struct http_request *r)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
     struct balancer_stats stats = balancer_stats(r->h->balancer);
+    struct second_stats second =
+        second_stats(coordinator_second(r->h->coordinator));
     struct buf *b = http_json(r, MHD_HTTP_OK);
 
     assert(r->method == HTTP_GET);
@@ -368,8 +417,12 @@ void http_metrics(struct http_request *r)
     put_registry(b, s);
     put_nodes(b, s);
     put_groups(b, s);
+    family(b, "pelorus_balancer_info", "gauge", "1 for the policy in use.");
+    sample(b, "pelorus_balancer_info", "policy", s->policy, NULL, NULL, 1);
     put_picks(b, &stats);
     put_journal(b, r->h->journal);
+    put_shadow(b, &second);
+    put_regret(b, &second);
     put_engines(b, s);
     put_counts(b, s);
     put_http(b, r->h);

@@ -70,7 +70,8 @@ static const struct http_route routes[] = {
     {"/v1/settings",
      {[HTTP_GET] = {NULL, http_settings_get, NULL, POLL},
       [HTTP_PATCH] = {NULL, http_settings_patch,
-                      "paused paused_for brake_override policy who reason",
+                      "paused paused_for brake_override policy shadow who "
+                      "reason",
                       ""}}},
     {"/v1/cluster", {[HTTP_GET] = {http_cluster_get, NULL, NULL, POLL}}},
     {"/livez", {[HTTP_GET] = {http_livez, NULL, NULL, ""}}},

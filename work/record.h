@@ -261,6 +261,7 @@ struct settings {
     wall_ms brake_override_until; /* `mass` does not hold until then */
     char who[64], reason[256];
     char policy[40]; /* balancer policy, "" = the configured one */
+    char shadow[40]; /* beside it, "off": none, "" = the configured one */
     uint64_t version;
 };
 /* Do they bind at this moment? An order whose time is over is none. */

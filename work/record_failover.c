@@ -129,6 +129,7 @@ static const struct field settings_fields[] = {
     FIELD("who", WORDS, who),
     FIELD("reason", WORDS, reason),
     FIELD("policy", TEXT, policy),
+    FIELD("shadow", TEXT, shadow, .sparse = true),
 };
 static const struct record settings_record = RECORD_OF(settings_fields);
 #undef RECORD

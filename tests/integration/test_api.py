@@ -85,7 +85,7 @@ def parameters_in_the_table():
     found = {}
     for path, handlers in re.findall(r'\{"(/[^"]*)",(.*?)\}\}', table, re.S):
         path = re.sub(r"{\w+}", "{}", path)
-        for method, names in re.findall(r'\[HTTP_(\w+)\] =\s*{\w+,\s*\w+,\s*(?:NULL|"[^"]*"),([^}]*)', handlers):
+        for method, names in re.findall(r'\[HTTP_(\w+)\] =\s*{\w+,\s*\w+,\s*(?:NULL|"[^"]*"(?:\s*"[^"]*")*),([^}]*)', handlers):
             names = re.sub(r"PAGE|POLL", lambda m: f' {words[m.group(0)]} ', names)
             found[method, path] = set(names.replace('"', " ").split())
     return found
@@ -493,7 +493,7 @@ def test_failovers_by_hand(cluster):
 def test_settings_hold_for_all_coordinators(cluster):
     c, other = cluster.coordinator(), cluster.coordinator()
     equal(c.api.get("/v1/settings"), {"paused": False, "paused_until": None, "brake_override_until": None,
-                                      "policy": None, "who": None, "reason": None}, "at first")
+                                      "policy": None, "shadow": None, "who": None, "reason": None}, "at first")
     a = c.api("PATCH", "/v1/settings", {"paused": True, "paused_for": "1h", "who": "ann", "reason": "upgrade"})
     equal((a.status, a.json["paused"], a.json["who"]), (200, True, "ann"), a.text)
     check(a.json["paused_until"] is not None, "until when")

@@ -3,9 +3,11 @@ figures true to what happened, against real coordinators."""
 
 import math
 import re
+import signal
 import sys
+import threading
 
-from cluster import check, equal, run, settings, submit, wait_for
+from cluster import Api, Coordinator, check, equal, run, settings, submit, wait_for
 
 W = [f"10.0.1.{i}:1234" for i in range(1, 5)]
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -166,6 +168,106 @@ def test_a_failover_is_counted(cluster):
     equal(m["pelorus_failovers_begun_total", (("kind", "worker"),)], 0, "of the other kind")
     equal(c.api("PATCH", "/v1/settings", {"paused": True}).status, 200, "pause")
     wait_for("paused", lambda: value(c.api, "pelorus_failover_paused") == 1)
+
+
+def agreement(api, policy):
+    m = metrics(api)
+    return tuple(m["pelorus_shadow_picks_total", (("agreed", yes), ("policy", policy))] for yes in ("yes", "no"))
+
+
+@settings(heartbeat="1h")
+def test_a_shadow_is_set_asked_changed_and_ended(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, W[:1], slots=8, threadPoolUsage=0.875)
+    up(cluster, c.api, W[1:2], slots=8, threadPoolUsage=0)
+    equal(c.api.get("/v1/settings")["shadow"], None, "as configured")
+    equal(c.api.get("/v1/cluster")["balancer"]["shadow"], None, "off by default")
+    equal(c.api("PATCH", "/v1/settings", {"shadow": "best"}).status, 422, "no such policy")
+    equal(c.api("PATCH", "/v1/settings", {"shadow": 1}).status, 400, "no text")
+    a = c.api("PATCH", "/v1/settings", {"shadow": "round-robin", "who": "me"})
+    equal((a.status, a.json["shadow"]), (200, "round-robin"), a.text)
+    wait_for("it shadows", lambda: value(c.api, "pelorus_shadow_info", policy="ROUND_ROBIN") == 1)
+    for _ in range(6):  # the ledger gives all to the empty one
+        equal(c.api.get("/v1/workers/best")["address"], W[1], "the ledger's choice")
+    # After a pick of the one it is the other's turn, always; of the first it is not known.
+    wait_for("all asked", lambda: sum(agreement(c.api, "ROUND_ROBIN")) == 6)
+    check(agreement(c.api, "ROUND_ROBIN")[1] >= 5, lambda: f"differs: {agreement(c.api, 'ROUND_ROBIN')}")
+
+    equal(c.api("PATCH", "/v1/settings", {"shadow": "ledger"}).status, 200, "another one")
+    wait_for("changed", lambda: value(c.api, "pelorus_shadow_info", policy="ledger") == 1)
+    c.api.get("/v1/workers/best?count=40")
+    wait_for("it agrees with itself", lambda: agreement(c.api, "ledger") == (40, 0))
+    of = c.api.get("/v1/cluster")["balancer"]
+    equal(of["policy"], "ledger", "in use")
+    equal(of["shadow"], {"policy": "ledger", "agreed": 40, "differed": 0, "nobody": 0}, "/v1/cluster")
+
+    cluster.cli("settings", "--shadow", "off", url=f"http://127.0.0.1:{c.port}")
+    wait_for("off", lambda: value(c.api, "pelorus_shadow_info", policy="ledger") is None)
+    c.api.get("/v1/workers/best")
+    equal(c.api.get("/v1/settings")["shadow"], "off", "off")
+    equal(agreement(c.api, "ledger"), (40, 0), "what was counted stays")
+
+
+@settings(heartbeat="1h")
+def test_a_configured_shadow_hears_all_from_the_start(cluster):
+    c = cluster.coordinator()
+    c.terminate()
+    path = cluster.conf("own", c.port)
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text.replace("cpu-max: 1,", "cpu-max: 1, shadow: ledger, regret: false,"))
+    c = Coordinator(cluster, "own", c.port, path, None)
+    cluster.processes.append(c)
+    c.wait_ready()
+    up(cluster, c.api, W, slots=8)
+    picks = c.api.get("/v1/workers/best?count=100")["picks"]
+    for p in picks[::2]:
+        c.api("POST", f"/v1/picks/{p['pick']}/done")
+    c.api.get("/v1/workers/best?count=100")
+    wait_for("agreed", lambda: agreement(c.api, "ledger") == (200, 0))
+    equal(c.api.get("/v1/cluster")["balancer"]["regret"], None, "not counted")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text.replace("cpu-max: 1,", "cpu-max: 1, shadow: RANDOM,"))
+    c.signal(signal.SIGHUP)
+    wait_for("read again", lambda: value(c.api, "pelorus_shadow_info", policy="RANDOM") == 1)
+    check(c.api.get("/v1/cluster")["balancer"]["regret"] is not None, "counted now")
+
+
+@settings(heartbeat="500ms")
+def test_regret_of_what_the_next_report_shows(cluster):
+    c = cluster.coordinator()
+    stop = threading.Event()
+    usage = {W[0]: 0.0, W[1]: 0.0}
+
+    def beat():
+        api = Api(c.port)
+        while not stop.wait(0.25):
+            for address, pool in list(usage.items()):
+                put(api, address, slots=10, threadPoolUsage=pool)
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        cluster.wait_up(c.api, *usage)
+        wait_for("judged", lambda: c.api.get("/v1/workers/best")["pick"] and
+                 value(c.api, "pelorus_pick_regret_judged_total") > 0)
+        # Reports that jump from one to the other worker: who was best is not any more.
+        def jump():
+            usage[W[0]], usage[W[1]] = (0.9, 0.0) if usage[W[0]] == 0 else (0.0, 0.9)
+            for _ in range(3):
+                c.api.get("/v1/workers/best")
+            return value(c.api, "pelorus_pick_regret_total") > 0
+        wait_for("regretted", jump)
+        m = metrics(c.api)
+        check(m["pelorus_pick_regret_judged_total", ()] >= m["pelorus_pick_regret_total", ()], "a part of them")
+        check(m["pelorus_picks_total", ()] >= m["pelorus_pick_regret_judged_total", ()] +
+              m["pelorus_pick_regret_unjudged_total", ()], "each once")
+        of = c.api.get("/v1/cluster")["balancer"]["regret"]
+        check(0 < of["elsewhere"] <= of["judged"], of)
+    finally:
+        stop.set()
+        beating.join()
 
 
 def test_as_long_for_a_thousand_nodes_as_for_one(cluster):
