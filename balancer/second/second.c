@@ -17,12 +17,13 @@
 
 #include <string.h>
 
-#define OFTEN_MAX      ((size_t)2 * 1024 * 1024)
-#define RARE_MAX       ((size_t)32 * 1024 * 1024)
-#define FEED_MAX       ((size_t)512 * 1024 * 1024) /* with an image in it */
-#define FEED_KEEP      ((size_t)4 * 1024 * 1024)
-#define BEGIN_AGAIN_MS 5000
-#define TURN_EVENTS    2000
+#define OFTEN_MAX   ((size_t)2 * 1024 * 1024)
+#define RARE_MAX    ((size_t)32 * 1024 * 1024)
+#define FEED_MAX    ((size_t)512 * 1024 * 1024) /* with an image in it */
+#define FEED_KEEP   ((size_t)4 * 1024 * 1024)
+#define TURN_EVENTS 2000
+/* An image takes the balancer's lock for a few ms. */
+#define BEGIN_AGAIN_MS 30000
 
 struct second {
     struct balancer *b;
