@@ -12,8 +12,8 @@
  *
  *     est   = max(O, max(R', O') + A' + P' - D)
  *     R'    = (q + (1 - q) alpha^w) R + gamma c x
- *     A'    = sum of (q + (1 - q) beta^age) over the grants, each of its own
- * age score = (est + 1) / (c * weight/100 * part)           the lowest wins
+ *     A'    = sum of (q + (1 - q) beta^age), each grant of its own age
+ *     score = (est + 1) / (c * weight/100 * part)           the lowest wins
  *
  * R tasks ran at the report, A were granted since, D of all were acknowledged
  * as done. alpha, beta and gamma are what an interval leaves of the old and of
@@ -24,8 +24,9 @@
  * these do not end. O items are the worker's own by the registry and O' of
  * them were at the report: whatever it reports, it runs them. P tasks must be
  * there as it would not take one more (as far as its ends are told: else there
- * may be room again at any time). `part`: it is new, or was BUSY (standing.c). What a worker does not say is read from its cpu (gauge.c) or
- * taken as usual in its group (typical.c), never as better.
+ * may be room again at any time). `part`: it is new, or was BUSY (standing.c).
+ * What a worker does not say is read from its cpu (gauge.c) or taken as usual in
+ * its group (typical.c), never as better.
  *
  * Two classes, never blended: a member that is hot, or full by our own count
  * (est + 1 > c), has the top bit of its key set, so that it can only win when
