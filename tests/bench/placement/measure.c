@@ -82,7 +82,7 @@ static bool wanted(const struct plan *plan, const struct setting *s,
 {
     bool reference = strcmp(p->name, s->scenario->reference) == 0;
 
-    if (strcmp(p->name, "oracle-busy") == 0 && !s->scenario->says_busy)
+    if (p->of_busy && !s->scenario->says_busy)
         return false;
     if (p->repeats && s->scenario->refuses)
         return false;

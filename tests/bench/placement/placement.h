@@ -200,6 +200,7 @@ struct policy {
     const void *option; /* the policy's own */
     bool needs_acks;    /* without them it is not run */
     bool plain_only;    /* not run in variants */
+    bool of_busy;       /* only run where workers say BUSY */
     bool hears_acks;    /* without them it differs; else it is run once */
     bool repeats;       /* asked again at once it names the same worker: not
                            run where workers refuse */

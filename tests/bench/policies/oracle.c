@@ -97,4 +97,5 @@ const struct policy policy_oracle = {
 const struct policy policy_oracle_busy = {.name = "oracle-busy",
                                           .title = "oracle bound by BUSY",
                                           .option = &bound,
+                                          .of_busy = true,
                                           ORACLE};

@@ -44,6 +44,7 @@ static void *pelorus_open(const struct policy *policy, const struct run *run,
     p->run = run;
     p->option = policy->option;
     conf.balancer.policy = p->option->policy;
+    conf.balancer.busy = p->option->busy;
     conf.balancer.heartbeat_interval_ms = (int64_t)lround(w->heartbeat * 1000);
     p->b = balancer_new(&conf.balancer, seed, coordinator + 1);
     balancer_set_coordinators(p->b, w->n_coordinators);
@@ -151,7 +152,7 @@ static void pelorus_tick(void *state, double now)
     .leave = pelorus_leave, .pick = pelorus_pick, .done = pelorus_done,        \
     .tick = pelorus_tick, .other = pelorus_other, .refused = pelorus_refused
 
-static const struct pelorus_option ledger = {CONF_LEDGER, false};
+static const struct pelorus_option ledger = {.policy = CONF_LEDGER};
 
 const struct policy policy_ledger = {.name = "ledger",
                                      .title = "ledger",
@@ -159,16 +160,26 @@ const struct policy policy_ledger = {.name = "ledger",
                                      .hears_acks = true,
                                      PELORUS};
 
-static const struct pelorus_option fixed = {CONF_FIXED_WEIGHTED_ROUND_ROBIN,
-                                            true};
+static const struct pelorus_option ledger_last = {.policy = CONF_LEDGER,
+                                                  .busy = CONF_BUSY_LAST};
+
+const struct policy policy_ledger_last = {.name = "ledger-last",
+                                          .title = "ledger, BUSY last",
+                                          .option = &ledger_last,
+                                          .of_busy = true,
+                                          .hears_acks = true,
+                                          PELORUS};
+
+static const struct pelorus_option fixed = {
+    .policy = CONF_FIXED_WEIGHTED_ROUND_ROBIN, .perfect_weights = true};
 
 const struct policy policy_fixed = {.name = "fixed",
                                     .title = "FIXED_WEIGHTED, perfect weights",
                                     .option = &fixed,
                                     PELORUS};
 
-static const struct pelorus_option dynamic = {CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN,
-                                              false};
+static const struct pelorus_option dynamic = {
+    .policy = CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN};
 
 const struct policy policy_dynamic = {.name = "dynamic",
                                       .title = "DYNAMIC_WEIGHTED",
@@ -176,7 +187,7 @@ const struct policy policy_dynamic = {.name = "dynamic",
                                       PELORUS};
 
 static const struct pelorus_option dynamic_fair = {
-    CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN, true};
+    .policy = CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN, .perfect_weights = true};
 
 const struct policy policy_dynamic_fair = {
     .name = "dynamic-fair",

@@ -10,11 +10,12 @@
 struct pelorus_option {
     enum conf_policy policy;
     bool perfect_weights;
+    enum conf_busy busy;
 };
 
 /* pelorus.c: ours */
-extern const struct policy policy_ledger, policy_fixed, policy_dynamic,
-    policy_dynamic_fair;
+extern const struct policy policy_ledger, policy_ledger_last, policy_fixed,
+    policy_dynamic, policy_dynamic_fair;
 /* oracle.c: who knows all */
 extern const struct policy policy_oracle, policy_oracle_busy;
 /* weighted.c */
