@@ -105,7 +105,9 @@ static void best_print(const struct block *b, size_t ledger, size_t other,
     }
     struct estimate e = block_ratio(b, ledger, other, METRIC_MEAN);
 
-    fprintf(out, "  %6.2f %-5s", e.value, e.value - e.half <= 1 ? "yes" : "NO");
+    double least = isfinite(e.half) ? e.value - e.half : e.value;
+
+    fprintf(out, "  %6.2f %-5s", e.value, least <= 1 ? "yes" : "NO");
 }
 
 static void target_print(const struct block *b, FILE *out)

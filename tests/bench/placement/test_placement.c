@@ -247,6 +247,39 @@ static void a_worker_that_hangs_costs_who_does_not_notice(void **state)
     assert_true(mean_wait(&hung, "ledger") < mean_wait(&hung, "ds-fixed"));
 }
 
+/* Who was refused asks again without that worker, and the worker is asked again
+ * before it reports: else few are left to pick and all tasks go to them. */
+static void refusals_do_not_pile_up(void **state)
+{
+    struct scenario s = shorter("refuse85");
+    struct setting setting = setting_of(&s, "plain", 20);
+    double oracle = mean_wait(&setting, "oracle");
+    struct outcome out = run(&setting, "ledger", 1);
+
+    (void)state;
+    assert_true(out.refused > 0);
+    assert_true(out.refused < 20 * out.measured);
+    assert_int_equal(run(&setting, "oracle", 1).measured, out.measured);
+    assert_true(oracle > 0);
+    assert_true(mean_wait(&setting, "ledger") < 2 * oracle);
+    assert_true(mean_wait(&setting, "smooth-wrr") < 2 * oracle);
+}
+
+static void reports_are_as_old_as_the_scenario_says(void **state)
+{
+    struct scenario often = shorter("bursts85"), seldom = often;
+    struct setting a = setting_of(&often, "plain", 20), b = a;
+
+    (void)state;
+    often.heartbeat = 1;
+    seldom.heartbeat = 10;
+    b.scenario = &seldom;
+    assert_true(2 * mean_wait(&a, "least-stale") <
+                mean_wait(&b, "least-stale"));
+    /* and nothing else is changed by it */
+    assert_near(mean_wait(&a, "oracle"), mean_wait(&b, "oracle"), 1e-12);
+}
+
 /* ---- the same each time -------------------------------------------------- */
 
 static char *csv_of(size_t n_seeds, uint32_t jobs)
@@ -331,6 +364,8 @@ int main(void)
         cmocka_unit_test(a_stable_policy_uses_what_is_offered),
         cmocka_unit_test(the_ledger_hears_acknowledgements),
         cmocka_unit_test(a_worker_that_hangs_costs_who_does_not_notice),
+        cmocka_unit_test(refusals_do_not_pile_up),
+        cmocka_unit_test(reports_are_as_old_as_the_scenario_says),
         cmocka_unit_test(the_same_seeds_give_the_same_csv),
         cmocka_unit_test(what_is_not_measured_again_would_be_the_same),
     };

@@ -182,6 +182,7 @@ static const struct pelorus_option dynamic = {
     .policy = CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN};
 
 const struct policy policy_dynamic = {.name = "dynamic",
+                                      .plain_only = true,
                                       .title = "DYNAMIC_WEIGHTED",
                                       .option = &dynamic,
                                       PELORUS};
