@@ -9,6 +9,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -22,6 +23,25 @@ struct server {
     uint16_t port;
     double used; /* processor time of children before, s */
 };
+
+static struct server *running; /* NULL: none */
+
+/* The program ends in the middle of a run: say what the coordinator said, and
+ * leave nothing behind. */
+static void clean_up(void)
+{
+    char line[512];
+    FILE *f = running != NULL ? fopen(running->log, "r") : NULL;
+
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+        fprintf(stderr, "  coordinator: %s", line);
+    if (f != NULL)
+        fclose(f);
+    if (running == NULL)
+        return;
+    daemon_kill(&running->daemon);
+    daemon_dir_remove(running->dir);
+}
 
 static double children_cpu(void)
 {
@@ -67,13 +87,18 @@ static bool listens(void *arg)
 
 struct server *server_start(const struct live_option *option, double heartbeat)
 {
+    static bool registered;
     struct server *s = mem_zalloc(sizeof(*s));
     struct err err;
 
+    assert(running == NULL);
     if (daemon_dir(s->dir, sizeof(s->dir), "bench_live", &err) != 0)
         wire_die("%s", err.msg);
     snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
     snprintf(s->conf, sizeof(s->conf), "%s/conf", s->dir);
+    running = s;
+    if (!registered)
+        registered = atexit(clean_up) == 0;
     s->port = daemon_port();
     s->used = children_cpu();
     write_conf(s, option, heartbeat);
@@ -81,10 +106,8 @@ struct server *server_start(const struct live_option *option, double heartbeat)
     const char *argv[] = {option->program, "serve", "-c", s->conf, NULL};
 
     if (daemon_start(&s->daemon, argv, &err) != 0 ||
-        daemon_await(&s->daemon, listens, s, START_MS, &err) != 0) {
-        daemon_dir_remove(s->dir);
+        daemon_await(&s->daemon, listens, s, START_MS, &err) != 0)
         wire_die("%s", err.msg);
-    }
     return s;
 }
 
@@ -99,7 +122,7 @@ double server_end(struct server **pointer)
     struct server *s = *pointer;
     double used;
 
-    *pointer = NULL;
+    *pointer = running = NULL;
     daemon_quit(&s->daemon, SIGTERM);
     daemon_dir_remove(s->dir);
     used = children_cpu() - s->used;
