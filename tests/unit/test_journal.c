@@ -163,7 +163,7 @@ static void what_finds_no_room_is_left_out_and_said(void **state)
         balancer_pick(b, &request, &answer);
     f = journal_figures(j);
     assert_true(f.gaps >= 1 && f.dropped > 0);
-    for (int i = 0; i < 200 && !journal_figures(j).complete; i++)
+    for (int i = 0; i < 3000 && !journal_figures(j).complete; i++)
         (void)usleep(20000);
     assert_true(journal_figures(j).complete);
     for (int i = 0; i < 10; i++)
