@@ -88,7 +88,7 @@ void balancer_account_reset(struct account *a)
 
     assert(a->profile != NULL);
     p->running = a->granted = a->acked = 0;
-    p->ended_sum = p->acked_sum = 0;
+    p->ended_sum = p->acked_sum = p->excess = 0;
     p->settled_cpu = -1;
     p->gauged = false;
     memset(a->recent, 0, sizeof(a->recent));

@@ -110,6 +110,8 @@ struct profile {
     /* How many of its tasks' ends are acknowledged, over the last twenty
      * intervals or so: balancer_account_told(). Tasks. */
     double ended_sum, acked_sum;
+    double excess; /* tasks that others add in an interval, beyond the usual of
+                      `default`: by the reports of the last sixteen or so */
 
     /* What it said last. */
     bool dead, closed, busy, degraded, refused;

@@ -21,7 +21,7 @@
 #define ALARM   40.0
 #define SETTLED 200U
 
-const double balancer_fit_limit[FIT_TERMS] = {1, 1, 0.5};
+const double balancer_fit_limit[FIT_TERMS] = {1, 1, 1};
 
 static void forget(struct fit *f)
 {

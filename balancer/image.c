@@ -85,6 +85,7 @@ static const struct field profile_fields[] = {
     FIELD(struct profile, settles, 0, U32),
     FIELD(struct profile, ended_sum, 0, TASKS),
     FIELD(struct profile, acked_sum, 0, TASKS),
+    FIELD(struct profile, excess, -TASKS, TASKS),
     FIELD(struct profile, dead, 0, 1),
     FIELD(struct profile, closed, 0, 1),
     FIELD(struct profile, busy, 0, 1),
@@ -116,7 +117,7 @@ static const struct field profile_fields[] = {
     FIELD(struct profile, gauged, 0, 1),
 };
 /* Elsewhere: the address. Not state: cap_in, account, hh. */
-FIELDS_OF(struct profile, 336);
+FIELDS_OF(struct profile, 344);
 
 static const struct field group_fields[] = {
     FIELD(struct group, defined, 0, 1),

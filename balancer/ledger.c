@@ -152,6 +152,14 @@ double balancer_ledger_left(const struct group *g, const struct member *m)
                                              g->u.ledger.fade_running);
 }
 
+double balancer_ledger_added(const struct group *g, double x)
+{
+    double fade = (double)g->u.ledger.fade_running;
+
+    assert(x >= 0 && x <= 1);
+    return fade > -0.01 ? x : (1 - exp2(fade * x)) / (1 - exp2(fade));
+}
+
 /* So many at least of those that were there at the report are there still:
  * what it owns, and all slots of who said BUSY. */
 static double ledger_known(const struct group *g, const struct account *a)
@@ -167,17 +175,18 @@ static double ledger_known(const struct group *g, const struct account *a)
 static void ledger_terms(const struct group *g, struct member *m, mono_ms now)
 {
     const struct account *a = m->account;
-    double others = g->u.ledger.fit.at[2] * balancer_typical_capacity(g, a) *
-                    (double)ledger_age(g, a, now);
+    double others = g->u.ledger.fit.at[2] * balancer_typical_capacity(g, a) +
+                    a->profile->excess;
     double left;
 
     m->u.ledger.told = (float)ledger_told(g, a);
     balancer_ledger_fade(g, m, now);
     left = balancer_ledger_left(g, m);
-    m->u.ledger.carry =
-        (float)(fmax(left * balancer_typical_running(g, a) + others,
-                     ledger_known(g, a)) +
-                left * a->profile->presumed);
+    m->u.ledger.carry = (float)(fmax(left * balancer_typical_running(g, a) +
+                                         others * balancer_ledger_added(
+                                                      g, ledger_age(g, a, now)),
+                                     ledger_known(g, a)) +
+                                left * a->profile->presumed);
     assert(m->u.ledger.carry >= 0);
 }
 

@@ -28,6 +28,8 @@
 
 #define TOLD_KEEP 0.999 /* per report in the group */
 
+#define EXCESS_KEEP 0.94 /* per report of a worker */
+
 #define LAG_KEEP        0.999 /* likewise */
 #define LAG_ERROR_MAX   4.0
 #define LAG_SAMPLES_MIN 500U
@@ -128,7 +130,7 @@ static void ledger_slopes(const struct group *g, const struct member *m,
     slope[0] = untold * a->profile->running * work *
                pow(fmax(f->at[0], LEFT_MIN), work - 1);
     slope[1] = untold * alive * old / -granted_slope(rate);
-    slope[2] = a->profile->capacity * age;
+    slope[2] = a->profile->capacity * balancer_ledger_added(g, age);
 }
 
 /* The cpu of the report, by its tasks. */
@@ -151,6 +153,15 @@ static void cpu_learn(struct cpu_line *l, double used, double cpu)
         l->uc * l->uc >= CPU_CLOSE * l->uu * l->cc)
         l->per_slot = l->uc / l->uu;
     assert(isfinite(l->per_slot));
+}
+
+/* Others' work differs by worker, and lasts. */
+static void excess_learn(struct profile *p, double error)
+{
+    double more = fmin(fmax(error, -p->capacity), p->capacity) - p->excess;
+
+    p->excess += more * (1 - EXCESS_KEEP);
+    assert(fabs(p->excess) <= p->capacity);
 }
 
 /* What the report says beside what was known. A sum of n independent tasks has
@@ -179,6 +190,9 @@ void balancer_ledger_report(struct group *g, uint32_t member, double tasks,
     error = tasks + kept + a->acked - balancer_ledger_left(g, m) * p->running -
             told * a->granted - (1 - told) * (double)m->u.ledger.alive -
             g->u.ledger.fit.at[2] * slope[2];
+    if (g == a->in[0].group)
+        excess_learn(m->account->profile, error);
+    error -= p->excess;
     g->u.ledger.ended_sum =
         g->u.ledger.ended_sum * TOLD_KEEP + fmax(0, n - tasks - fmax(0, kept));
     g->u.ledger.acked_sum =

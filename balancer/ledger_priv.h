@@ -21,4 +21,8 @@ void balancer_ledger_fade(const struct group *g, struct member *m, mono_ms now);
  * ends are not counted as acknowledged. */
 double balancer_ledger_left(const struct group *g, const struct member *m);
 
+/* So much of what others add in an interval is there after `x` (0..1) of it: it
+ * comes evenly, and fades like the rest. 0..1. */
+double balancer_ledger_added(const struct group *g, double x);
+
 #endif
