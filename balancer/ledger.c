@@ -11,22 +11,23 @@
  * heartbeat intervals (at most 1):
  *
  *     est   = max(O, max(R', O') + A' + P' - D)
- *     R'    = (q + (1 - q) alpha^w) R + gamma c x
- *     A'    = sum of (q + (1 - q) beta^age), each grant of its own age
- *     score = (est + 1) / (c * weight/100 * part)           the lowest wins
+ *     R'    = (q + (1 - q) alpha^w) R + (gamma c + e) * a(x)
+ *     A'    = sum of (q + (1 - q) beta^age) over the grants, each of its own
+ * age score = (est + 1) / (c * weight/100 * part)           the lowest wins
  *
  * R tasks ran at the report, A were granted since, D of all were acknowledged
  * as done. alpha, beta and gamma are what an interval leaves of the old and of
- * the new and what others add per slot; the group learns them from its reports
- * (ledger_learn.c). q is the share of the worker's ends that is acknowledged:
- * so far they are counted and not guessed, and one that is lost counts no
- * longer than until the next report. w is x, but slower while tasks wait:
- * these do not end. O items are the worker's own by the registry and O' of
- * them were at the report: whatever it reports, it runs them. P tasks must be
- * there as it would not take one more (as far as its ends are told: else there
- * may be room again at any time). `part`: it is new, or was BUSY (standing.c).
- * What a worker does not say is read from its cpu (gauge.c) or taken as usual in
- * its group (typical.c), never as better.
+ * the new and what others add per slot, and e is what they add to this worker
+ * beyond that; a(x) is the part of it that is there by then. The group learns
+ * them from its reports (ledger_learn.c). q is the share of the worker's ends
+ * that is acknowledged: so far they are counted and not guessed, and one that
+ * is lost counts no longer than until the next report. w is x, but slower while
+ * tasks wait: these do not end. O items are the worker's own by the registry
+ * and O' of them were at the report: whatever it reports, it runs them. P tasks
+ * must be there as it would not take one more (as far as its ends are told:
+ * else there may be room again at any time). `part`: it is new, or was BUSY
+ * (standing.c). What a worker does not say is read from its cpu (gauge.c) or
+ * taken as usual in its group (typical.c), never as better.
  *
  * Two classes, never blended: a member that is hot, or full by our own count
  * (est + 1 > c), has the top bit of its key set, so that it can only win when
@@ -34,6 +35,10 @@
  * reported below the threshold, until its next report. Hot and full ones
  * compete by the same score, relative to capacity: by bare estimates a full
  * small worker would beat a half-empty large one.
+ *
+ * Where tasks are much shorter than an interval all but e and gamma fades soon,
+ * and what is left is to give each its share at even distances: measured, it
+ * waits no longer than smooth weighted round robin with perfect weights.
  *
  * What depends on time is worked out when a member is placed (at a report and
  * at each tick); a pick adds to it.
@@ -406,6 +411,7 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
     json_put_num(out, "alpha", g->u.ledger.fit.at[0]);
     json_put_num(out, "beta", (double)exp2f(g->u.ledger.fade_granted));
     json_put_num(out, "gamma", g->u.ledger.fit.at[2]);
+    json_put_num(out, "excess", a->profile->excess);
     json_put_str(out, "running_from", running_from(a));
     json_put_num(out, "share", balancer_typical_share(g, a));
     json_put_num(out, "warm_up", part.warm_up);

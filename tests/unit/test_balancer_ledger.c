@@ -147,6 +147,65 @@ static void a_report_settles_all_grants_but_the_latest(void **state)
     balancer_free(&b);
 }
 
+/* On one of two workers others always run four tasks: at the end of an interval
+ * it is known there, although its report is old. */
+static void what_others_run_on_a_worker_is_learned(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_worker w = idle("shared:1", 16, START);
+    mono_ms at = START;
+
+    (void)state;
+    w.pool = 0.25;
+    for (int i = 0; i < 60; i++, at += INTERVAL) {
+        for (int k = 0; k < 8; k++)
+            pick(b, at + 100 * k);
+        w.reported = at + INTERVAL;
+        set(b, w, at + INTERVAL);
+        set_idle(b, "own:1", 16, at + INTERVAL);
+    }
+    at += INTERVAL - 1;
+    assert_true(fabs(est(b, "shared:1", at) - 4) < 0.5);
+    assert_true(est(b, "own:1", at) < 0.5);
+    balancer_free(&b);
+}
+
+/* Tasks load the cpu, as its reports show: what was hot by it is not when it is
+ * known that they are over. */
+static void hot_by_its_tasks_it_cools_with_them(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_worker w = idle("a:1", 10, START);
+    pick_id ids[10];
+    mono_ms at = START;
+
+    (void)state;
+    for (int i = 0; i < 120; i++, at += INTERVAL) {
+        w.reported = at;
+        w.pool = w.cpu = (i % 9) / 10.0;
+        set(b, w, at);
+    }
+    w.reported = at;
+    w.pool = w.cpu = 0;
+    set(b, w, at);
+    for (int k = 0; k < 10; k++) {
+        pick(b, at);
+        ids[k] = last_pick.pick;
+    }
+    at += INTERVAL;
+    w.reported = at;
+    w.pool = w.cpu = 1;
+    set(b, w, at);
+    pick(b, at);
+    assert_true(last.degraded);
+    for (int k = 0; k < 10; k++)
+        assert_true(balancer_done(b, ids[k]));
+    balancer_tick(b, at + 100);
+    pick(b, at + 100);
+    assert_false(last.degraded);
+    balancer_free(&b);
+}
+
 /* The lag is in proportion to how often there are reports. */
 static void frequent_reports_settle_sooner(void **state)
 {
@@ -393,6 +452,8 @@ int main(void)
         cmocka_unit_test(without_acknowledgements_old_work_fades),
         cmocka_unit_test(acknowledgements_are_believed_in_proportion),
         cmocka_unit_test(a_report_settles_all_grants_but_the_latest),
+        cmocka_unit_test(what_others_run_on_a_worker_is_learned),
+        cmocka_unit_test(hot_by_its_tasks_it_cools_with_them),
         cmocka_unit_test(frequent_reports_settle_sooner),
         cmocka_unit_test(an_unchanged_report_settles_nothing),
         cmocka_unit_test(a_report_without_pool_usage_keeps_the_own_count),
