@@ -12,8 +12,8 @@
  *
  *     est   = max(O, max(R', O') + A' + P' - D)
  *     R'    = (q + (1 - q) alpha^w) R + (gamma c + e) * a(x)
- *     A'    = sum of (q + (1 - q) beta^age) over the grants, each of its own
- * age score = (est + 1) / (c * weight/100 * part)           the lowest wins
+ *     A'    = sum of (q + (1 - q) beta^age), each grant of its own age
+ *     score = (est + 1) / (c * weight/100 * part)           the lowest wins
  *
  * R tasks ran at the report, A were granted since, D of all were acknowledged
  * as done. alpha, beta and gamma are what an interval leaves of the old and of
