@@ -24,7 +24,7 @@ struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
     g->ops = ops;
     g->conf = conf;
     g->lag = balancer_account_bucket(conf, conf->heartbeat_interval_ms / 250);
-    g->lag = g->lag < 1 ? 1 : g->lag;
+    g->lag = g->lag < 1 ? 1 : g->lag > LAG_BUCKETS ? LAG_BUCKETS : g->lag;
     g->ops->resize(g, 0);
     return g;
 }

@@ -223,6 +223,26 @@ static void frequent_reports_settle_sooner(void **state)
     balancer_free(&b);
 }
 
+static void reports_settle_at_any_interval(void **state)
+{
+    static const int64_t intervals[] = {1, 100, 1000, 10000, 30000, 3600000};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(intervals); i++) {
+        struct conf_balancer conf = test_conf;
+        struct balancer *b;
+
+        conf.heartbeat_interval_ms = intervals[i];
+        b = balancer_new(&conf, 42, INSTANCE);
+        set_idle(b, "a:1", 10, START);
+        pick(b, START);
+        set_idle(b, "a:1", 10, START + 1000 + intervals[i]);
+        assert_true(term(b, "a:1", "granted", START + 1000 + intervals[i]) ==
+                    0);
+        balancer_free(&b);
+    }
+}
+
 static void an_unchanged_report_settles_nothing(void **state)
 {
     struct balancer *b = balancer_of(CONF_LEDGER);
@@ -455,6 +475,7 @@ int main(void)
         cmocka_unit_test(what_others_run_on_a_worker_is_learned),
         cmocka_unit_test(hot_by_its_tasks_it_cools_with_them),
         cmocka_unit_test(frequent_reports_settle_sooner),
+        cmocka_unit_test(reports_settle_at_any_interval),
         cmocka_unit_test(an_unchanged_report_settles_nothing),
         cmocka_unit_test(a_report_without_pool_usage_keeps_the_own_count),
         cmocka_unit_test(grants_in_one_group_count_in_the_others),
