@@ -58,6 +58,13 @@ static struct journal *start(struct balancer *b, const struct place *p,
     return j;
 }
 
+static void wait_written(struct journal *j)
+{
+    for (int i = 0; i < 6000 && journal_figures(j).waiting > 0; i++)
+        (void)usleep(10000);
+    assert_true(journal_figures(j).waiting == 0);
+}
+
 static void *load(const struct place *p, int number, size_t *len)
 {
     char name[256];
@@ -124,9 +131,9 @@ static void random_traffic_replays_through_rotations(void **state)
         for (int i = 0; i < 25000; i++) {
             traffic_step(&t, b);
             if (i % 4000 == 0) /* so that it writes in the middle, too */
-                (void)usleep(60000);
+                wait_written(j);
         }
-        journal_stop(&j, 10000);
+        journal_stop(&j, 60000);
         assert_null(j);
         assert_true(apply_all(r, &p, &missing) > 2);
         assert_int_equal(missing, 0);
@@ -178,7 +185,7 @@ static void what_finds_no_room_is_left_out_and_said(void **state)
     assert_true(journal_figures(j).complete);
     for (int i = 0; i < 10; i++)
         balancer_pick(b, &request, &answer);
-    journal_stop(&j, 10000);
+    journal_stop(&j, 60000);
     assert_int_equal(apply_all(r, &p, &missing), 1);
     assert_true(missing >= f.dropped);
     assert_int_equal(balancer_replay_sum(r).differ, 0);
@@ -223,7 +230,7 @@ static void another_threshold_differs_first_where_it_matters(void **state)
     set(b, hot, START);
     for (int i = 0; i < 5; i++)
         assert_string_equal(pick(b, START + 1), "hot:1");
-    journal_stop(&j, 10000);
+    journal_stop(&j, 60000);
 
     data = load(&p, 0, &len);
     assert_int_equal(balancer_replay_apply(r, data, len, &file, NULL), 0);
@@ -276,7 +283,7 @@ static void every_cut_and_every_flip_is_noticed(void **state)
     j = start(b, &p, 1 << 20, 2);
     for (int i = 0; i < 200; i++)
         traffic_step(&t, b);
-    journal_stop(&j, 10000);
+    journal_stop(&j, 60000);
     data = load(&p, 0, &len);
     for (size_t i = 0; i < 2 * len; i++) {
         size_t at = i % len;
@@ -320,12 +327,12 @@ static void two_journals_do_not_share_a_file(void **state)
     assert_int_equal(journal_start(&other, b, &config, &err), ERR_CONFLICT);
     assert_non_null(strstr(err.msg, "another process writes it"));
     assert_null(other);
-    journal_stop(&j, 10000);
+    journal_stop(&j, 60000);
     assert_int_equal(journal_start(&other, b, &config, &err), 0);
-    journal_stop(&other, 10000);
+    journal_stop(&other, 60000);
     config.path = "/nowhere/at/all";
     assert_int_equal(journal_start(&other, b, &config, &err), ERR_NOT_FOUND);
-    journal_stop(&other, 10000); /* NULL is fine */
+    journal_stop(&other, 60000); /* NULL is fine */
     balancer_free(&b);
     place_end(&p);
 }
