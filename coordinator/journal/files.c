@@ -92,6 +92,7 @@ void journal_files_end(struct journal_files *f)
 {
     if (f->fd < 0)
         return;
+    (void)!ftruncate(f->fd, (off_t)f->size); /* what was reserved */
     (void)fdatasync(f->fd);
     (void)close(f->fd);
     f->fd = -1;

@@ -194,6 +194,94 @@ static void what_finds_no_room_is_left_out_and_said(void **state)
     place_end(&p);
 }
 
+/* An hour of a cluster of 60: heartbeats every 10 s, ticks, about ten tasks a
+ * second of about 20 s, most of whose ends are told. */
+static void hour(struct balancer *b)
+{
+    enum { UNDER_WAY = 512 };
+    static struct {
+        pick_id pick;
+        mono_ms until;
+    } tasks[UNDER_WAY];
+    struct rand r;
+    mono_ms now = START;
+
+    rand_seed(&r, 60);
+    memset(tasks, 0, sizeof(tasks));
+    for (int i = 0; i < 14400; i++) {
+        now += 250;
+        for (uint32_t w = (uint32_t)i % 40; w < 60; w += 40) {
+            struct balancer_worker one = idle("", 8 + (int32_t)w % 24, now);
+
+            snprintf(one.address, sizeof(one.address), "10.1.0.%u:1234", w);
+            one.cpu = rand_double(&r) * .95;
+            one.pool = (double)rand_below(&r, 9) / 8;
+            one.busy = rand_below(&r, 40) == 0;
+            balancer_set(b, &one, now);
+        }
+        for (uint64_t n = rand_below(&r, 6); n > 0; n--) {
+            uint64_t at = rand_below(&r, UNDER_WAY);
+
+            (void)pick(b, now + (mono_ms)rand_below(&r, 250));
+            tasks[at].pick = last.code == BALANCER_OK ? last_pick.pick : 0;
+            tasks[at].until = now + (mono_ms)rand_below(&r, 40000);
+        }
+        for (size_t t = 0; t < UNDER_WAY; t++)
+            if (tasks[t].pick != 0 && tasks[t].until <= now) {
+                (void)balancer_done(b, tasks[t].pick);
+                tasks[t].pick = 0;
+            }
+        balancer_tick(b, now);
+    }
+}
+
+static int warmer(void *arg, struct replay_settings *s, struct err *err)
+{
+    (void)arg;
+    (void)err;
+    s->conf.cpu_max = 0.8;
+    return 0;
+}
+
+static void a_recorded_hour_replays_to_the_same_hash(void **state)
+{
+    struct place p = place_new();
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct journal *j = start(b, &p, 64 << 20, 6);
+    struct replay *same = balancer_replay_new(NULL, NULL, 0);
+    struct replay *other = balancer_replay_new(warmer, NULL, 0);
+    struct replay_file file;
+    struct replay_sum sum;
+    uint64_t missing = 0;
+    size_t len;
+    void *data;
+
+    (void)state;
+    hour(b);
+    journal_stop(&j, 60000);
+    assert_int_equal(apply_all(same, &p, &missing), 1);
+    assert_int_equal(missing, 0);
+    sum = balancer_replay_sum(same);
+    assert_true(sum.requests > 30000);
+    assert_true(sum.recorded == sum.replayed);
+    assert_int_equal(sum.first.number, 0);
+
+    data = load(&p, 0, &len);
+    print_message("an hour: %llu picks, %zu bytes\n",
+                  (unsigned long long)sum.picks, len);
+    assert_int_equal(balancer_replay_apply(other, data, len, &file, NULL), 0);
+    assert_in_range(file.last - file.first, 3599000, 3600000);
+    sum = balancer_replay_sum(other);
+    assert_true(sum.recorded != sum.replayed);
+    assert_true(sum.first.number > 0);
+    assert_true(sum.differ > 100 && sum.differ < sum.picks);
+    mem_free(data);
+    balancer_replay_free(&same);
+    balancer_replay_free(&other);
+    balancer_free(&b);
+    place_end(&p);
+}
+
 static int colder(void *arg, struct replay_settings *s, struct err *err)
 {
     (void)arg;
@@ -413,6 +501,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_traffic_replays_through_rotations),
+        cmocka_unit_test(a_recorded_hour_replays_to_the_same_hash),
         cmocka_unit_test(what_finds_no_room_is_left_out_and_said),
         cmocka_unit_test(another_threshold_differs_first_where_it_matters),
         cmocka_unit_test(every_cut_and_every_flip_is_noticed),
