@@ -8,7 +8,6 @@
 #include "balancer/image.h"
 #include "balancer/journal/record.h"
 #include "balancer/journal/replay.h"
-#include "base/units.h"
 #include "coordinator/journal/journal.h"
 
 #include <fcntl.h>
@@ -425,78 +424,6 @@ static void two_journals_do_not_share_a_file(void **state)
     place_end(&p);
 }
 
-/* ---- bytes --------------------------------------------------------------- */
-
-static void numbers_come_back_from_their_bytes(void **state)
-{
-    static const int64_t numbers[] = {0,   1,   -1,  63,        64,       -64,
-                                      -65, 127, 128, INT64_MAX, INT64_MIN};
-    struct buf out;
-    struct unpack in;
-
-    (void)state;
-    buf_init(&out, 4096);
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        pack_int(&out, numbers[i]);
-        pack_uint(&out, (uint64_t)numbers[i]);
-        pack_double(&out, (double)numbers[i] / 3);
-    }
-    pack_str(&out, "text");
-    in = unpack_of(out.data, out.len);
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        assert_true(unpack_int(&in) == numbers[i]);
-        assert_true(unpack_uint(&in) == (uint64_t)numbers[i]);
-        assert_true(unpack_double(&in) == (double)numbers[i] / 3);
-    }
-    char text[8];
-
-    unpack_str(&in, text, sizeof(text));
-    assert_string_equal(text, "text");
-    assert_false(in.bad);
-    assert_int_equal(unpack_left(&in), 0);
-    assert_int_equal(unpack_u8(&in), 0);
-    assert_true(in.bad);
-    buf_close(&out);
-    assert_int_equal(pack_crc32(0, "123456789", 9), 0xcbf43926);
-    assert_int_equal(pack_crc32(pack_crc32(0, "1234", 4), "56789", 5),
-                     0xcbf43926);
-    /* eleven bytes of seven bits, and a tenth that goes beyond 64 */
-    in = unpack_of("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
-    (void)unpack_uint(&in);
-    assert_true(in.bad);
-    in = unpack_of("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10);
-    (void)unpack_uint(&in);
-    assert_true(in.bad);
-}
-
-static void sizes_have_units(void **state)
-{
-    static const struct {
-        const char *text;
-        uint64_t bytes;
-        const char *as;
-    } good[] = {
-        {"64MB", 64000000, "64MB"},   {"1.5GB", 1500000000, "1500MB"},
-        {"512KiB", 524288, "512KiB"}, {"2gib", UINT64_C(2) << 30, "2GiB"},
-        {"64000B", 64000, "64KB"},    {"7b", 7, "7B"}};
-    static const char *const bad[] = {
-        "64",         "",     "MB",   "64 MB",
-        "64XB",       "-1MB", "1.5B", "99999999999GB",
-        "0.0000001KB"};
-    char out[UNITS_SIZE_SIZE];
-    uint64_t bytes;
-    struct err err;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
-        assert_int_equal(units_size(good[i].text, &bytes, &err), 0);
-        assert_true(bytes == good[i].bytes);
-        assert_string_equal(units_format_size(bytes, out), good[i].as);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_int_equal(units_size(bad[i], &bytes, &err), ERR_INVALID);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,8 +433,6 @@ int main(void)
         cmocka_unit_test(another_threshold_differs_first_where_it_matters),
         cmocka_unit_test(every_cut_and_every_flip_is_noticed),
         cmocka_unit_test(two_journals_do_not_share_a_file),
-        cmocka_unit_test(numbers_come_back_from_their_bytes),
-        cmocka_unit_test(sizes_have_units),
     };
 
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
