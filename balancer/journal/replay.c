@@ -28,6 +28,7 @@ struct replay {
     bool stopped;
     struct balancer *b;      /* NULL: before the first basis */
     enum conf_policy policy; /* as recorded */
+    int64_t interval_ms;     /* likewise */
     uint64_t fingerprint;
     struct journal_head head; /* of the file before */
     bool follows;             /* that one was ended in order */
@@ -71,21 +72,6 @@ void balancer_replay_free(struct replay **rp)
 
 /* ---- settings ----------------------------------------------------------- */
 
-/* As recorded, they change; as asked for, they are those of `r->b` then. */
-static int settings_apply(struct replay *r, struct replay_settings *s,
-                          mono_ms now, struct err *err)
-{
-    int rc = r->change != NULL ? r->change(r->arg, s, err) : 0;
-
-    if (rc != 0)
-        return rc;
-    if (r->change != NULL)
-        r->b->conf.heartbeat_interval_ms = s->conf.heartbeat_interval_ms;
-    balancer_set_policy(r->b, s->conf.policy, now);
-    balancer_configure(r->b, &s->conf, s->own, s->n, now);
-    return 0;
-}
-
 static struct balancer_group_conf *
 own_copy(const struct balancer_group_conf *own, size_t n)
 {
@@ -96,33 +82,51 @@ own_copy(const struct balancer_group_conf *own, size_t n)
     return copy;
 }
 
-static int settings_event(struct replay *r, const struct balancer_event *e,
-                          struct err *err)
+/* Whatever the policy changes to, the settings stay: who would judge anybody
+ * anew for it, where the recorded one did not, had other estimates. */
+static int policy_event(struct replay *r, const struct balancer_event *e,
+                        struct err *err)
 {
     struct replay_settings s = {.conf = balancer_settings(r->b)};
     int rc;
 
+    r->policy = e->u.policy;
+    s.conf.policy = r->policy;
+    s.n = r->b->n_own;
+    s.own = own_copy(r->b->own, s.n);
+    rc = r->change(r->arg, &s, err);
+    if (rc == 0)
+        balancer_set_policy(r->b, s.conf.policy, e->now);
+    mem_free(s.own);
+    return rc;
+}
+
+static int configure_event(struct replay *r, const struct balancer_event *e,
+                           struct err *err)
+{
+    struct replay_settings s = {.conf = *e->u.configure.conf,
+                                .n = e->u.configure.n};
+    int rc;
+
+    s.own = own_copy(e->u.configure.own, s.n);
+    s.conf.policy = r->policy;
+    s.conf.heartbeat_interval_ms = r->interval_ms;
+    rc = r->change(r->arg, &s, err);
+    if (rc == 0)
+        balancer_configure(r->b, &s.conf, s.own, s.n, e->now);
+    mem_free(s.own);
+    return rc;
+}
+
+static int settings_event(struct replay *r, const struct balancer_event *e,
+                          struct err *err)
+{
     if (r->change == NULL) {
         balancer_apply(r->b, e, NULL);
         return 0;
     }
-    if (e->kind == BALANCER_EVENT_POLICY)
-        r->policy = e->u.policy;
-    if (e->kind == BALANCER_EVENT_CONFIGURE) {
-        int64_t interval = s.conf.heartbeat_interval_ms;
-
-        s.conf = *e->u.configure.conf;
-        s.conf.heartbeat_interval_ms = interval;
-        s.n = e->u.configure.n;
-        s.own = own_copy(e->u.configure.own, s.n);
-    } else {
-        s.n = r->b->n_own;
-        s.own = own_copy(r->b->own, s.n);
-    }
-    s.conf.policy = r->policy;
-    rc = settings_apply(r, &s, e->now, err);
-    mem_free(s.own);
-    return rc;
+    return e->kind == BALANCER_EVENT_POLICY ? policy_event(r, e, err)
+                                            : configure_event(r, e, err);
 }
 
 /* ---- basis -------------------------------------------------------------- */
@@ -140,6 +144,33 @@ static bool is_at(struct replay *r, const void *image, size_t len)
     return same;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct balancer_group_conf *)a)->name,
+                  ((const struct balancer_group_conf *)b)->name);
+}
+
+/* Other settings from here on, without judging anybody anew: estimates are
+ * worked out when they were then, and the next tick or report goes by the new
+ * thresholds. Else the first decision that differs would be one between two
+ * that are as good as each other. */
+static void settings_slip_in(struct balancer *b,
+                             const struct replay_settings *s)
+{
+    balancer_set_policy(b, s->conf.policy, b->now + b->unheard);
+    b->conf = s->conf;
+    mem_free(b->own);
+    b->own = own_copy(s->own, s->n);
+    b->n_own = s->n;
+    for (size_t i = 0; i < s->n; i++) {
+        b->own[i].conf.policy = s->conf.policy;
+        b->own[i].conf.heartbeat_interval_ms = s->conf.heartbeat_interval_ms;
+    }
+    qsort(b->own, b->n_own, sizeof(*b->own), by_name);
+    for (struct group *g = b->groups; g != NULL; g = g->hh.next)
+        g->conf = balancer_conf_of(b, g->name);
+}
+
 static int restore(struct replay *r, const void *image, size_t len,
                    struct err *err)
 {
@@ -152,11 +183,14 @@ static int restore(struct replay *r, const void *image, size_t len,
         return err_wrap(err, "its basis");
     s.conf = balancer_settings(r->b);
     r->policy = s.conf.policy;
+    r->interval_ms = s.conf.heartbeat_interval_ms;
     if (r->change == NULL)
         return 0;
     s.n = r->b->n_own;
     s.own = own_copy(r->b->own, s.n);
-    rc = settings_apply(r, &s, r->b->now + r->b->unheard, err);
+    rc = r->change(r->arg, &s, err);
+    if (rc == 0)
+        settings_slip_in(r->b, &s);
     mem_free(s.own);
     return rc;
 }

@@ -18,10 +18,11 @@ from disk import Disk
 WORKERS = [f"10.0.0.{i}:1234" for i in range(1, 9)]
 SMALL = "journal-size: 64KB\njournal-files: 40\n"
 PATIENT = "failover: {grace: 300ms, reconcile-interval: 1s}\n"
+GPU = "groups: {gpu: [" + ", ".join(f'"{w}"' for w in WORKERS[:4]) + "]}\n"
 
 
 def journal_of(cluster, name="journal", more=SMALL):
-    return f"journal: {os.path.join(cluster.dir, name)}\n{more}{PATIENT}"
+    return f"journal: {os.path.join(cluster.dir, name)}\n{more}{PATIENT}{GPU}"
 
 
 def heartbeat(api, rng, address):
@@ -67,8 +68,10 @@ class Traffic:
             count = rng.randint(2, self.many)
             kind = rng.random()
             path = "/v1/workers/best"
-            if kind < 0.7:
+            if kind < 0.6:
                 path += f"?count={count}"
+            elif kind < 0.7:
+                path += f"?group=gpu&count={count}"
             elif kind < 0.8:
                 path += f"?affinity={rng.randint(0, 9)}"
             elif kind < 0.9:
@@ -81,7 +84,7 @@ class Traffic:
             self.picks[i] += len(picks)
             for p in picks:
                 how = rng.random()
-                if how < 0.7:
+                if how < 0.99:
                     equal(api("POST", f"/v1/picks/{p['pick']}/{'refused' if how < 0.005 else 'done'}").status, 204, "end")
 
     def __enter__(self):
@@ -159,7 +162,7 @@ def other_settings(every):
     document = replay(*every, "--set", "cpu-max=0.5", expect=1)
     first = document["first"]
     check(0 < document["differ"] < document["picks"], lambda: f"{document['differ']}")
-    check(first["request"] >= 1 and first["group"] == "default" and first["then"] != first["now"], lambda: f"{first}")
+    check(first["request"] >= 1 and first["group"] in ("default", "gpu") and first["then"] != first["now"], lambda: f"{first}")
     terms = {c["address"]: c for c in first["candidates"]}
     check({first["then"], first["now"]} <= set(terms), lambda: f"{first}")
     why = " ".join(c["changed"] for c in terms.values())
@@ -169,6 +172,8 @@ def other_settings(every):
                           check=False).stdout
     check(f"the first is request {first['request']} at {first['time']}" in text, text)
     check("not as recorded: " in text and first["then"] in text and first["now"] in text, text)
+    document = replay(*every, "--set", "groups.gpu.cpu-max=0.4", expect=1)
+    equal(document["first"]["group"], "gpu", "group of the first that differs")
     # what it was is no change
     same(replay(*every, "--set", "cpu-max=1"))
     same(replay(*every, "--policy", "ledger"))

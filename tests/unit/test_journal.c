@@ -112,6 +112,15 @@ static int apply_all(struct replay *r, const struct place *p, uint64_t *missing)
     return applied;
 }
 
+/* Asked for what was: not one decision may differ. */
+static int as_it_was(void *arg, struct replay_settings *s, struct err *err)
+{
+    (void)err;
+    ++*(unsigned *)arg;
+    assert_true(s->conf.heartbeat_interval_ms == INTERVAL);
+    return 0;
+}
+
 static void random_traffic_replays_through_rotations(void **state)
 {
     (void)state;
@@ -121,6 +130,8 @@ static void random_traffic_replays_through_rotations(void **state)
         struct journal *j;
         struct traffic t;
         struct replay *r = balancer_replay_new(NULL, NULL, 0);
+        unsigned asked = 0;
+        struct replay *alike = balancer_replay_new(as_it_was, &asked, 0);
         uint64_t missing = 0;
 
         traffic_begin(&t, seed);
@@ -138,6 +149,10 @@ static void random_traffic_replays_through_rotations(void **state)
         assert_int_equal(missing, 0);
         assert_true(balancer_replay_sum(r).requests > 8000);
         assert_int_equal(balancer_replay_sum(r).differ, 0);
+        assert_true(apply_all(alike, &p, &missing) > 2);
+        assert_true(asked > 10);
+        assert_int_equal(balancer_replay_sum(alike).differ, 0);
+        balancer_replay_free(&alike);
         balancer_replay_free(&r);
         balancer_free(&b);
         place_end(&p);
