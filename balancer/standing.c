@@ -226,9 +226,10 @@ static enum heat member_heat(const struct member *m,
 mono_ms balancer_standing_reopens(const struct account *a,
                                   const struct conf_balancer *conf)
 {
+    mono_ms closed = balancer_account_interval(a, conf) / REFUSED_SHARE;
+
     assert(a->profile->refused);
-    return a->profile->refused_at +
-           balancer_account_interval(a, conf) / REFUSED_SHARE;
+    return a->profile->refused_at + (closed > 0 ? closed : 1);
 }
 
 static bool is_refused(const struct account *a,

@@ -260,12 +260,17 @@ static void refuse(struct balancer *b, mono_ms now)
 
 static void a_refusal_closes_for_a_while(void **state)
 {
-    (void)state;
-    for (mono_ms interval = 1000; interval <= 10000; interval *= 10) {
-        struct conf_balancer conf = test_conf;
-        mono_ms closed = interval / 400;
+    static const struct {
+        int64_t interval;
+        mono_ms closed;
+    } cases[] = {{100, 1}, {1000, 2}, {10000, 25}, {3600000, 9000}};
 
-        conf.heartbeat_interval_ms = interval;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct conf_balancer conf = test_conf;
+        mono_ms closed = cases[i].closed;
+
+        conf.heartbeat_interval_ms = cases[i].interval;
         struct balancer *b = balancer_with(conf);
 
         set_idle(b, "a:1", 8, START);
