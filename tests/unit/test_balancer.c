@@ -447,6 +447,29 @@ static void a_large_group_is_spread_like_a_small_one(void **state)
     balancer_free(&b);
 }
 
+/* From what the configuration allows at least to what it allows at most. */
+static void any_heartbeat_interval_will_do(void **state)
+{
+    static const int64_t intervals[] = {100,   1000,  16000,
+                                        17000, 60000, 3600000};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(intervals); i++) {
+        struct conf_balancer conf = test_conf;
+        struct balancer *b;
+
+        conf.heartbeat_interval_ms = intervals[i];
+        b = balancer_new(&conf, 42, INSTANCE);
+        for (int beat = 0; beat < 5; beat++) {
+            mono_ms now = START + beat * intervals[i];
+
+            set_idle(b, "a:1", 8, now);
+            assert_string_equal(pick(b, now + intervals[i] / 2), "a:1");
+        }
+        balancer_free(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +491,7 @@ int main(void)
         cmocka_unit_test(a_large_group_is_spread_like_a_small_one),
         cmocka_unit_test(frozen_reports_do_not_grow_old),
         cmocka_unit_test(another_policy_goes_on_with_the_same_workers),
+        cmocka_unit_test(any_heartbeat_interval_will_do),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
