@@ -258,15 +258,6 @@ static void http_leave(void *state, uint32_t worker)
     (void)worker;
 }
 
-static uint32_t http_pick(void *state, double now, uint64_t *id)
-{
-    (void)state;
-    (void)now;
-    (void)id;
-    assert(!"asked by ask()");
-    return NOBODY;
-}
-
 /* ---- the run ------------------------------------------------------------- */
 
 /* The answer to a GET, with its status before it. */
@@ -405,7 +396,6 @@ const struct policy policy_http = {.name = "http",
                                    .close = http_close,
                                    .report = http_report,
                                    .leave = http_leave,
-                                   .pick = http_pick,
                                    .done = http_done,
                                    .refused = http_refused,
                                    .ask = http_ask,

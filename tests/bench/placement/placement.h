@@ -209,7 +209,7 @@ struct policy {
     policy_close_f *close;
     policy_report_f *report;
     policy_leave_f *leave;
-    policy_pick_f *pick;
+    policy_pick_f *pick; /* NULL with ask */
     policy_done_f *done; /* optional, as is all that follows */
     policy_tick_f *tick;
     policy_other_f *other;
