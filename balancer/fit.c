@@ -9,7 +9,8 @@
 /* Five hundred samples weigh: of sixty workers the reports of 80 s. */
 #define KEEP        0.998
 #define UNSURE      0.25 /* of a coefficient at first, as a variance */
-#define HUBER       3.0  /* usual errors */
+#define UNSURE_MIN  1e-9
+#define HUBER       3.0 /* usual errors */
 #define ERROR_KEEP  0.98
 #define ERROR_MIN   0.01 /* else one that fits exactly would learn no more */
 #define SAMPLES_MAX 1000000U
@@ -104,9 +105,11 @@ static void project(struct fit *f)
         f->at[i] = within(f->at[i], i);
 }
 
-static void update(struct fit *f, const double x[FIT_TERMS], double error)
+/* unsure * x; returns x * unsure * x + 1. */
+static double spread_of(const struct fit *f, const double x[FIT_TERMS],
+                        double towards[FIT_TERMS])
 {
-    double towards[FIT_TERMS], spread = 1;
+    double spread = 1;
 
     for (int i = 0; i < FIT_TERMS; i++) {
         towards[i] = 0;
@@ -114,13 +117,38 @@ static void update(struct fit *f, const double x[FIT_TERMS], double error)
             towards[i] += f->unsure[i][j] * x[j];
         spread += towards[i] * x[i];
     }
-    spread = fmax(spread, 1); /* a covariance that rounding made less of */
+    return spread;
+}
+
+/* No two coefficients are more alike than one is to itself. */
+static void bound(struct fit *f)
+{
+    for (int i = 0; i < FIT_TERMS; i++)
+        f->unsure[i][i] = fmax(f->unsure[i][i], UNSURE_MIN);
+    for (int i = 0; i < FIT_TERMS; i++)
+        for (int j = 0; j < FIT_TERMS; j++) {
+            double most = sqrt(f->unsure[i][i] * f->unsure[j][j]);
+
+            if (i != j)
+                f->unsure[i][j] = fmin(fmax(f->unsure[i][j], -most), most);
+        }
+}
+
+static void update(struct fit *f, const double x[FIT_TERMS], double error)
+{
+    double towards[FIT_TERMS], spread = spread_of(f, x, towards);
+
+    if (!(spread >= 1)) { /* no covariance any more: of rounding */
+        forget(f);
+        spread = spread_of(f, x, towards);
+    }
+    assert(spread >= 1);
     for (int i = 0; i < FIT_TERMS; i++) {
         f->at[i] += towards[i] / spread * error;
         for (int j = 0; j < FIT_TERMS; j++)
             f->unsure[i][j] -= towards[i] * towards[j] / spread;
-        f->unsure[i][i] = fmax(f->unsure[i][i], 1e-9);
     }
+    bound(f);
     project(f);
 }
 

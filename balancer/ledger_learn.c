@@ -158,9 +158,9 @@ static void cpu_learn(struct cpu_line *l, double used, double cpu)
 /* Others' work differs by worker, and lasts. */
 static void excess_learn(struct profile *p, double error)
 {
-    double more = fmin(fmax(error, -p->capacity), p->capacity) - p->excess;
+    double to = p->excess * EXCESS_KEEP + error * (1 - EXCESS_KEEP);
 
-    p->excess += more * (1 - EXCESS_KEEP);
+    p->excess = fmin(fmax(to, -p->capacity), p->capacity);
     assert(fabs(p->excess) <= p->capacity);
 }
 

@@ -186,6 +186,27 @@ static void one_odd_sample_moves_it_little(void **state)
     assert_int_equal(f.resets, 0);
 }
 
+/* Of any size, in any order: it stays what a fit can be. */
+static void wild_samples_do_not_break_it(void **state)
+{
+    struct rand r = generator();
+    struct fit f;
+
+    (void)state;
+    balancer_fit_begin(&f, first);
+    for (int i = 0; i < 200000; i++) {
+        double x[FIT_TERMS];
+
+        for (int j = 0; j < FIT_TERMS; j++)
+            x[j] = pow(10, (double)rand_below(&r, 26) - 12) *
+                   (rand_double(&r) - 0.3);
+        (void)balancer_fit_learn(&f, x,
+                                 pow(10, (double)rand_below(&r, 26) - 12),
+                                 pow(10, (double)rand_below(&r, 9) - 6));
+        assert_within_limits(&f);
+    }
+}
+
 /* With nothing to learn from but one sum, and one share at its limit, the other
  * explains it. */
 static void a_limit_does_not_hold_the_others_back(void **state)
@@ -226,6 +247,7 @@ int main(void)
         cmocka_unit_test(a_sample_that_says_nothing_changes_nothing),
         cmocka_unit_test(poor_samples_do_not_wind_it_up),
         cmocka_unit_test(one_odd_sample_moves_it_little),
+        cmocka_unit_test(wild_samples_do_not_break_it),
         cmocka_unit_test(a_limit_does_not_hold_the_others_back),
         cmocka_unit_test(another_character_is_noticed_and_learned),
     };

@@ -170,6 +170,24 @@ static void what_others_run_on_a_worker_is_learned(void **state)
     balancer_free(&b);
 }
 
+/* Smaller by far from one report to the next. */
+static void a_worker_that_shrinks_is_believed(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_worker w = idle("a:1", 1000, START);
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        w.reported = START + i * INTERVAL;
+        w.slots = i % 8 == 7 ? 1 : 1000;
+        w.pool = i % 2 ? 90 : 0.5;
+        set(b, w, w.reported);
+        pick(b, w.reported);
+        assert_true(isfinite(est(b, "a:1", w.reported + INTERVAL)));
+    }
+    balancer_free(&b);
+}
+
 /* Tasks load the cpu, as its reports show: what was hot by it is not when it is
  * known that they are over. */
 static void hot_by_its_tasks_it_cools_with_them(void **state)
@@ -473,6 +491,7 @@ int main(void)
         cmocka_unit_test(acknowledgements_are_believed_in_proportion),
         cmocka_unit_test(a_report_settles_all_grants_but_the_latest),
         cmocka_unit_test(what_others_run_on_a_worker_is_learned),
+        cmocka_unit_test(a_worker_that_shrinks_is_believed),
         cmocka_unit_test(hot_by_its_tasks_it_cools_with_them),
         cmocka_unit_test(frequent_reports_settle_sooner),
         cmocka_unit_test(reports_settle_at_any_interval),
