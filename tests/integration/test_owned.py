@@ -6,17 +6,17 @@ import re
 import sys
 import threading
 
-from cluster import ROOT, SLOW, check, equal, run, settings, wait_for
+from cluster import ROOT, SLOW, Api, check, equal, run, settings, wait_for
 from test_api import W1, W2, problem, put
 
 BEAT = 0.25 * SLOW  # half of an interval
 
 
 class Beats:
-    """Heartbeats of both, whoever is asked."""
+    """Heartbeats of both, over a connection of their own."""
 
-    def __init__(self, api):
-        self.api, self.n, self.over = api, 0, threading.Event()
+    def __init__(self, port):
+        self.api, self.n, self.over = Api(port), 0, threading.Event()
         self.thread = threading.Thread(target=self.go_on)
 
     def __enter__(self):
@@ -56,7 +56,7 @@ def test_a_worker_full_of_its_own_items_gets_no_more(cluster):
         equal(c.api("POST", "/v1/work", {"kind": "worker", "id": f"o-{n}"}).json["owner"], W1, "the owner")
     wait_for("its items", lambda: candidate(c.api, W1)["owned"] == 8)
     check(abs(candidate(c.api, W1)["est"] - 8) < 1, f"counted once: {candidate(c.api, W1)}")
-    with Beats(c.api) as beats:
+    with Beats(c.port) as beats:
         cluster.wait_up(c.api, W1, W2)
         wait_for("15 intervals", lambda: beats.n >= 30, 60)
         one = candidate(c.api, W1)
@@ -70,7 +70,7 @@ def test_a_worker_full_of_its_own_items_gets_no_more(cluster):
     # Another coordinator learns it from the registry.
     c.terminate()
     c = cluster.coordinator()
-    with Beats(c.api):
+    with Beats(c.port):
         cluster.wait_up(c.api, W1, W2)
         wait_for("what it owns", lambda: candidate(c.api, W1)["owned"] >= 7)
         one = candidate(c.api, W1)
