@@ -186,8 +186,9 @@ static uint64_t cpu_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Picks that are told, and then worked off, late enough for the regret to decide
- * on them; what is left of the reports before is worked off with them. */
+/* Picks that are told, and then worked off, late enough for the regret to
+ * decide on them; what is left of the reports before is worked off with them.
+ */
 static struct told run_told(struct bench *bench, struct second *s)
 {
     struct balancer_pick pick;
