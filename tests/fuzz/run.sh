@@ -22,8 +22,8 @@ sources="$(ls base/*.c base/*/*.c conf/*.c balancer/*.c balancer/*/*.c) registry
 for t in $targets; do
     mkdir -p "build/fuzz/$t"
     clang -std=c11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-        $(pkg-config --cflags libuv yaml-0.1) -o "build/fuzz/fuzz_$t" "tests/fuzz/fuzz_$t.c" $sources \
-        $(pkg-config --libs libuv yaml-0.1) -lpthread -lm || exit 1
+        $(pkg-config --cflags libuv yaml-0.1 libcurl) -o "build/fuzz/fuzz_$t" "tests/fuzz/fuzz_$t.c" $sources \
+        $(pkg-config --libs libuv yaml-0.1 libcurl) -lpthread -lm || exit 1
     if "build/fuzz/fuzz_$t" -max_total_time="${SECONDS_EACH:-30}" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="build/fuzz/$t-" "build/fuzz/$t" "tests/fuzz/corpus/$t" >"build/fuzz/$t.log" 2>&1; then
         passed=$((passed + 1))

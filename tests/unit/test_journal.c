@@ -395,7 +395,7 @@ static void every_cut_and_every_flip_is_noticed(void **state)
         struct err err = {.msg = ""};
         void *copy = mem_dup(data, n);
 
-        if (i % 29 != 0 && n > 300) { /* all of the head, a part of the rest */
+        if (i % 61 != 0 && n > 120) { /* all of the head, a part of the rest */
             mem_free(copy);
             continue;
         }
