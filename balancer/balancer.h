@@ -102,7 +102,8 @@ void balancer_hold(struct balancer *b, bool hold);
  * many tasks one grant of ours stands for. Loop. */
 void balancer_set_coordinators(struct balancer *b, uint32_t n);
 
-/* Decay of estimates; call about every 250 ms. Holds the lock for at most 1,024
+/* Decay of estimates; call about every 250 ms, and more often where heartbeats
+ * come every few seconds. Holds the lock for at most 1,024
  * members at a time. Loop. */
 void balancer_tick(struct balancer *b, mono_ms now);
 

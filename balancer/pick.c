@@ -13,7 +13,8 @@
 
 #include <string.h>
 
-/* The loop ticks every 250 ms; a group that it left alone is renewed here. */
+/* The loop ticks at least every 250 ms; a group that it left alone is renewed
+ * here. */
 #define REFRESH_MAX_MS 500
 /* Of so many members, who refused is open again on time; else at a tick. */
 #define REOPEN_MAX 1024U

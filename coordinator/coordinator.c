@@ -15,7 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BALANCER_TICK_MS 250
+#define BALANCER_TICK_MS 250 /* at most; a twentieth of a shorter heartbeat */
+#define BALANCER_TICKS   20
 #define SECOND_SOON_MS   10 /* leaves the loop most of its time */
 #define FORGET_TICK_MS   10000
 #define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
@@ -394,6 +395,16 @@ static bool forgettable(const struct coordinator *c, const struct node *n)
            work_view_failover(c->view, n->kind, n->address) == NULL;
 }
 
+/* Estimates decay from one heartbeat to the next: what is seen of that must not
+ * be in steps that are long beside it. */
+static bool balancer_is_due(const struct coordinator *c)
+{
+    int64_t every = c->conf->balancer.heartbeat_interval_ms / BALANCER_TICKS;
+
+    return c->clock->mono - c->balancer_ticked >=
+           (every < BALANCER_TICK_MS ? every : BALANCER_TICK_MS);
+}
+
 static void forget_tick(struct coordinator *c)
 {
     struct node *n, *next;
@@ -436,7 +447,7 @@ void coordinator_tick(struct coordinator *c)
         c->known = true;
         balancer_hold(c->balancer, false);
     }
-    if (c->clock->mono - c->balancer_ticked >= BALANCER_TICK_MS) {
+    if (balancer_is_due(c)) {
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;
     }

@@ -101,7 +101,9 @@ extern const size_t placement_n_variants;
 #define ACK_S      0.010 /* from the end to the coordinator */
 #define REPORT_MIN 0.005 /* from the worker to the coordinator */
 #define REPORT_MAX 0.050
-#define TICK_S     0.25
+/* A coordinator's tick: so often in an interval, and at least this. */
+#define TICKS  20
+#define TICK_S 0.25
 /* So many that refused a task are told to whoever places it again; then it
  * waits for the next report, like a task that found nobody. */
 #define REFUSED_MAX 16U
@@ -130,9 +132,9 @@ struct world {
     uint32_t n_workers;
     uint32_t n_coordinators;
     struct spec specs[WORKERS_MAX];
-    double divide;          /* what times are divided by */
-    double heartbeat, scan; /* s */
-    double settle, end;     /* tasks that arrive between them count */
+    double divide;                /* what times are divided by */
+    double heartbeat, scan, tick; /* s */
+    double settle, end;           /* tasks that arrive between them count */
     double hang_every, hang_for;
     double away_every, away_for;
     double slots; /* of all */
@@ -177,7 +179,8 @@ typedef uint32_t policy_pick_f(void *state, double now, uint64_t *id);
 /* A task ended, and the coordinator that placed it was told. */
 typedef void policy_done_f(void *state, uint32_t worker, uint64_t id,
                            double now);
-typedef void policy_tick_f(void *state, double now); /* every TICK_S */
+typedef void policy_tick_f(void *state,
+                           double now); /* as a coordinator's loop */
 /* Likewise pick(), without those that refused this task already. Who has none
  * of it is asked again as long as it names one of them, REFUSED_MAX times. */
 typedef uint32_t policy_other_f(void *state, double now,

@@ -249,7 +249,7 @@ static void tick(struct run *run)
             run->policy->tick(run->coordinators[c].state, run->now);
     run_retry(run);
     if (run->left > 0)
-        heap_put(&run->heap, run->now + TICK_S, WHAT_TICK, 0);
+        heap_put(&run->heap, run->now + run->world->tick, WHAT_TICK, 0);
 }
 
 /* ---- the run ------------------------------------------------------------- */
@@ -399,7 +399,7 @@ void run_policy(const struct world *w, const struct policy *p,
 
     run_open(run, w, p, out);
     workers_begin(run);
-    heap_put(&run->heap, TICK_S, WHAT_TICK, 0);
+    heap_put(&run->heap, w->tick, WHAT_TICK, 0);
     while (run->left > 0)
         step(run);
     for (uint32_t i = 0; i < w->n_workers; i++)

@@ -222,6 +222,7 @@ void world_init(struct world *w, const struct setting *s, uint64_t seed)
     w->heartbeat =
         (s->scenario->heartbeat > 0 ? s->scenario->heartbeat : HEARTBEAT_S) /
         divide;
+    w->tick = fmin(TICK_S, w->heartbeat / TICKS);
     w->scan = SCAN_S / divide;
     w->settle = s->scenario->settle / divide;
     w->end = w->settle + s->scenario->measured / divide;
