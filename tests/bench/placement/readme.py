@@ -23,6 +23,7 @@ DOCS = os.path.join(ROOT, "docs")
 # Rows, with the way where it makes a difference.
 POLICIES = [
     ("oracle", "acks", "omniscient oracle"),
+    ("informed", "acks", "heartbeats only, all lengths known"),
     ("ledger", "acks", "**ledger, with acknowledgements**"),
     ("ledger", "heartbeats", "**ledger, heartbeats only**"),
     ("fixed", "acks", "FIXED_WEIGHTED, perfect weights"),
