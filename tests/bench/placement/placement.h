@@ -96,7 +96,8 @@ extern const size_t placement_n_variants;
 /* DolphinScheduler's workers look once a second whether their status changed
  * and write a heartbeat at once if so. */
 #define SCAN_S 1.0
-/* Ways stay as long as they are when other times are divided. */
+/* Ways. That to the worker stays as long as it is when other times are divided:
+ * so long an answer over HTTP may take in real time. */
 #define DISPATCH_S 0.005 /* from the pick to the worker */
 #define ACK_S      0.010 /* from the end to the coordinator */
 #define REPORT_MIN 0.005 /* from the worker to the coordinator */
@@ -132,9 +133,10 @@ struct world {
     uint32_t n_workers;
     uint32_t n_coordinators;
     struct spec specs[WORKERS_MAX];
-    double divide;                /* what times are divided by */
-    double heartbeat, scan, tick; /* s */
-    double settle, end;           /* tasks that arrive between them count */
+    double divide;                      /* what times are divided by */
+    double heartbeat, scan, tick;       /* s */
+    double report_min, report_max, ack; /* ways, s */
+    double settle, end; /* tasks that arrive between them count */
     double hang_every, hang_for;
     double away_every, away_for;
     double slots; /* of all */

@@ -135,7 +135,7 @@ static void task_end(struct run *run, uint32_t i)
         (float)(run->now - run->world->tasks[i].arrives);
     worker_go_on(run, k);
     if (run->world->tasks[i].acked)
-        line_add(&run->acks, run->now + ACK_S, i);
+        line_add(&run->acks, run->now + run->world->ack, i);
     if (run->policy->knows_all)
         run_retry(run);
 }
@@ -168,8 +168,8 @@ static void worker_write(struct run *run, uint32_t worker)
 {
     const struct world *w = run->world;
     struct worker *k = &run->workers[worker];
-    double takes = REPORT_MIN + (REPORT_MAX - REPORT_MIN) *
-                                    world_chance(w, worker, k->n_written++);
+    double takes = w->report_min + (w->report_max - w->report_min) *
+                                       world_chance(w, worker, k->n_written++);
 
     k->written = run->now;
     k->on_the_way = worker_says(run, worker);

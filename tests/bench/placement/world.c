@@ -224,6 +224,9 @@ void world_init(struct world *w, const struct setting *s, uint64_t seed)
         divide;
     w->tick = fmin(TICK_S, w->heartbeat / TICKS);
     w->scan = SCAN_S / divide;
+    w->report_min = REPORT_MIN / divide;
+    w->report_max = REPORT_MAX / divide;
+    w->ack = ACK_S / divide;
     w->settle = s->scenario->settle / divide;
     w->end = w->settle + s->scenario->measured / divide;
     w->hang_every = HANG_PERIOD / divide;
