@@ -307,7 +307,7 @@ static void def_from_json(struct coordinator *c, const char *name,
     if (balancer != NULL &&
         group_settings_read(balancer, &change, &why) != PROBLEM_NONE &&
         rc == 0) {
-        rc = why.code;
+        rc = (int)why.code;
         err = why;
     }
     coordinator_problems_key(c, e->key, rc == 0 ? NULL : err.msg);
