@@ -126,7 +126,7 @@ static int read_for(const struct json *o, int64_t *out, struct err *err)
     return rc;
 }
 
-/* Nothing is decided by it, so nothing is refused for it. */
+/* Only whether it is the same is looked at, so nothing is refused for it. */
 static void read_ordered(const struct json *o, wall_ms *out)
 {
     const char *text = json_str(o, "ordered");

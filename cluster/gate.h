@@ -51,7 +51,8 @@ struct gate {
     struct process past[GATE_PAST_MAX]; /* newest first; fenced or replaced */
     size_t n_past;
     char who[64], reason[256]; /* of the person's order; "" otherwise */
-    wall_ms ordered;   /* that order, for people; 0: none, or not told */
+    wall_ms ordered;   /* that order, for people, and to tell it from one of
+                          the same number; 0: none, or not told */
     int64_t for_ms;    /* of a drain or restart lease; 0 none */
     char failover[64]; /* id of the failover that wrote it last, "" */
     uint64_t version;  /* as read; 0 when absent. Not in the JSON */

@@ -74,12 +74,15 @@ static struct entry *entry_make(struct gates *g, enum node_kind kind,
 
 /* Does the time of a drain or lease go on? Said again by a person it begins
  * anew; a cordon beside it, a leave, the end of an inheritance or another
- * process at the address are not the order. (Gates of an older version have no
- * number.) */
+ * process at the address are not the order. A registry that was put back gives
+ * numbers and versions out again: an order of another length or of another
+ * time is another one. (Gates of an older version have no number.) */
 static bool same_order(const struct gate *was, const struct gate *is)
 {
     if (was->order > 0 && is->order > 0)
-        return was->order == is->order;
+        return was->order == is->order && was->version <= is->version &&
+               (is->for_ms == 0 ||
+                (was->for_ms == is->for_ms && was->ordered == is->ordered));
     bool beside = was->cordoned != is->cordoned ||
                   was->heir_of.known != is->heir_of.known ||
                   was->left != is->left;
@@ -90,15 +93,26 @@ static bool same_order(const struct gate *was, const struct gate *is)
            strcmp(was->reason, is->reason) == 0;
 }
 
+/* The same state of the same version; of a registry that was put back that
+ * alone says little. */
+static bool told_twice(const struct gate *was, const struct gate *is)
+{
+    return was->state == is->state && was->version == is->version &&
+           was->order == is->order && was->for_ms == is->for_ms &&
+           was->ordered == is->ordered && was->cordoned == is->cordoned &&
+           was->process.known == is->process.known &&
+           !process_differs(&was->process, &is->process) &&
+           strcmp(was->failover, is->failover) == 0;
+}
+
 void gates_learn(struct gates *g, enum node_kind kind, const char *address,
                  const struct gate *gate)
 {
     struct entry *e = entry_make(g, kind, address);
     struct gate_known *known = &e->known;
 
-    if (known->gate.state == gate->state &&
-        known->gate.version == gate->version)
-        return; /* told twice */
+    if (told_twice(&known->gate, gate))
+        return;
     if (!same_order(&known->gate, gate))
         known->order_seen = g->clock->mono;
     known->gate = *gate;

@@ -1,5 +1,6 @@
 /* test_gate.c - the gate's record, and whom it lets in. */
 #include "cluster/gate.h"
+#include "cluster/gates.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -273,6 +274,64 @@ static void only_its_own_gate_says_that_a_process_left(void **state)
     }
 }
 
+static mono_ms seen_at(struct gates *g, struct clock *clock, mono_ms now,
+                       const struct gate *gate)
+{
+    clock->mono = now;
+    gates_learn(g, NODE_WORKER, "w:1", gate);
+    assert_int_equal(gates_find(g, NODE_WORKER, "w:1")->for_ms, gate->for_ms);
+    return gates_order_seen(g, NODE_WORKER, "w:1");
+}
+
+/* Put back to before an order was given, the next one has its number. */
+static void an_order_of_the_same_number_may_be_another(void **state)
+{
+    struct clock clock = {.mono = 1000};
+    struct gates *g = gates_new(&clock, NULL);
+    struct gate lease = {.state = GATE_RESTARTING,
+                         .process = process(1),
+                         .order = 1,
+                         .for_ms = 3000,
+                         .ordered = 1764324000123,
+                         .version = 4};
+    struct gate drain = {.state = GATE_DRAINING,
+                         .process = process(1),
+                         .drain_of = process(1),
+                         .order = 1,
+                         .for_ms = 3000,
+                         .ordered = 1764324000123,
+                         .version = 3};
+
+    (void)state;
+    assert_int_equal(seen_at(g, &clock, 1000, &lease), 1000);
+    lease.version++;
+    lease.cordoned = true;
+    assert_int_equal(seen_at(g, &clock, 1500, &lease), 1000); /* beside it */
+
+    assert_int_equal(seen_at(g, &clock, 60000, &drain), 60000);
+    assert_false(gates_order_is_over(g, NODE_WORKER, "w:1", &drain));
+    drain.version = 9; /* another order, of another length */
+    drain.for_ms = 7000;
+    assert_int_equal(seen_at(g, &clock, 61000, &drain), 61000);
+    drain.version = 12; /* of another time */
+    drain.ordered += 5000;
+    assert_int_equal(seen_at(g, &clock, 62000, &drain), 62000);
+    drain.ordered += 5000; /* of the version of the one before, too */
+    assert_int_equal(seen_at(g, &clock, 63000, &drain), 63000);
+
+    drain.version++; /* its process is another one now: it goes on */
+    drain.process = process(2);
+    assert_int_equal(seen_at(g, &clock, 64000, &drain), 63000);
+    clock.mono = 69999;
+    assert_false(gates_order_is_over(g, NODE_WORKER, "w:1", &drain));
+    clock.mono = 70000;
+    assert_true(gates_order_is_over(g, NODE_WORKER, "w:1", &drain));
+    drain.order++; /* given again */
+    drain.version++;
+    assert_int_equal(seen_at(g, &clock, 71000, &drain), 71000);
+    gates_free(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +345,7 @@ int main(void)
         cmocka_unit_test(keys_go_there_and_back),
         cmocka_unit_test(who_leaves_gets_no_work_until_it_is_let_in_again),
         cmocka_unit_test(only_its_own_gate_says_that_a_process_left),
+        cmocka_unit_test(an_order_of_the_same_number_may_be_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
