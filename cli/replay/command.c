@@ -38,6 +38,8 @@ static const char more[] =
     "worker that\ngot it then, and its end is that worker's, so that one "
     "difference does not make\nall later ones. What it does not tell is how "
     "the load would have developed.\n"
+    "Files may stand in any order, and FILE.lock among them, as in "
+    "/var/lib/x/journal*.\n"
     "Exit codes: 0 the same decisions, 1 others, 2 not understood, or a file "
     "that\ncannot be used.\n";
 
@@ -57,32 +59,63 @@ static int say_wrong(const struct err *err)
 
 /* ---- files -------------------------------------------------------------- */
 
+/* What is no journal at first sight is told by what it is. */
+static int check_kind(const char *name, const struct stat *st, struct err *err)
+{
+    const char *what = S_ISDIR(st->st_mode)    ? "a directory"
+                       : !S_ISREG(st->st_mode) ? "no regular file"
+                       : st->st_size == 0      ? "empty"
+                                               : NULL;
+
+    return what == NULL ? 0
+                        : err_set(err, ERR_INVALID, "%s: it is no journal: %s",
+                                  name, what);
+}
+
+/* The lock that a journal leaves beside its files: "replay journal*" names it,
+ * too. */
+static bool is_lock(const char *name, const struct stat *st)
+{
+    static const char end[] = ".lock";
+    size_t len = strlen(name);
+
+    return S_ISREG(st->st_mode) && st->st_size == 0 && len >= sizeof(end) &&
+           strcmp(name + len - strlen(end), end) == 0;
+}
+
+static int map(struct replay_input *in, int fd, size_t len, struct err *err)
+{
+    struct unpack bytes;
+
+    in->len = len;
+    in->data = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (in->data == MAP_FAILED) {
+        in->data = NULL;
+        return err_set(err, ERR_IO, "%s: %s", in->name, strerror(errno));
+    }
+    bytes = unpack_of(in->data, in->len);
+    return balancer_journal_head_get(&in->head, &bytes, err) == 0
+               ? 0
+               : err_wrap(err, "%s", in->name);
+}
+
+/* Its data stays NULL: nothing is in it. A pipe is not waited for. */
 static int load(struct replay_input *in, struct err *err)
 {
-    int fd = open(in->name, O_RDONLY | O_CLOEXEC);
+    int fd = open(in->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
-    struct unpack bytes;
     int rc = 0;
 
     if (fd < 0 || fstat(fd, &st) != 0)
         rc = err_set(err, ERR_IO, "%s: %s", in->name, strerror(errno));
-    else if (!S_ISREG(st.st_mode) || st.st_size == 0)
-        rc = err_set(err, ERR_INVALID, "%s: it is no journal", in->name);
-    if (rc == 0) {
-        in->len = (size_t)st.st_size;
-        in->data = mmap(NULL, in->len, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (in->data == MAP_FAILED) {
-            in->data = NULL;
-            rc = err_set(err, ERR_IO, "%s: %s", in->name, strerror(errno));
-        }
+    else if (!is_lock(in->name, &st)) {
+        rc = check_kind(in->name, &st, err);
+        if (rc == 0)
+            rc = map(in, fd, (size_t)st.st_size, err);
     }
     if (fd >= 0)
         (void)close(fd);
-    if (rc != 0)
-        return rc;
-    bytes = unpack_of(in->data, in->len);
-    rc = balancer_journal_head_get(&in->head, &bytes, err);
-    return rc == 0 ? 0 : err_wrap(err, "%s", in->name);
+    return rc;
 }
 
 static int compare(uint64_t a, uint64_t b)
@@ -240,10 +273,17 @@ static int parse(struct replay_command *c, int argc, char **argv,
 
 static int load_all(struct replay_command *c, struct err *err)
 {
+    size_t n = 0;
     int rc = 0;
 
-    for (size_t i = 0; i < c->n && rc == 0; i++)
+    for (size_t i = 0; i < c->n && rc == 0; i++) {
         rc = load(&c->inputs[i], err);
+        if (c->inputs[i].data != NULL)
+            c->inputs[n++] = c->inputs[i];
+    }
+    c->n = n;
+    if (rc == 0 && n == 0)
+        rc = err_set(err, ERR_INVALID, "no journal among them, only its lock");
     if (rc != 0)
         return rc;
     qsort(c->inputs, c->n, sizeof(*c->inputs), by_time);

@@ -38,6 +38,17 @@ static int add(struct replay_wanted *w, char *key, const char *value,
     return 0;
 }
 
+/* "KEY=VALUE" of what is counted beside the decisions. */
+static bool decides_nothing(const char *text)
+{
+    static const char *const keys[] = {"shadow=", "regret="};
+
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (strncmp(text, keys[i], strlen(keys[i])) == 0)
+            return true;
+    return false;
+}
+
 int replay_want(struct replay_wanted *w, const char *text, struct err *err)
 {
     const char *equals = strchr(text, '=');
@@ -48,6 +59,11 @@ int replay_want(struct replay_wanted *w, const char *text, struct err *err)
     if (len == 0)
         return err_set(err, ERR_INVALID,
                        "%s: write it as KEY=VALUE, as in cpu-max=0.75", text);
+    if (decides_nothing(full ? text + strlen(PREFIX) : text))
+        return err_set(err, ERR_INVALID,
+                       "--set %.*s: no decision rests on it; --policy decides "
+                       "anew by another policy",
+                       (int)len, text);
     key = full ? mem_strndup(text, len)
                : mem_printf(PREFIX "%.*s", (int)len, text);
     return add(w, key, equals + 1, err);

@@ -184,6 +184,9 @@ def other_settings(every):
     check("balancer.cpu-max" in said and "choose from 0 to 1" in said, said)
     said = replay(every[0], "--set", "cpu-mx=0.5", expect=2)
     check("did you mean balancer.cpu-max" in said, said)
+    for key in ("shadow=RANDOM", "balancer.regret=false"):
+        said = replay(every[0], "--set", key, expect=2)
+        check("no decision rests on it" in said, said)
     said = replay(every[0], every[0], expect=2)
     check("the same file" in said, said)
     said = replay(expect=2)
@@ -239,6 +242,24 @@ def torn(cluster, path, document):
             f.write(other)
         check("damaged" in replay(cut, expect=2) or "no journal" in replay(cut, expect=2)
               or "before its basis" in replay(cut, expect=2), f"byte {at}")
+
+
+def test_what_is_no_journal_is_told_by_what_it_is(cluster):
+    path = os.path.join(cluster.dir, "journal")
+    c = cluster.coordinator(more=journal_of(cluster))
+    equal(c.terminate()[0], 0, "exit")
+    others = {"empty": "empty", "directory": "a directory", "pipe": "no regular file"}
+    where = {name: os.path.join(cluster.dir, name) for name in others}
+    os.close(os.open(where["empty"], os.O_CREAT | os.O_WRONLY))
+    os.mkdir(where["directory"])
+    os.mkfifo(where["pipe"])
+    for name, what in others.items():
+        equal(replay(path, where[name], expect=2), f"pelorus: replay: {where[name]}: it is no journal: {what}\n", name)
+    # as a shell makes it of journal*: with the lock
+    lock = path + ".lock"
+    equal(os.stat(lock).st_size, 0, "bytes of the lock")
+    equal([f["file"] for f in same(replay(path, lock))["files"]], [path], "files")
+    check("only its lock" in replay(lock, expect=2), "the lock alone")
 
 
 def test_a_full_disk_makes_nobody_wait(cluster):
