@@ -269,11 +269,12 @@ enum problem group_settings_read(const struct json *from,
 }
 
 /* The key of that name as a person writes it, with '-' or '_', or the first of
- * the block that is called so. */
-static size_t find_written(const char *name)
+ * the block that is called so, which has no value. */
+static size_t find_written(const char *name, bool *is_block)
 {
     size_t key = 0;
 
+    *is_block = false;
     for (; key < conf_own_keys(); key++) {
         const char *a = conf_own_name(key), *b = name;
 
@@ -281,6 +282,7 @@ static size_t find_written(const char *name)
             a++;
             b++;
         }
+        *is_block = *b == '\0' && *a == '.';
         if (*b == '\0' && (*a == '\0' || *a == '.'))
             break;
     }
@@ -307,15 +309,16 @@ static int parse_one(char *text, struct group_settings_change *out,
     char *value = strchr(text, '=');
     struct path path;
     struct err why;
+    bool block;
     size_t key;
 
-    if (value == NULL)
+    if (value == NULL || value == text)
         return err_set(err, ERR_INVALID,
-                       "%s: KEY=VALUE is expected, KEY= for none of its own, "
-                       "or the word none",
+                       "\"%s\": KEY=VALUE is expected, KEY= for none of its "
+                       "own, or the word none",
                        text);
     *value++ = '\0';
-    key = find_written(text);
+    key = find_written(text, &block);
     if (key == conf_own_keys())
         return unknown_written(text, err);
     path_of(key, &path);
@@ -323,6 +326,13 @@ static int parse_one(char *text, struct group_settings_change *out,
         out->cleared |= path.block[0] != '\0' ? keys_in(path.block) : bit(key);
         return 0;
     }
+    if (block)
+        return err_set(err, ERR_INVALID,
+                       "%s: not one value but several; give each of them, as "
+                       "in %s=%s",
+                       text, conf_own_name(key), value);
+    if (conf_own_has(&out->own, key))
+        return err_set(err, ERR_INVALID, "%s is given twice", text);
     return conf_own_set(&out->own, key, value, &why) == 0
                ? 0
                : err_set(err, ERR_INVALID, "%s: %s", text, why.msg);

@@ -196,6 +196,21 @@ static void a_person_writes_it_shorter(void **state)
     assert_int_equal(group_settings_parse("cpu-max", &change, &err),
                      ERR_INVALID);
     assert_int_equal(group_settings_parse("", &change, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "\"\": KEY=VALUE is expected"));
+    assert_int_equal(group_settings_parse("=1", &change, &err), ERR_INVALID);
+    assert_int_equal(
+        group_settings_parse("cpu-max=0.5,cpu_max=0.6", &change, &err),
+        ERR_INVALID);
+    assert_string_equal(err.msg, "cpu_max is given twice");
+    /* else it would be its first member */
+    assert_int_equal(
+        group_settings_parse("dynamic-weights=50,dynamic-weights.memory-usage="
+                             "30,dynamic-weights.task-thread-pool-usage=20",
+                             &change, &err),
+        ERR_INVALID);
+    assert_string_equal(err.msg, "dynamic-weights: not one value but several; "
+                                 "give each of them, as in "
+                                 "dynamic-weights.cpu-usage=50");
     assert_int_equal(group_settings_parse("cpu=1", &change, &err), ERR_INVALID);
     assert_non_null(strstr(err.msg, "cpu: no such setting of a group; there "
                                     "are cpu-max, "));
