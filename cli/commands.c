@@ -108,9 +108,43 @@ static const struct cli_column plan_columns[] = {
     {.title = "TARGET", .field = "target"},
 };
 
+/* Three decimals; what no policy but the ledger has may be missing. */
+static void put_rounded(struct buf *out, const struct json *item,
+                        const char *field)
+{
+    const struct json *value = json_get(item, field);
+
+    if (json_is(value, JSON_NUMBER))
+        buf_printf(out, "%.3f", value->number);
+    else
+        buf_char(out, '-');
+}
+
+static void put_score(struct buf *out, const struct json *item)
+{
+    put_rounded(out, item, "score");
+}
+
+static void put_est(struct buf *out, const struct json *item)
+{
+    put_rounded(out, item, "est");
+}
+
+/* Why it comes after the others. */
+static void put_behind(struct buf *out, const struct json *item)
+{
+    const char *hot = json_str(item, "hot");
+
+    buf_str(out, hot != NULL                      ? hot
+                 : json_bool(item, "full", false) ? "full"
+                                                  : "-");
+}
+
 static const struct cli_column candidate_columns[] = {
     {.title = "ADDRESS", .field = "address"},
-    {.title = "SCORE", .field = "score", .as = CLI_NUMBER},
+    {.title = "SCORE", .make = put_score, .as = CLI_NUMBER},
+    {.title = "TASKS", .make = put_est, .as = CLI_NUMBER, .spare = 8},
+    {.title = "HOT", .make = put_behind, .spare = 7},
     {.title = "WEIGHT", .field = "weight", .as = CLI_NUMBER, .spare = 6},
     {.title = "CAPACITY", .field = "capacity", .as = CLI_NUMBER, .spare = 5},
     {.title = "POOL", .field = "pool", .as = CLI_PERCENT, .spare = 3},
@@ -133,6 +167,35 @@ static const struct cli_list candidates = {CLI_COLUMNS(candidate_columns),
 
 /* --- picks --------------------------------------------------------------- */
 
+/* Who it was, before the candidates: "picked a, b". */
+static void say_picked(const struct cli *c, bool peek)
+{
+    const struct json *many = json_get(c->document, "picks"), *one;
+    const char *address = json_str(c->document, "address");
+    const char *title = peek ? "would pick" : "picked", *between = " ";
+    struct buf line, wrapped;
+
+    assert(!c->json);
+    buf_init(&line, 1024 * 1024);
+    buf_init(&wrapped, 2 * 1024 * 1024);
+    buf_str(&line, title);
+    if (address != NULL) {
+        buf_char(&line, ' ');
+        cli_clean(&line, address);
+    }
+    json_each (one, many) {
+        const char *next = json_str(one, "address");
+
+        buf_str(&line, between);
+        cli_clean(&line, next != NULL ? next : "-");
+        between = ", ";
+    }
+    cli_wrap(&wrapped, buf_text(&line), strlen(title) + 1, cli_terminal());
+    puts(buf_text(&wrapped));
+    buf_close(&wrapped);
+    buf_close(&line);
+}
+
 int cli_best(struct cli *c, const struct cli_args *w)
 {
     const char *address;
@@ -145,12 +208,16 @@ int cli_best(struct cli *c, const struct cli_args *w)
     }
     cli_query(c, "group", w->n == 1 ? w->operand[0] : NULL);
     rc = cli_send(c, c->method);
+    if (w->explain && !c->json && json_get(c->document, "candidates") != NULL) {
+        if (rc == 0)
+            say_picked(c, w->peek);
+        cli_show_list(c, &candidates);
+        return rc;
+    }
     if (rc != 0)
         return rc;
     address = json_str(c->document, "address");
-    if (w->explain)
-        cli_show_list(c, &candidates);
-    else if (w->count != NULL)
+    if (w->count != NULL)
         cli_show_list(c, &picks);
     else if (c->json || address == NULL)
         return cli_show_object(c);

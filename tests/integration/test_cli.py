@@ -128,6 +128,49 @@ def on_a_terminal(columns, *words):
     return text.decode().replace("\r\n", "\n")
 
 
+def explained(port, *words, expect=0):
+    """First line, and the candidates by address: a dict each."""
+    done = subprocess.run([PELORUS, "best", "--explain", *words, "--url", f"http://127.0.0.1:{port}"],
+                          capture_output=True, text=True, timeout=60 * SLOW, check=False)
+    equal(done.returncode, expect, f"best --explain {' '.join(words)}: {done.stderr} exit")
+    lines = done.stdout.splitlines()
+    first = lines.pop(0) if expect == 0 else done.stderr.splitlines()[0]
+    names = re.split(r"\s{2,}", lines[0])
+    rows = [dict(zip(names, re.split(r"\s{2,}", line))) for line in lines[1:]]
+    return first, {row["ADDRESS"]: row for row in rows}
+
+
+def test_best_explained_says_who_and_why(cluster):
+    c = cluster.coordinator(more="balancer.warm-up: 0s\n")
+    one, two = "127.0.0.1:1234", "127.0.0.1:1235"
+
+    def report(address, **fields):
+        a = c.api("PUT", f"/v1/nodes/worker/{address}?ttl=10m", {"startupTime": 5, "slots": 4, **fields})
+        check(a.status in (200, 201), a.text)
+        c.api("GET", f"/v1/nodes?index={a.json['index']}&wait=5s")
+
+    report(one, cpuUsage=0.1)
+    report(two, cpuUsage=0.95)
+    cluster.wait_up(c.api, one, two)
+    cluster.cli("groups", "set", "gpu", one, two, "--balancer", "cpu-max=0.8", url=f"http://127.0.0.1:{c.port}")
+    first, rows = wait_for("who is hot in the group",
+                           lambda: (lambda e: e if e[1][two]["HOT"] == "cpu" else None)(explained(c.port, "gpu")))
+    equal(first, f"picked {one}", f"who: {rows}")
+    equal((rows[one]["HOT"], rows[two]["HOT"]), ("-", "cpu"), "why")
+    check(float(rows[one]["TASKS"]) >= 1 > float(rows[one]["SCORE"]), lambda: f"{rows}")
+    equal(explained(c.port, "gpu", "--peek")[0], f"would pick {one}", "peek")
+    equal(explained(c.port, "gpu", "--count", "2")[0], f"picked {one}, {one}", "two")
+    report(one, serverStatus="BUSY")
+    report(two, serverStatus="BUSY")
+    first, rows = explained(c.port, "gpu", expect=1)
+    check("all_busy" in first, first)
+    equal({row["WHY NOT"] for row in rows.values()}, {"busy"}, f"{rows}")
+    c.api("PATCH", "/v1/settings", {"policy": "ROUND_ROBIN"})
+    report(one, serverStatus="NORMAL")
+    rows = wait_for("another policy", lambda: (lambda r: r if r[one]["TASKS"] == "-" else None)(explained(c.port)[1]))
+    equal(rows[two]["WHY NOT"], "busy", "by another policy")
+
+
 def test_tables_fit_the_terminal_and_pipes_get_all(cluster):
     c = cluster.coordinator()
     url = f"http://127.0.0.1:{c.port}"
