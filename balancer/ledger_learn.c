@@ -38,6 +38,7 @@
 #define CPU_KEEP     0.998 /* likewise */
 #define CPU_SEEN_MIN 100.0 /* reports */
 #define CPU_CLOSE    0.8   /* of the variance is explained */
+#define CPU_VARIANCE 1e-12 /* of slots in use, at least: else of rounding */
 
 static double fade_of(double left)
 {
@@ -149,7 +150,7 @@ static void cpu_learn(struct cpu_line *l, double used, double cpu)
     l->cc += (dc * (cpu - l->cpu) - l->cc) / l->n;
     l->uc += (du * (cpu - l->cpu) - l->uc) / l->n;
     l->per_slot = 0;
-    if (l->n >= CPU_SEEN_MIN && l->uc > 0 &&
+    if (l->n >= CPU_SEEN_MIN && l->uu >= CPU_VARIANCE && l->uc > 0 &&
         l->uc * l->uc >= CPU_CLOSE * l->uu * l->cc)
         l->per_slot = l->uc / l->uu;
     assert(isfinite(l->per_slot));
