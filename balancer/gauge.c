@@ -11,6 +11,7 @@
 #define SLOPE_MIN   0.05 /* cpu from no task to all slots taken */
 #define EXTREME     0.05
 #define STEP        0.005
+#define SEEN_MAX    1000000U
 #define MARGIN      0.01
 #define LEFT_MIN    0.01
 #define LEFT_MAX    0.999
@@ -44,7 +45,8 @@ void balancer_gauge_learn(struct gauge *g, const struct gauge_sample *s)
     assert(s->granted >= 0 && s->acked >= 0);
     g->granted_sum = g->granted_sum * SUMS_KEEP + s->granted;
     g->acked_sum = g->acked_sum * SUMS_KEEP + s->acked;
-    step = fmax(STEP, 1.0 / (8 + ++g->seen));
+    g->seen += g->seen < SEEN_MAX; /* or it wraps, after some days of many */
+    step = fmax(STEP, 1.0 / (8 + g->seen));
     g->low = quantile(g->low, s->is, EXTREME, step);
     g->high = quantile(g->high, s->is, 1 - EXTREME, step);
     if (fmax(s->was, s->is) > g->high - MARGIN)

@@ -131,6 +131,22 @@ static void a_cpu_at_its_highest_is_that_of_a_full_worker(void **state)
     assert_false(full);
 }
 
+/* A hundred thousand workers report so often within a week. */
+static void billions_of_reports_are_counted_no_further(void **state)
+{
+    struct gauge g;
+    struct rand r;
+
+    (void)state;
+    rand_seed(&r, 3);
+    balancer_gauge_begin(&g);
+    work(&g, &r, 0.2, 0.4, 0.5, false, 100);
+    g.seen = UINT32_MAX - 10;
+    work(&g, &r, 0.2, 0.4, 0.5, false, 100);
+    assert_reads(&g, 0.4, 0.5);
+    assert_true(isfinite(g.low) && isfinite(g.high));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +155,7 @@ int main(void)
         cmocka_unit_test(nothing_is_read_before_enough_is_known),
         cmocka_unit_test(nothing_is_read_where_tasks_do_not_load_it),
         cmocka_unit_test(a_cpu_at_its_highest_is_that_of_a_full_worker),
+        cmocka_unit_test(billions_of_reports_are_counted_no_further),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
