@@ -259,10 +259,10 @@ static void recent_add(struct account *a, double tasks, uint32_t bucket)
 
 void balancer_account_grant(struct account *a, double tasks, uint32_t bucket)
 {
-    uint32_t steps = bucket - a->bucket;
+    uint32_t steps = bucket - a->bucket; /* our time never goes back */
 
     assert(tasks >= 0);
-    if (steps != 0 && steps < UINT32_MAX / 2) {
+    if (steps != 0) {
         if (steps > LAG_BUCKETS)
             steps = LAG_BUCKETS;
         while (steps > 0)

@@ -153,7 +153,7 @@ static double warm_up(const struct account *a, const struct conf_balancer *conf,
 
     assert(conf->warm_up_ms >= 0);
     assert(conf->warm_up_aggression > 0);
-    if (up >= conf->warm_up_ms)
+    if (up >= conf->warm_up_ms || conf->warm_up_ms == 0)
         return 1;
     grown = fmax(0, (double)up) / (double)conf->warm_up_ms;
     if (conf->warm_up_aggression != 1)
