@@ -217,8 +217,7 @@ static void leave(struct balancer *b, struct seat in)
 {
     assert(in.group != NULL);
     assert(in.member < in.group->n);
-    if (in.group->typical.silent)
-        in.group->typical_due = true;
+    balancer_typical_left(in.group);
     balancer_group_remove(in.group, in.member, b->now);
     group_drop_if_unused(b, in.group);
 }

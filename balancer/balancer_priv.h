@@ -376,6 +376,8 @@ void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
                            mono_ms now);
 /* A member reported. */
 void balancer_typical_told(struct group *g, const struct account *a);
+/* A member leaves. */
+void balancer_typical_left(struct group *g);
 /* From which usage on a worker is hot: of the CPU, memory and disk. */
 double balancer_typical_hot_from(const struct conf_balancer *conf,
                                  enum usual what);

@@ -97,6 +97,12 @@ void balancer_typical_told(struct group *g, const struct account *a)
         g->typical_due = g->typical.silent || value(a, (enum usual)i) < 0;
 }
 
+void balancer_typical_left(struct group *g)
+{
+    if (g->n <= SOON_MAX && g->typical.silent)
+        g->typical_due = true;
+}
+
 double balancer_typical_of(const struct group *g, enum usual what,
                            double otherwise)
 {
