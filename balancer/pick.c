@@ -282,7 +282,8 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
     }
 }
 
-/* Whoever is closed or excluded says nothing about the others. */
+/* Whoever is closed or excluded says nothing about the others. Before the
+ * exclusions are let go. */
 static enum balancer_code why_nobody(const struct picking *p)
 {
     bool alive = false, old = false, busy = false;
@@ -295,7 +296,7 @@ static enum balancer_code why_nobody(const struct picking *p)
         if (a == NULL || a->profile->dead)
             continue;
         alive = true;
-        if (balancer_excludes(p->request, a->address))
+        if (m->held) /* it is excluded */
             continue;
         old |= m->standing == STANDING_STALE;
         busy |= m->standing == STANDING_BUSY || m->standing == STANDING_REFUSED;
@@ -333,12 +334,12 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     if (request->peek)
         undo_all(p, answer->n_picks, turn);
     g->peeking = false;
-    let_go(p);
     if (answer->n_picks == 0) {
         answer->code = why_nobody(p);
         if (answer->code != BALANCER_GROUP_EMPTY)
             answer->retry_after_ms = balancer_group_retry_after(g, p->now);
     }
+    let_go(p);
 }
 
 static void answer_request(struct balancer *b,
