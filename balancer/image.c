@@ -102,7 +102,7 @@ static const struct field profile_fields[] = {
     FIELD(struct profile, dwell, 0, DWELL_MAX),
     FIELD(struct profile, owned_told, 0, TASKS),
     FIELD(struct profile, presumed, 0, TASKS),
-    FIELD(struct profile, refused_at, -TIME, TIME),
+    FIELD(struct profile, refused_at, 0, TIME),
     FIELD(struct profile, peak[USUAL_CPU].usage, -1, 1e9),
     FIELD(struct profile, peak[USUAL_CPU].at, -TIME, TIME),
     FIELD(struct profile, peak[USUAL_MEMORY].usage, -1, 1e9),
