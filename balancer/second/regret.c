@@ -8,6 +8,7 @@
  */
 #include "balancer/second/second_priv.h"
 
+#include "balancer/balancer_priv.h"
 #include "base/table.h"
 
 #include <math.h>
@@ -16,6 +17,7 @@
 #define WAIT_INTERVALS 2
 #define ENDS           65536U /* picks whose end is looked for */
 #define SLOTS_STEP     1024U
+#define LATE_BYTES_MAX ((size_t)64 * 1024 * 1024)
 #define WHOLE          0.01 /* so close to a whole number is one */
 
 /* An event that waits. */
@@ -56,8 +58,8 @@ struct regret {
     mono_ms wait;       /* so long everything waits */
     mono_ms judge_from; /* picks from then on */
     struct late *first, **end;
-    size_t n;
-    mono_ms last; /* the latest time told */
+    size_t n, bytes; /* that wait */
+    mono_ms last;    /* the latest time told */
     struct known *known;
     uint32_t no; /* the last one given */
     struct known **by_slot;
@@ -82,7 +84,7 @@ struct regret *second_regret_new(struct balancer *b,
         r->wait = SECOND_WAIT_MAX_MS;
     r->judge_from = now + r->wait / WAIT_INTERVALS;
     r->end = &r->first;
-    r->scale = 1;
+    r->scale = b->scale;
     r->picks = mem_zalloc(ENDS * sizeof(*r->picks));
     r->answer = mem_array(BALANCER_COUNT_MAX, sizeof(*r->answer));
     second_reader_init(&r->reader);
@@ -255,6 +257,7 @@ void second_regret_event(struct regret *r, const struct balancer_event *event,
     *r->end = l;
     r->end = &l->next;
     r->n++;
+    r->bytes += len;
     if (event->kind == BALANCER_EVENT_SET)
         told(r, event->u.set, l);
     else if (event->kind == BALANCER_EVENT_REMOVE)
@@ -392,12 +395,13 @@ size_t second_regret_turn(struct regret *r, mono_ms now, size_t at_most,
         struct late *l = r->first;
         bool early = now - l->now < r->wait;
 
-        if (early && r->n <= SECOND_LATE_MAX)
+        if (early && r->n <= SECOND_LATE_MAX && r->bytes <= LATE_BYTES_MAX)
             break;
         r->first = l->next;
         if (r->first == NULL)
             r->end = &r->first;
         r->n--;
+        r->bytes -= l->len;
         took += apply(r, l, early, stats);
         mem_free(l);
     }

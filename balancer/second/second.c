@@ -71,16 +71,19 @@ static size_t room_of(enum balancer_event_kind kind)
                : RARE_MAX;
 }
 
-/* One event, its length before it. */
-static void put_event(struct buf *out, const struct balancer_event *e)
+/* One event, its length before it. `gap`: those before a basis are not all
+ * there. */
+static void put_event(struct buf *out, const struct balancer_event *e, bool gap)
 {
     size_t from = out->len;
     uint32_t len = 0;
 
     buf_add(out, &len, sizeof(len));
     second_pack(out, e);
-    if (e->kind == BALANCER_EVENT_BASIS)
+    if (e->kind == BALANCER_EVENT_BASIS) {
+        buf_add(out, &gap, sizeof(gap));
         balancer_image_locked(e->u.basis, out);
+    }
     if (out->overflow)
         return;
     len = (uint32_t)(out->len - from - sizeof(len));
@@ -94,10 +97,11 @@ static void on_event(void *arg, const struct balancer_event *e)
 
     lock_acquire(&s->lock);
     size_t from = s->filling.len;
+    bool gap = s->deaf;
 
     s->deaf = !basis && (s->deaf || from > room_of(e->kind));
     if (!s->deaf)
-        put_event(&s->filling, e);
+        put_event(&s->filling, e, gap);
     if (s->filling.overflow) {
         s->filling.overflow = false;
         s->filling.len = from;
@@ -221,6 +225,15 @@ static void on_basis(struct second *s, const char *image, size_t len,
     }
 }
 
+/* Whoever is there missed something: it begins anew. */
+static void drop(struct second *s)
+{
+    s->wants_shadow |= s->shadow != NULL;
+    s->wants_regret |= s->regret != NULL;
+    second_shadow_free(&s->shadow);
+    second_regret_free(&s->regret);
+}
+
 /* Returns what it took, about, in events. */
 static size_t on_record(struct second *s, const char *data, size_t len,
                         mono_ms now)
@@ -230,7 +243,13 @@ static size_t on_record(struct second *s, const char *data, size_t len,
 
     second_unpack(&s->reader, data, len);
     if (e->kind == BALANCER_EVENT_BASIS) {
+        bool gap;
+
         head = sizeof(e->kind) + sizeof(e->now);
+        memcpy(&gap, data + head, sizeof(gap));
+        head += sizeof(gap);
+        if (gap)
+            drop(s);
         on_basis(s, data + head, len - head, now);
         return 1;
     }
@@ -266,10 +285,7 @@ static void begin_again(struct second *s, mono_ms now)
     if (now - s->begun < BEGIN_AGAIN_MS && s->begun != 0)
         return;
     s->begun = now;
-    s->wants_shadow |= s->shadow != NULL;
-    s->wants_regret |= s->regret != NULL;
-    second_shadow_free(&s->shadow);
-    second_regret_free(&s->regret);
+    drop(s);
     begin(s);
 }
 

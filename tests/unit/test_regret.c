@@ -243,6 +243,88 @@ static void too_many_events_are_not_waited_with(void **state)
     assert_true(stats.judged > 10000);
 }
 
+/* One of ours stands for two: so the later report, which shows four of each, is
+ * what was known. */
+static void others_that_were_there_before_it_began_count(void **state)
+{
+    struct world w = {.b = balancer_of(CONF_LEDGER), .now = START};
+    struct second_stats stats;
+
+    (void)state;
+    balancer_set_coordinators(w.b, 2);
+    w.s = second_new(w.b);
+    tell(&w, "a:1", 0);
+    tell(&w, "b:1", 0);
+    second_regret(w.s, true, INTERVAL);
+    pass(&w, INTERVAL);
+    tell(&w, "a:1", 0);
+    tell(&w, "b:1", 0);
+    pass(&w, 1000);
+    assert_int_equal(picks_of(&w, 2, "a:1"), 1);
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(
+            ask(w.b, (struct balancer_request){.exclude = {"b:1"},
+                                               .n_exclude = 1,
+                                               .now = w.now}),
+            "a:1");
+    assert_string_equal(pick(w.b, w.now), "b:1");
+    pass(&w, INTERVAL - 1000);
+    tell(&w, "a:1", .6);
+    tell(&w, "b:1", .4);
+    pass(&w, 1000);
+    stats = end(&w);
+    assert_int_equal(stats.judged, 5);
+    assert_int_equal(stats.elsewhere, 0);
+}
+
+/* Whoever asks for a shadow meanwhile has the state come anew; what was missed
+ * before it stays missing. */
+static void what_was_missed_is_not_covered_by_a_shadow_that_begins(void **state)
+{
+    struct world w = begin();
+    struct second_stats stats;
+
+    (void)state;
+    for (int i = 0; i < 100000; i++) /* nobody reads meanwhile */
+        (void)pick(w.b, w.now);
+    second_shadow(w.s, true, CONF_RANDOM);
+    assert_true(second_stats(w.s).lost > 1000);
+    while (second_turn(w.s, w.now))
+        continue;
+    (void)picks_of(&w, 4, "a:1");
+    pass(&w, 3 * INTERVAL);
+    stats = second_stats(w.s);
+    assert_int_equal(stats.judged, 0);
+    assert_int_equal(stats.unjudged, 4);
+    assert_int_equal(
+        stats.by[CONF_RANDOM].agreed + stats.by[CONF_RANDOM].differed, 4);
+    second_free(&w.s);
+    balancer_free(&w.b);
+}
+
+/* Requests for many wait until they are 64 MB. */
+static void what_waits_is_bounded_in_bytes(void **state)
+{
+    static struct balancer_pick picks[BALANCER_COUNT_MAX];
+    struct world w = begin();
+
+    (void)state;
+    for (int i = 0; i < 4000; i++) {
+        struct balancer_request request = {.count = BALANCER_COUNT_MAX,
+                                           .now = w.now};
+        struct balancer_answer answer = {.picks = picks};
+
+        balancer_pick(w.b, &request, &answer);
+        assert_int_equal(answer.code, BALANCER_OK);
+        while (second_turn(w.s, w.now))
+            continue;
+    }
+    assert_int_equal(second_stats(w.s).lost, 0);
+    assert_true(second_stats(w.s).unjudged > 100000);
+    second_free(&w.s);
+    balancer_free(&w.b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +337,10 @@ int main(void)
         cmocka_unit_test(what_is_no_report_counts_from_its_own_time),
         cmocka_unit_test(picks_of_the_first_interval_are_not_judged),
         cmocka_unit_test(too_many_events_are_not_waited_with),
+        cmocka_unit_test(others_that_were_there_before_it_began_count),
+        cmocka_unit_test(
+            what_was_missed_is_not_covered_by_a_shadow_that_begins),
+        cmocka_unit_test(what_waits_is_bounded_in_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
