@@ -31,7 +31,13 @@ static const struct command {
      "What is not handed over when its time (10m) ends is moved.\n"},
     {"undrain", "take a drain back", ""},
     {"restart", "keep its work for the next process there", ""},
-    {"settings", "pause, brake and policy as they are set", ""},
+    {"settings", "pause, brake, policy and shadow as they are set",
+     "POLICY: ledger, RANDOM, ROUND_ROBIN, FIXED_WEIGHTED_ROUND_ROBIN or\n"
+     "DYNAMIC_WEIGHTED_ROUND_ROBIN. --shadow asks it for each pick and obeys "
+     "the\n"
+     "other one; --shadow off: none. '' is the configured one again. What came "
+     "of\n"
+     "a shadow: pelorus status.\n"},
     {"pause", "no failover begins, for everybody",
      "Until `pelorus resume`, or for as long as --for says.\n"},
     {"resume", "failovers begin again", ""},

@@ -230,6 +230,30 @@ static void say_engines(const struct cli *c, struct buf *line)
             "[: {reason}]; ended: pelorus brake --undo");
 }
 
+static void say_balancer(const struct cli *c, struct buf *line)
+{
+    const struct json *b = json_get(c->document, "balancer");
+    const struct json *shadow = json_get(b, "shadow");
+    const struct json *regret = json_get(b, "regret");
+    double agreed = json_num(shadow, "agreed", 0);
+    double asked = agreed + json_num(shadow, "differed", 0);
+
+    assert(line->len == 0);
+    if (!json_is(b, JSON_OBJECT)) /* of another version */
+        return;
+    say(c, "balancer", b, "{policy}");
+    if (json_is(shadow, JSON_OBJECT)) {
+        begin_line(line, "", NULL);
+        put_text(line, c, shadow, "shadow {policy}: it would have named the ");
+        buf_printf(line, "same worker for %.0f of %.0f picks", agreed, asked);
+        say_line(line);
+    }
+    if (json_num(regret, "judged", 0) > 0)
+        say(c, "", regret,
+            "{elsewhere} of {judged} picks would have gone elsewhere with the "
+            "next reports in hand");
+}
+
 static void say_status(const struct cli *c)
 {
     const struct json *problems = json_get(c->document, "problems");
@@ -246,6 +270,7 @@ static void say_status(const struct cli *c)
             "{nodes} nodes (pelorus nodes), {keys} keys of the registry "
             "(pelorus status --json)");
     say_counts(c, &line, "work");
+    say_balancer(c, &line);
     say_engines(c, &line);
     say(c, "connections", json_get(c->document, "http"),
         "{connections} of {max_connections}");

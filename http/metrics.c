@@ -80,7 +80,8 @@ static void put_picks(struct buf *b, const struct balancer_stats *s)
 {
     const char *name = "pelorus_pick_requests_failed_total";
 
-    single(b, "pelorus_picks_total", "counter", "Picks given, without peeks.",
+    single(b, "pelorus_picks_total", "counter",
+           "Picks given, to clients and for work items, without peeks.",
            (double)s->picks);
     single(b, "pelorus_picks_done_total", "counter",
            "Picks whose task was said to be done.", (double)s->done);

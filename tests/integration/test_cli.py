@@ -82,7 +82,7 @@ WRONG_CALLS = (
     (("drain", "worker", "127.0.0.1:1234", "--undo", "--for", "1m"), "has no time"), (("help", "a", "b"), "too many"),
     (("best", "gpu", "--group", "x"), "twice"), (("serve", "nodes"), "nodes: not understood"))
 
-COMMANDS = ("serve", "agent", "check-config", "registry", "version", "status", "nodes", "best", "work", "failover", "cordon",
+COMMANDS = ("serve", "agent", "check-config", "registry", "replay", "version", "status", "nodes", "best", "work", "failover", "cordon",
             "uncordon", "drain", "undrain", "restart", "settings", "pause", "resume", "brake", "groups", "fence")
 
 

@@ -201,11 +201,17 @@ def test_a_shadow_is_set_asked_changed_and_ended(cluster):
     equal(of["policy"], "ledger", "in use")
     equal(of["shadow"], {"policy": "ledger", "agreed": 40, "differed": 0, "nobody": 0}, "/v1/cluster")
 
-    cluster.cli("settings", "--shadow", "off", url=f"http://127.0.0.1:{c.port}")
+    url = f"http://127.0.0.1:{c.port}"
+    text = cluster.cli("status", url=url)
+    check(re.search(r"^balancer +ledger\n +shadow ledger: it would have named the same worker for 40 of 40 picks$", text, re.M), text)
+    text = cluster.cli("settings", "--help")
+    check("--shadow off: none" in text and "'' is the configured one" in text, text)
+    cluster.cli("settings", "--shadow", "off", url=url)
     wait_for("off", lambda: value(c.api, "pelorus_shadow_info", policy="ledger") is None)
     c.api.get("/v1/workers/best")
     equal(c.api.get("/v1/settings")["shadow"], "off", "off")
     equal(agreement(c.api, "ledger"), (40, 0), "what was counted stays")
+    check("shadow" not in cluster.cli("status", url=url), "status without a shadow")
 
 
 @settings(heartbeat="1h")
