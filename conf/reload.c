@@ -55,6 +55,67 @@ static void log_change(const char *key, const char *from, const char *to,
     }
 }
 
+/* One of conf_format()'s lines: "KEY": VALUE. */
+struct line {
+    const char *key, *value;
+    size_t key_len, value_len;
+};
+
+/* The first line of `*text`, which moves behind it; false: there is none, or
+ * not all of it had room. */
+static bool next_line(const char **text, struct line *out)
+{
+    const char *from = *text, *colon = strstr(from, "\": ");
+    const char *end = strchr(from, '\n');
+
+    if (colon == NULL || end == NULL)
+        return false;
+    assert(from[0] == '"');
+    assert(colon < end);
+    *out = (struct line){.key = from + 1,
+                         .key_len = (size_t)(colon - from - 1),
+                         .value = colon + 3,
+                         .value_len = (size_t)(end - colon - 3)};
+    *text = end + 1;
+    return true;
+}
+
+static bool find_line(const char *text, const struct line *like,
+                      struct line *out)
+{
+    while (next_line(&text, out))
+        if (out->key_len == like->key_len &&
+            memcmp(out->key, like->key, like->key_len) == 0)
+            return true;
+    *out = (struct line){.value = ""};
+    return false;
+}
+
+/* A line of the log for each of `lines` that `others` have otherwise or not;
+ * of the new ones only those that are not there at all. */
+static void log_lines(const char *lines, const char *others, bool new,
+                      bool taken)
+{
+    struct line one, other;
+
+    while (next_line(&lines, &one)) {
+        bool found = find_line(others, &one, &other);
+        char *key, *here, *there;
+
+        if (found &&
+            (new || (one.value_len == other.value_len &&
+                     memcmp(one.value, other.value, one.value_len) == 0)))
+            continue;
+        key = mem_strndup(one.key, one.key_len);
+        here = mem_strndup(one.value, one.value_len);
+        there = mem_strndup(other.value, other.value_len);
+        log_change(key, new ? there : here, new ? here : there, taken);
+        mem_free(key);
+        mem_free(here);
+        mem_free(there);
+    }
+}
+
 /* What may change goes over into `conf`, all else stays; a line tells of each
  * key that differs. Closes `fresh`. True: something was taken. */
 static bool take_over(struct conf *conf, struct conf *fresh)
@@ -80,7 +141,12 @@ static bool take_over(struct conf *conf, struct conf *fresh)
         if (live)
             take(conf, fresh, key);
         any = any || live;
-        log_change(key->path, buf_text(&from), buf_text(&to), live);
+        if (key->type == CONF_KEY_GROUPS || key->type == CONF_KEY_OWN) {
+            log_lines(buf_text(&from), buf_text(&to), false, live);
+            log_lines(buf_text(&to), buf_text(&from), true, live);
+        } else {
+            log_change(key->path, buf_text(&from), buf_text(&to), live);
+        }
     }
     buf_close(&from);
     buf_close(&to);

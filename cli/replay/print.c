@@ -151,15 +151,18 @@ static void print_why(const struct replay_report *r, const char *address,
 {
     struct sides s = {parse(r->was), parse(r->now)};
     const struct json *side = r->changed ? s.now : s.was;
+    struct buf changes;
 
     if (address[0] != '\0' && candidate(side, address) != NULL) {
         buf_printf(out, "  %s: ", address);
         put_terms(candidate(side, address), out);
         buf_char(out, '\n');
         if (r->changed) {
-            buf_str(out, "    not as recorded: ");
-            put_changes(&s, address, out);
-            buf_char(out, '\n');
+            buf_init(&changes, OUT_MAX);
+            put_changes(&s, address, &changes);
+            buf_printf(out, "    not as recorded: %s\n",
+                       changes.len > 0 ? buf_text(&changes) : "nothing");
+            buf_close(&changes);
         }
     }
     json_free(s.was);

@@ -142,10 +142,14 @@ def test_the_configuration_is_followed_while_it_runs(cluster):
     equal((a["balancer"]["cpu_max"], a["balancer_from"]["cpu_max"]), (0.85, "configuration"), "its origin")
     reload("balancer.groups.gpu.cpu-max: 0.95\n")
     wait_for("another value", lambda: hot(c.api, W1, "gpu") is None)
+    changed = [line.split(" ", 2)[2].strip() for line in c.lines("=reload") if " key=" in line]
+    equal([line[line.index("key="):] for line in changed], ["key=balancer.groups.gpu.cpu-max from=0.85 to=0.95"], "one line a key")
     put(c.api, {"balancer": {"cpu_max": 0.99}}, 201)
     wait_for("told", lambda: group(c.api)["balancer_from"]["cpu_max"] == "api")
     reload("balancer.groups.gpu.cpu-max: 0.5\nbalancer.groups.gpu.disk-max: 0.05\n")
     wait_for("the API comes first, and what it does not say", lambda: hot(c.api, W1, "gpu") == "disk")
+    for what in ("cpu-max from=0.95 to=0.5", 'disk-max from="" to=0.05'):
+        check(f"key=balancer.groups.gpu.{what}" in c.text(), c.text()[-900:])
     wait_for("each from its place", lambda: group(c.api)["balancer"] == {**GENERAL, "cpu_max": 0.99, "disk_max": 0.05})
     with open(cluster.conf(c.name, c.port, base), encoding="utf-8") as f:
         text = f.read()
@@ -159,6 +163,9 @@ def test_the_configuration_is_followed_while_it_runs(cluster):
     wait_for("a mistake is said", lambda: len(c.lines("!reload")) > before)
     check("balancer.groups.gpu.cpu-max: 7 is out of range" in c.text(), c.text()[-500:])
     equal(group(c.api)["balancer"]["memory_max"], 0.07, "and changes nothing")
+    reload(f"groups.cpu: ['{W2}']\n".replace("groups.cpu", '"groups.cpu"'))
+    wait_for("a new group, and no settings", lambda: len([a for a in c.text().splitlines() if "key=groups.cpu" in a]) == 1)
+    check('key=balancer.groups.gpu.disk-max from=0.05 to=""' in c.text(), c.text()[-900:])
     said = cluster.cli("check-config", "-c", cluster.conf("said", 0, base + "balancer.groups.GPU.warm-up: 5s\n"))
     check('"balancer.groups.gpu.warm-up": 5s\n' in said, said)
 
