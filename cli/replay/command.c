@@ -1,10 +1,10 @@
 /*
  * command.c - the words of `pelorus replay`, and the files.
  *
- * Files are put into the order in which they were written, whatever the order
- * in which they are given. Where the decisions differ all is applied a second
- * time, as recorded and as asked for, up to the first request that differs:
- * there both are asked for their candidates.
+ * Files are put into the order in which they were written, run by run,
+ * whatever the order in which they are given. Where the decisions differ all is
+ * applied a second time, as recorded and as asked for, up to the first request
+ * that differs: there both are asked for their candidates.
  */
 #include "cli/replay/replay.h"
 #include "cli/replay/replay_priv.h"
@@ -123,14 +123,31 @@ static int compare(uint64_t a, uint64_t b)
     return a < b ? -1 : a > b;
 }
 
-static int by_time(const void *a, const void *b)
+/* A run after the other, also those of two coordinators at one time: a file
+ * that follows on the one before it is a test of it. */
+static int by_run(const void *a, const void *b)
 {
-    const struct journal_head *x = &((const struct replay_input *)a)->head;
-    const struct journal_head *y = &((const struct replay_input *)b)->head;
+    const struct replay_input *x = a, *y = b;
 
-    if (x->run == y->run)
-        return compare(x->sequence, y->sequence);
-    return compare((uint64_t)x->wall, (uint64_t)y->wall);
+    if (x->run_begun != y->run_begun)
+        return compare((uint64_t)x->run_begun, (uint64_t)y->run_begun);
+    if (x->head.run != y->head.run)
+        return compare(x->head.run, y->head.run);
+    return compare(x->head.sequence, y->head.sequence);
+}
+
+static void put_in_order(struct replay_command *c)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        struct replay_input *in = &c->inputs[i];
+
+        in->run_begun = in->head.wall;
+        for (size_t j = 0; j < c->n; j++)
+            if (c->inputs[j].head.run == in->head.run &&
+                c->inputs[j].head.wall < in->run_begun)
+                in->run_begun = c->inputs[j].head.wall;
+    }
+    qsort(c->inputs, c->n, sizeof(*c->inputs), by_run);
 }
 
 static void unload(struct replay_command *c)
@@ -286,7 +303,7 @@ static int load_all(struct replay_command *c, struct err *err)
         rc = err_set(err, ERR_INVALID, "no journal among them, only its lock");
     if (rc != 0)
         return rc;
-    qsort(c->inputs, c->n, sizeof(*c->inputs), by_time);
+    put_in_order(c);
     for (size_t i = 1; i < c->n; i++)
         if (c->inputs[i].head.run == c->inputs[i - 1].head.run &&
             c->inputs[i].head.sequence == c->inputs[i - 1].head.sequence)

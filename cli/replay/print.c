@@ -110,6 +110,19 @@ static mono_ms span(const struct replay_file *f)
     return f->first != 0 ? f->last - f->first : 0;
 }
 
+/* What is to be known of the step from one file to the next. */
+static void print_between(const struct journal_head *before,
+                          const struct journal_head *head, struct buf *out)
+{
+    if (before->run != head->run)
+        buf_str(out, "  another run, which begins anew\n");
+    else if (head->sequence > before->sequence + 1)
+        buf_printf(out,
+                   "  %" PRIu64
+                   " of its run's files before it not given: it begins anew\n",
+                   head->sequence - before->sequence - 1);
+}
+
 static void print_file(const struct replay_input *in, struct buf *out)
 {
     const struct replay_file *f = &in->file;
@@ -203,8 +216,11 @@ void replay_print(const struct replay_report *r)
     struct buf out;
 
     buf_init(&out, OUT_MAX);
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = 0; i < r->n; i++) {
         print_file(&r->inputs[i], &out);
+        if (i > 0)
+            print_between(&r->inputs[i - 1].head, &r->inputs[i].head, &out);
+    }
     if (r->n > 1) {
         buf_printf(&out, "all: %" PRIu64 " picks: ", r->sum.picks);
         put_hashes(r->sum.recorded, r->sum.replayed, &out);
@@ -243,6 +259,7 @@ static void json_file(const struct replay_input *in, struct buf *out)
     json_put_str(out, "file", in->name);
     json_put_str(out, "version", f->head.version);
     json_time(out, "begun", f->head.wall);
+    json_hash(out, "run", f->head.run);
     json_put_u64(out, "sequence", f->head.sequence);
     json_put_u64(out, "records", f->records);
     json_put_u64(out, "requests", f->requests);

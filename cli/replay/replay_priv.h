@@ -39,6 +39,7 @@ struct replay_input {
     const void *data;
     size_t len;
     struct journal_head head;
+    wall_ms run_begun;       /* the earliest file of its run that is given */
     struct replay_file file; /* what it came to */
 };
 

@@ -244,6 +244,28 @@ def torn(cluster, path, document):
               or "before its basis" in replay(cut, expect=2), f"byte {at}")
 
 
+def test_files_of_two_coordinators_are_replayed_run_by_run(cluster):
+    names, paths = ("a", "b"), {}
+    for name in names:
+        c = cluster.coordinator(more=journal_of(cluster, name))
+        paths[name] = (os.path.join(cluster.dir, name), os.path.join(cluster.dir, name + "-0"), c)
+    for part in ("-0", "-1"):
+        for path, _, c in paths.values():
+            os.rename(path, path + part)
+            c.signal(signal.SIGHUP)
+            wait_for("a new file", lambda p=path: os.path.exists(p))
+    for _, _, c in paths.values():
+        equal(c.terminate()[0], 0, "exit")
+    every = [os.path.join(cluster.dir, f"{name}{part}") for part in ("", "-1", "-0") for name in names]
+    document = same(replay(*every))
+    equal([(os.path.basename(f["file"]), f["sequence"]) for f in document["files"]],
+          [("a-0", 0), ("a-1", 1), ("a", 2), ("b-0", 0), ("b-1", 1), ("b", 2)], "order")
+    equal(len({f["run"] for f in document["files"]}), 2, "runs")
+    text = subprocess.run([PELORUS, "replay", every[0], every[1], every[4], every[5]], capture_output=True, text=True,
+                          check=True, timeout=60 * SLOW).stdout
+    equal((text.count("another run, which begins anew"), text.count("  1 of its run's files before it not given")), (1, 2), text)
+
+
 def test_what_is_no_journal_is_told_by_what_it_is(cluster):
     path = os.path.join(cluster.dir, "journal")
     c = cluster.coordinator(more=journal_of(cluster))
