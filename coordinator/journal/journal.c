@@ -61,7 +61,7 @@ struct journal {
     /* The thread's. */
     struct journal_files files;
     struct buf image;
-    uint64_t basis_at, basis_missing, basis_len;
+    uint64_t basis_at, basis_put, basis_missing, basis_len;
     uint64_t counted; /* of `put` */
     uint64_t lost;    /* records put and not written, since the last basis */
     uint64_t sequence;
@@ -90,6 +90,7 @@ static void take_basis(struct journal *j, const struct balancer *b)
     if (j->image.overflow)
         return; /* a gibibyte: nothing can be kept of this one */
     j->basis_at = atomic_load_explicit(&j->head, memory_order_relaxed);
+    j->basis_put = atomic_load_explicit(&j->put, memory_order_relaxed);
     j->basis_missing = j->missing;
     j->missing = 0;
     j->has_basis = true;
@@ -181,17 +182,16 @@ static void write_block(struct journal *j, enum journal_block kind,
         COUNT(j->bytes, sizeof(head) + n + m);
 }
 
-/* What stands in the ring before `to`; whole records, as only those are put.
- */
-static void drain(struct journal *j, uint64_t to)
+/* What stands in the ring before `to`; whole records, as only those are put:
+ * `put` of them since the start. */
+static void drain(struct journal *j, uint64_t to, uint64_t put)
 {
     uint64_t tail = atomic_load_explicit(&j->tail, memory_order_relaxed);
     size_t len = (size_t)(to - tail), at = tail & RING_MASK;
     size_t first = len < JOURNAL_RING - at ? len : JOURNAL_RING - at;
-    uint64_t put;
 
     assert(to >= tail && to - tail <= JOURNAL_RING);
-    put = atomic_load_explicit(&j->put, memory_order_relaxed);
+    assert(put >= j->counted);
     if (len > 0 && j->files.fd >= 0)
         write_block(j, JOURNAL_RECORDS, j->ring + at, first, j->ring,
                     len - first);
@@ -273,7 +273,7 @@ static void write_basis(struct journal *j)
     struct buf missing;
 
     assert(j->has_basis);
-    drain(j, j->basis_at);
+    drain(j, j->basis_at, j->basis_put);
     if (j->begin || j->files.fd < 0)
         begin_file(j);
     buf_init(&missing, PACK_VARINT_MAX);
@@ -281,8 +281,8 @@ static void write_basis(struct journal *j)
     write_block(j, JOURNAL_BASIS, missing.data, missing.len, j->image.data,
                 j->image.len);
     buf_close(&missing);
-    if (!j->failed)
-        j->lost = 0;
+    /* what it would have told as missing the next one has to */
+    j->lost = j->failed ? j->lost + j->basis_missing : 0;
     j->basis_len = j->image.len;
     if (j->image.cap > JOURNAL_RING) { /* large ones are rare and not kept */
         buf_close(&j->image);
@@ -330,11 +330,17 @@ static void try_again(struct journal *j)
         atomic_store(&j->error, 0);
 }
 
+/* All of it. `put` first: what comes between counts with what follows. */
+static void drain_all(struct journal *j)
+{
+    uint64_t put = atomic_load_explicit(&j->put, memory_order_acquire);
+
+    drain(j, atomic_load_explicit(&j->head, memory_order_acquire), put);
+}
+
 static void turn(struct journal *j)
 {
-    uint64_t head = atomic_load_explicit(&j->head, memory_order_acquire);
-
-    drain(j, head);
+    drain_all(j);
     if (atomic_exchange(&j->reopen, false) && journal_files_moved(&j->files))
         j->begin = true;
     if (j->failed) {
@@ -375,7 +381,7 @@ static void *run(void *arg)
     (void)pthread_setname_np(pthread_self(), "journal");
     while (wait_for_turn(j))
         turn(j);
-    drain(j, atomic_load_explicit(&j->head, memory_order_acquire));
+    drain_all(j);
     write_end(j, JOURNAL_STOPPED);
     return NULL;
 }

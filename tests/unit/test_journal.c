@@ -208,6 +208,47 @@ static void what_finds_no_room_is_left_out_and_said(void **state)
     place_end(&p);
 }
 
+/* Also when the first try to go on fails. */
+static void what_is_missing_is_counted_over_all_failures(void **state)
+{
+    static struct balancer_pick picks[BALANCER_COUNT_MAX];
+    struct place p = place_new();
+    struct balancer *b = balancer_of(CONF_RANDOM);
+    struct journal *j = start(b, &p, 1 << 30, 2);
+    struct balancer_answer answer = {.picks = picks};
+    struct balancer_request request = {.count = 1, .now = START};
+    struct replay *r = balancer_replay_new(NULL, NULL, 0);
+    struct journal_figures f;
+    uint64_t missing = 0;
+
+    (void)state;
+    set_idle(b, "w:1", 8, START);
+    wait_written(j);
+    place_end(&p);
+    journal_reopen(j);
+    for (int i = 0; i < 6000 && journal_figures(j).errors < 2; i++) {
+        balancer_pick(b, &request, &answer);
+        (void)usleep(5000);
+    }
+    assert_true(journal_figures(j).errors >= 2);
+    assert_int_equal(mkdir(p.dir, 0700), 0);
+    for (int i = 0; i < 6000 && !journal_figures(j).complete; i++) {
+        balancer_pick(b, &request, &answer);
+        (void)usleep(5000);
+    }
+    balancer_pick(b, &request, &answer);
+    wait_written(j);
+    f = journal_figures(j);
+    assert_true(f.complete);
+    journal_stop(&j, 60000);
+    assert_int_equal(apply_all(r, &p, &missing), 1);
+    assert_true(f.dropped > 100);
+    assert_int_equal(missing, f.dropped);
+    balancer_replay_free(&r);
+    balancer_free(&b);
+    place_end(&p);
+}
+
 /* An hour of a cluster of 60: heartbeats every 10 s, ticks, about ten tasks a
  * second of about 20 s, most of whose ends are told. */
 static void hour(struct balancer *b)
@@ -445,6 +486,7 @@ int main(void)
         cmocka_unit_test(random_traffic_replays_through_rotations),
         cmocka_unit_test(a_recorded_hour_replays_to_the_same_hash),
         cmocka_unit_test(what_finds_no_room_is_left_out_and_said),
+        cmocka_unit_test(what_is_missing_is_counted_over_all_failures),
         cmocka_unit_test(another_threshold_differs_first_where_it_matters),
         cmocka_unit_test(every_cut_and_every_flip_is_noticed),
         cmocka_unit_test(two_journals_do_not_share_a_file),
