@@ -268,8 +268,10 @@ static int parse(struct replay_command *c, int argc, char **argv,
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
+    static char name[] = "pelorus: replay"; /* getopt's words begin so */
     int option, rc = 0;
 
+    argv[0] = name;
     err->msg[0] = '\0';
     while (rc == 0 &&
            (option = getopt_long(argc, argv, "h", options, NULL)) != -1) {

@@ -282,6 +282,9 @@ def test_what_is_no_journal_is_told_by_what_it_is(cluster):
     equal(os.stat(lock).st_size, 0, "bytes of the lock")
     equal([f["file"] for f in same(replay(path, lock))["files"]], [path], "files")
     check("only its lock" in replay(lock, expect=2), "the lock alone")
+    for words in (("--frob",), ("--set",), ("--policy",)):
+        said = replay(path, *words, expect=2)
+        check(said.startswith("pelorus: replay: ") and "usage: pelorus replay" in said, said)
 
 
 def test_a_full_disk_makes_nobody_wait(cluster):
