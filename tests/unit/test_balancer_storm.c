@@ -1,7 +1,8 @@
 /*
  * test_balancer_storm.c - anything at any time, from a seed: every call of the
- * balancer in a random order, with numbers that no worker should say and clocks
- * that jump, under every policy.
+ * balancer in a random order, with numbers that no worker should say, clocks
+ * that jump and settings at both ends of what is allowed, under every policy,
+ * while a shadow and the regret hear of it.
  *
  * Three things hold whatever happens: no assertion fails, scores and
  * explanations can be read, and a second balancer, which was made from an image
@@ -12,6 +13,7 @@
 
 #include "balancer/event.h"
 #include "balancer/image.h"
+#include "balancer/second/second.h"
 #include "base/rand.h"
 
 #define SEEDS     60
@@ -34,6 +36,7 @@ static struct storm {
     struct rand rand;
     struct conf_balancer conf;
     struct balancer *b, *twin;
+    struct second *second;
     mono_ms now, told; /* what it is, and what is told */
     pick_id picks[N_PICKS];
     char names[N_WORKERS][8];
@@ -51,8 +54,9 @@ static bool one_in(uint64_t n)
 
 static double wild(void)
 {
-    static const double numbers[] = {NAN,   INFINITY, -INFINITY, -1,  0,  1, 2,
-                                     1e300, -1e300,   1e-300,    100, 0.5};
+    static const double numbers[] = {NAN, INFINITY, -INFINITY, -1,     0,
+                                     1,   2,        1e300,     -1e300, 1e-300,
+                                     100, 0.5,      1e-200,    5e-324};
 
     return one_in(3) ? numbers[below(ARRAY_LEN(numbers))]
                      : (double)below(1000) / 1000;
@@ -143,7 +147,7 @@ static void report(void)
         .pool = wild(),
         .reported = s.told - (one_in(5) ? (mono_ms)below(50000) : 0),
         .lease_ms = one_in(3) ? (int64_t)below(100000) : 0,
-        .since = s.told - (mono_ms)below(100000),
+        .since = s.told - (mono_ms)below(100000) + 10000,
         .incarnation = one_in(10) ? below(3) : 1,
         .groups = groups,
         .n_groups = below(ARRAY_LEN(groups) + 1),
@@ -211,9 +215,15 @@ static void settings(void)
     balancer_configure(s.b, &s.conf, own, below(ARRAY_LEN(own) + 1), s.told);
 }
 
+static void beside_it(void)
+{
+    second_shadow(s.second, !one_in(3), policies[below(ARRAY_LEN(policies))]);
+    second_regret(s.second, !one_in(3), s.conf.heartbeat_interval_ms);
+}
+
 static void rarely(void)
 {
-    switch (below(5)) {
+    switch (below(6)) {
     case 0:
         balancer_set_policy(s.b, policies[below(ARRAY_LEN(policies))], s.told);
         break;
@@ -226,6 +236,9 @@ static void rarely(void)
         break;
     case 3:
         balancer_hold(s.b, one_in(2));
+        break;
+    case 4:
+        beside_it();
         break;
     default:
         settings();
@@ -266,7 +279,9 @@ static void step(void)
 {
     struct buf text;
 
-    s.now += (mono_ms)(one_in(4) ? below(30000) : below(300));
+    if (one_in(4))
+        s.now += (mono_ms)below(one_in(100) ? 500000000 : 30000);
+    s.now += (mono_ms)below(300);
     s.told = one_in(10) ? s.now - (mono_ms)below(100000) : s.now;
     switch (below(12)) {
     case 0:
@@ -283,6 +298,7 @@ static void step(void)
         break;
     case 4:
         balancer_tick(s.b, s.told);
+        (void)second_turn(s.second, s.now);
         break;
     case 5:
         rarely();
@@ -301,6 +317,28 @@ static void step(void)
     }
 }
 
+/* The least, the most, or one between. */
+static double of(double least, double most, double between)
+{
+    return one_in(3) ? least : one_in(2) ? most : between;
+}
+
+static void choose_settings(void)
+{
+    struct conf_balancer *c = &s.conf;
+
+    c->busy = one_in(2) ? CONF_BUSY_EXCLUDE : CONF_BUSY_LAST;
+    if (one_in(2))
+        c->heartbeat_interval_ms = (int64_t)of(100, 3600000, 1000);
+    c->warm_up_ms = (int64_t)of(0, 3600000, 60000);
+    c->warm_up_aggression = of(0.1, 10, 1);
+    c->cpu_max = of(0, 1, 0.8);
+    c->memory_max = of(0, 1, 0.8);
+    c->cpu_usage_weight = of(0, 100, 30);
+    c->memory_usage_weight = of(0, 100, 30);
+    c->pool_usage_weight = of(0, 100, 40);
+}
+
 static void begin(uint64_t seed)
 {
     s = (struct storm){.seed = seed, .conf = test_conf};
@@ -308,13 +346,11 @@ static void begin(uint64_t seed)
     for (unsigned i = 0; i < N_WORKERS; i++)
         (void)snprintf(s.names[i], sizeof(s.names[i]), "w%u:1", i);
     s.conf.policy = policies[seed % ARRAY_LEN(policies)];
-    s.conf.busy = one_in(2) ? CONF_BUSY_EXCLUDE : CONF_BUSY_LAST;
-    if (one_in(2))
-        s.conf.heartbeat_interval_ms = 1000;
-    if (one_in(4))
-        s.conf.warm_up_ms = 0;
+    choose_settings();
     s.now = one_in(3) ? INT64_C(1) << (30 + below(12)) : START;
     s.b = balancer_new(&s.conf, seed, 1 + below(1000));
+    s.second = second_new(s.b);
+    beside_it();
 }
 
 static void nothing_that_happens_breaks_it(void **state)
@@ -337,6 +373,7 @@ static void nothing_that_happens_breaks_it(void **state)
         }
         compare_terms();
         compared += s.compared;
+        second_free(&s.second);
         balancer_free(&s.b);
     }
     assert_true(compared > SEEDS * 20);
