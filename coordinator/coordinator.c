@@ -17,7 +17,7 @@
 
 #define BALANCER_TICK_MS 250 /* at most; a twentieth of a shorter heartbeat */
 #define BALANCER_TICKS   20
-#define SECOND_SOON_MS   10 /* leaves the loop most of its time */
+#define SECOND_SOON_MS   50 /* leaves the loop most of its time */
 #define FORGET_TICK_MS   10000
 #define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
 

@@ -5,8 +5,11 @@
  * Both are balancers of their own, fed with what happens to the first one
  * (balancer/event.h), in order, and have no effect on it. It only copies its
  * events, under its lock, into a buffer of a bounded size; the rest is done in
- * second_turn(), on the loop. When the buffer is full the events are lost, and
- * counted, and both begin again from the first one's present state.
+ * second_turn(), on the loop, for a few hundredths of its time. When more
+ * happens than that can follow (about 20,000 picks and ends a second) the buffer
+ * fills: events are lost, and counted, and both rest for half a minute and begin
+ * again from the first one's present state. So a flood costs picks next to
+ * nothing.
  *
  * The SHADOW goes by another policy. It decides on each pick of the first one,
  * and then what the first one chose is counted in it instead, with its end. So
@@ -56,8 +59,8 @@ void second_shadow(struct second *s, bool on, enum conf_policy policy);
 /* Count regret, or not. `heartbeat_interval_ms` as the balancer has it. */
 void second_regret(struct second *s, bool on, int64_t heartbeat_interval_ms);
 
-/* Work off what has happened: at most about 10 ms, often about 1 us an event.
- * True: there is more. At least every 100 ms. */
+/* Work off what has happened: at most about 5 ms, often about 1 us an event.
+ * True: there is more, for a turn in 50 ms. At least every 100 ms. */
 bool second_turn(struct second *s, mono_ms now);
 
 /* Since the start. Any thread. */
