@@ -247,7 +247,7 @@ static void a_process_that_slept_past_its_session_is_refused(void **state)
     assert_string_equal(line, "session_lost");
     assert_int_equal(get(f, "/late"), ERR_NOT_FOUND);
     /* It lost the lock once, and works on in a new session. */
-    assert_true(child_session(c) > session);
+    test_until(child_session(c) > session);
     child_send(c, "story");
     child_read(c, line);
     assert_int_equal(strncmp(line, "disconnected=1 lost=1 ", 22), 0);
