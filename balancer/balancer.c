@@ -376,10 +376,10 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
         a = add_account(b, w->address);
     else if (a->profile->incarnation != w->incarnation)
         a->life++; /* its picks mean nothing now */
-    else
+    else {
         same = true;
-    if (same)
         estimate = balancer_ledger_estimate(b->everyone, a, b->now);
+    }
     if (balancer_account_update(a, w, &b->conf, now, unheard))
         settle(b, a, same, estimate);
     account_regroup(b, a, w);
@@ -480,20 +480,19 @@ static void group_tick(struct balancer *b, struct group *g, mono_ms now)
     } while (more);
 }
 
-void balancer_clock(struct balancer *b, mono_ms now)
+mono_ms balancer_clock(struct balancer *b, mono_ms now)
 {
     lock_acquire(&b->lock);
-    (void)balancer_now(b, now);
+    mono_ms ours = balancer_now(b, now);
+
     BALANCER_TELL(b, .kind = BALANCER_EVENT_CLOCK, .now = now);
     lock_release(&b->lock);
+    return ours;
 }
 
 void balancer_tick(struct balancer *b, mono_ms now)
 {
-    balancer_clock(b, now);
-    lock_acquire(&b->lock);
-    now = balancer_now(b, now);
-    lock_release(&b->lock);
+    now = balancer_clock(b, now);
     for (struct group *g = b->groups; g != NULL; g = g->hh.next)
         group_tick(b, g, now);
 }

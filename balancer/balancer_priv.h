@@ -592,8 +592,8 @@ void balancer_tell(struct balancer *b, const struct balancer_event *event);
     } while (0)
 
 /* The parts of a tick, each with one hold of the lock. Loop.
- * It is that late at least. */
-void balancer_clock(struct balancer *b, mono_ms now);
+ * It is that late at least; what time that is for us. */
+mono_ms balancer_clock(struct balancer *b, mono_ms now);
 /* Judge the members from .. to-1 of a group anew, at `now` by the balancer's
  * own time; nothing if there is no such group. */
 void balancer_slice(struct balancer *b, const char *group, uint32_t from,

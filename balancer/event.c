@@ -114,7 +114,7 @@ void balancer_apply(struct balancer *b, const struct balancer_event *e,
         balancer_set_coordinators(b, e->u.coordinators);
         break;
     case BALANCER_EVENT_CLOCK:
-        balancer_clock(b, e->now);
+        (void)balancer_clock(b, e->now);
         break;
     case BALANCER_EVENT_SLICE:
         balancer_slice(b, e->u.slice.group, e->u.slice.from, e->u.slice.to,
