@@ -43,6 +43,12 @@ static void work(struct gauge *g, struct rand *r, double rest, double slope,
         }
 }
 
+static void begin(struct gauge *g, struct rand *r)
+{
+    rand_seed(r, 3);
+    balancer_gauge_begin(g);
+}
+
 static void assert_reads(const struct gauge *g, double cpu, double tasks)
 {
     double read = balancer_gauge_read(g, cpu, NULL);
@@ -57,8 +63,7 @@ static void tasks_are_read_where_they_load_the_cpu(void **state)
     struct rand r;
 
     (void)state;
-    rand_seed(&r, 3);
-    balancer_gauge_begin(&g);
+    begin(&g, &r);
     work(&g, &r, 0.2, 0.4, 0.5, false, 100);
     assert_reads(&g, 0.4, 0.5);
     assert_reads(&g, 0.3, 0.25);
@@ -72,8 +77,7 @@ static void with_acknowledgements_differences_are_right(void **state)
     struct rand r;
 
     (void)state;
-    rand_seed(&r, 3);
-    balancer_gauge_begin(&g);
+    begin(&g, &r);
     work(&g, &r, 0.2, 0.4, 0.5, true, 100);
     double more =
         balancer_gauge_read(&g, 0.4, NULL) - balancer_gauge_read(&g, 0.3, NULL);
@@ -87,8 +91,7 @@ static void nothing_is_read_before_enough_is_known(void **state)
     struct rand r;
 
     (void)state;
-    rand_seed(&r, 3);
-    balancer_gauge_begin(&g);
+    begin(&g, &r);
     assert_true(balancer_gauge_read(&g, 0.5, NULL) < 0);
     work(&g, &r, 0.2, 0.4, 0.5, false, 1);
     assert_true(balancer_gauge_read(&g, 0.5, NULL) < 0);
@@ -101,8 +104,7 @@ static void nothing_is_read_where_tasks_do_not_load_it(void **state)
     struct rand r;
 
     (void)state;
-    rand_seed(&r, 3);
-    balancer_gauge_begin(&g);
+    begin(&g, &r);
     for (int i = 0; i < 4000; i++) {
         balancer_gauge_learn(&g, &(struct gauge_sample){
                                      .was = rand_double(&r),
@@ -122,8 +124,7 @@ static void a_cpu_at_its_highest_is_that_of_a_full_worker(void **state)
     bool full;
 
     (void)state;
-    rand_seed(&r, 3);
-    balancer_gauge_begin(&g);
+    begin(&g, &r);
     work(&g, &r, 0.1, 0.8, 0.5, false, 100);
     (void)balancer_gauge_read(&g, 0.9, &full);
     assert_true(full);
@@ -138,8 +139,7 @@ static void billions_of_reports_are_counted_no_further(void **state)
     struct rand r;
 
     (void)state;
-    rand_seed(&r, 3);
-    balancer_gauge_begin(&g);
+    begin(&g, &r);
     work(&g, &r, 0.2, 0.4, 0.5, false, 100);
     g.seen = UINT32_MAX - 10;
     work(&g, &r, 0.2, 0.4, 0.5, false, 100);
