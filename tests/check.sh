@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run every suite, two side by side where nothing is timed and one by one where
+# Run every suite, side by side where nothing is timed and one by one where
 # something is, each with a deadline and a log of its own; close with one line
 # "N passed, N failed, N skipped". A suite is a cmocka program, or a script
 # whose last line has that form. A suite that crashes, hangs or runs no test
@@ -73,20 +73,38 @@ suites() {
         [ -x "$t" ] && [ "${t%.[od]}" = "$t" ] && echo "240 $t"
     done
 }
-# Whole processes with deadlines of their own: one at a time.
-serial_suites() {
-    echo "240 $BUILD/tests/bench/live/test_live"
-    for t in tests/integration/test_*.py; do
-        # speed is measured on the plain program only
-        [ -f "$t" ] && { [ -z "$SAN" ] || [ "$t" != tests/integration/test_speed.py ]; } && echo "600 python3 $t"
+# Whole processes, which wait for one another's timeouts most of the time: the
+# longest come first, so that none of them is left running at the end.
+waiting_suites() {
+    for t in refusals zookeeper zookeeper_quorum jdbc restore_zookeeper galera hook; do
+        echo "600 python3 tests/integration/test_$t.py"
     done
-    return 0
+    for t in tests/integration/test_*.py; do
+        is_alone "$t" || echo "600 python3 $t"
+    done
 }
-export -f suites serial_suites
+# What has the machine for itself: figures, and servers that lose their quorum
+# for good when they do not run for a second.
+alone=" accept etcd_scale failover speed zookeeper_faults zookeeper_scale "
+is_alone() { # tests/integration/test_NAME.py
+    local name=${1##*/test_}
+    [[ $alone == *" ${name%.py} "* ]]
+}
+alone_suites() {
+    echo "240 $BUILD/tests/bench/live/test_live"
+    for t in $alone; do
+        # speed is measured on the plain program only
+        [ -n "$SAN" ] && [ "$t" = speed ] || echo "600 python3 tests/integration/test_$t.py"
+    done
+}
 
 started=$(date +%s)
-suites | xargs -d '\n' -P "$(nproc)" -I{} bash -c 'run_suite "$1"' _ {}
-serial_suites | xargs -d '\n' -P 1 -I{} bash -c 'run_suite "$1"' _ {}
+run_suites() { # how many side by side; the suites on standard input
+    xargs -d '\n' -P "$1" -I{} bash -c 'run_suite "$1"' _ {}
+}
+suites | run_suites $(($(nproc) + 1))
+waiting_suites | awk '!seen[$0]++' | run_suites 2
+alone_suites | run_suites 1
 
 read -r passed failed skipped < <(awk '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }' "$logs/results")
 n=$(find "$logs" -name 'report.*' | wc -l)

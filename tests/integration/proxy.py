@@ -10,7 +10,19 @@ import threading
 import time
 
 
-given = set()
+given = {}  # port: what keeps it ours while its server is down
+
+
+def reserved(port):
+    """Ours until we end, among all tests that run on this machine; None if it
+    is somebody's. A name of a socket and not a file: nothing stays behind."""
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.bind(f"\0pelorus-test-port-{port}")
+        return s
+    except OSError:
+        s.close()
+        return None
 
 
 def server_port():
@@ -19,14 +31,16 @@ def server_port():
     own: he would meet himself, and the server could not come back."""
     while True:
         port = random.randrange(20000, 32000)
-        if port in given:  # to a server that may be down just now
+        ours = None if port in given else reserved(port)
+        if ours is None:
             continue
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
             except OSError:
+                ours.close()
                 continue
-        given.add(port)
+        given[port] = ours
         return port
 
 
