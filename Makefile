@@ -12,7 +12,7 @@
 #   make model       the failover protocol, checked by spin
 #   make bench-placement  the balancer beside others' in a simulated cluster: SEEDS=N
 #   make bench-placement-readme, bench-live-readme  and put the figures into README.md and docs/
-#   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME
+#   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME, JOBS=N side by side
 #   make bench       figures: picks, HTTP beside a bare server, moves
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
@@ -189,7 +189,7 @@ $(BUILD)/bench_live $(BUILD)/tests/bench/live/test_live: $(PLACEMENT:%.c=$(BUILD
 
 bench-live: $(BUILD)/pelorus $(BUILD)/bench_live
 	@mkdir -p $(BUILD)/bench
-	$(BUILD)/bench_live --pelorus $(BUILD)/pelorus --out $(BUILD)/bench/placement-live.csv $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SECONDS),--measured $(SECONDS)) --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),1)
+	$(BUILD)/bench_live --pelorus $(BUILD)/pelorus --out $(BUILD)/bench/placement-live.csv $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SECONDS),--measured $(SECONDS)) $(if $(JOBS),--jobs $(JOBS)) --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),1)
 
 bench-placement: $(BUILD)/bench_placement
 	@mkdir -p $(BUILD)/bench

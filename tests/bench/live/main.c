@@ -1,23 +1,16 @@
 /*
  * main.c - make bench-live: the ledger over real HTTP, in real time.
  *
- *   bench_live [--scenario NAME[,NAME...]] [--acks|--heartbeats] [--seeds N]
- *       [--first N] [--settle S] [--measured S] [--workers N] [--out FILE]
- *       [--pelorus FILE] [--balancer LINE]...
- *
- * The variant `tenth`: heartbeats of 1 s, all times divided by ten, and the
- * seconds of the options are real ones. Without a filter every scenario, with
- * and without acknowledgements, of a quarter of an hour each. Beside it, on
- * the same arrivals, what is simulated: the reference, the ledger itself, and
- * round robin with perfect weights. `--balancer 'busy: last'` is a line for
- * that block of the coordinator's configuration.
+ * `bench_live --help` says how it is used. The variant `tenth`: heartbeats of
+ * 1 s, all times divided by ten. Beside it, on the same arrivals, what is
+ * simulated: the reference, the ledger itself, and round robin with perfect
+ * weights.
  *
  * Exit code 1: a run was not in time (it says what was late), so that its
  * figures say nothing.
  */
-#include "tests/bench/live/live.h"
+#include "tests/bench/live/many.h"
 #include "tests/bench/live/wire.h"
-#include "tests/bench/placement/table.h"
 
 #include "base/mem.h"
 
@@ -28,11 +21,32 @@
 #define SETTLE_MAX   60.0 /* s, unless they are given */
 #define MEASURED_MAX 300.0
 
+static const char help[] =
+    "bench_live: the ledger over real HTTP, in real time, beside a "
+    "simulation of the same\n\n"
+    "  --scenario NAME[,NAME...]  instead of all\n"
+    "  --acks, --heartbeats       one of the two ways only\n"
+    "  --seeds N                  worlds of each scenario (1)\n"
+    "  --first N                  the first of the seeds (1)\n"
+    "  --jobs N                   so many runs side by side (1); each needs a\n"
+    "                             quarter of a processor\n"
+    "  --settle S, --measured S   real seconds, instead of the scenario's\n"
+    "  --workers N                (60)\n"
+    "  --pelorus FILE             the program (build/pelorus)\n"
+    "  --balancer 'KEY: VALUE'    for that block of its configuration; again\n"
+    "                             for another\n"
+    "  --out FILE                 the figures as CSV\n\n"
+    "Heartbeats are 1 s apart and all times divided by ten. A run that was "
+    "late is\n"
+    "repeated, at most twice. Exit code 1: some run was late each time.\n\n"
+    "scenarios:\n";
+
 struct options {
     const char *scenarios; /* NULL: all */
     bool acks, heartbeats;
     size_t n_seeds;
     uint64_t first;
+    uint32_t jobs;
     double settle, measured; /* s; 0: the scenario's */
     uint32_t n_workers;
     const char *out, *program;
@@ -41,8 +55,17 @@ struct options {
 
 static _Noreturn void usage(const char *what)
 {
-    fprintf(stderr, "bench_live: %s; see main.c\n", what);
+    fprintf(stderr, "bench_live: %s; see --help\n", what);
     exit(2);
+}
+
+static _Noreturn void say_help(void)
+{
+    fputs(help, stdout);
+    for (size_t i = 0; i < placement_n_scenarios; i++)
+        printf("  %-16s %s\n", placement_scenarios[i].name,
+               placement_scenarios[i].title);
+    exit(0);
 }
 
 static double number(const char *text, double least, double most)
@@ -78,12 +101,17 @@ static void options_read(struct options *o, int argc, char **argv)
         {"out", required_argument, NULL, 'o'},
         {"pelorus", required_argument, NULL, 'p'},
         {"balancer", required_argument, NULL, 'b'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'u'},
         {NULL, 0, NULL, 0},
     };
     int c;
 
-    *o = (struct options){
-        .n_seeds = 1, .first = 1, .n_workers = 60, .program = "build/pelorus"};
+    *o = (struct options){.n_seeds = 1,
+                          .first = 1,
+                          .jobs = 1,
+                          .n_workers = 60,
+                          .program = "build/pelorus"};
     while ((c = getopt_long(argc, argv, "", known, NULL)) != -1)
         switch (c) {
         case 's':
@@ -119,6 +147,11 @@ static void options_read(struct options *o, int argc, char **argv)
         case 'b':
             add_line(o, optarg);
             break;
+        case 'j':
+            o->jobs = (uint32_t)number(optarg, 1, 64);
+            break;
+        case 'u':
+            say_help();
         default:
             usage("unknown option");
         }
@@ -164,97 +197,101 @@ static struct scenario scenario_of(const struct options *o, size_t i)
     return s;
 }
 
-/* HTTP first: the simulation of the others must not disturb it. */
-static bool measure(const struct options *o, struct block *b)
+static void block_init(const struct options *o, size_t scenario, enum acks acks,
+                       struct many_block *m)
 {
-    const struct setting *s = &b->setting;
-    const struct live_option *option = b->policies[0]->option;
-    struct world *w = mem_alloc(sizeof(*w));
-    bool valid = true;
+    struct block *b = &m->block;
 
-    for (size_t i = 0; i < b->n_seeds; i++) {
-        world_init(w, s, o->first + i);
-        for (size_t p = 0; p < b->n_policies; p++) {
-            struct outcome *out = &b->outcomes[p * b->n_seeds + i];
-
-            run_policy(w, b->policies[p], out);
-            if (p > 0)
-                continue;
-            const char *late = live_late(option->stats);
-
-            printf("\n%s, %s, seed %llu\n", s->scenario->name,
-                   s->acks == ACKS_ALL ? "acks" : "heartbeats",
-                   (unsigned long long)(o->first + i));
-            live_print(option->stats, stdout);
-            if (late != NULL)
-                printf("  NOT VALID: %s\n", late);
-            valid = valid && late == NULL;
-        }
-        world_close(w);
-    }
-    mem_free(w);
-    return valid;
+    *m = (struct many_block){.scenario = scenario_of(o, scenario)};
+    b->setting = (struct setting){
+        .variant = tenth(), .acks = acks, .n_workers = o->n_workers};
+    b->n_seeds = o->n_seeds;
+    m->policies[b->n_policies++] = &policy_http;
+    m->policies[b->n_policies++] = placement_policy("ledger");
+    m->policies[b->n_policies++] = placement_policy("oracle");
+    if (m->scenario.says_busy)
+        m->policies[b->n_policies++] = placement_policy("oracle-busy");
+    m->policies[b->n_policies++] = placement_policy("fixed");
+    m->policies[b->n_policies++] = placement_policy("smooth-wrr");
+    many_block_init(m);
 }
 
-static bool scenario_run(const struct options *o, const struct scenario *s,
-                         enum acks acks, FILE *csv)
+static size_t blocks_init(const struct options *o, struct many_block *blocks)
 {
-    struct live_stats stats;
-    struct live_option option = {o->program, o->more, &stats};
-    struct policy http = policy_http;
-    const struct policy *policies[6];
-    struct block b = {.setting = {.scenario = s,
-                                  .variant = tenth(),
-                                  .acks = acks,
-                                  .n_workers = o->n_workers},
-                      .policies = policies,
-                      .n_seeds = o->n_seeds};
+    size_t n = 0;
 
-    http.option = &option;
-    policies[b.n_policies++] = &http;
-    policies[b.n_policies++] = placement_policy("ledger");
-    policies[b.n_policies++] = placement_policy("oracle");
-    if (s->says_busy)
-        policies[b.n_policies++] = placement_policy("oracle-busy");
-    policies[b.n_policies++] = placement_policy("fixed");
-    policies[b.n_policies++] = placement_policy("smooth-wrr");
-    b.outcomes = mem_array(b.n_policies * b.n_seeds, sizeof(*b.outcomes));
-    bool valid = measure(o, &b);
+    for (size_t i = 0; i < placement_n_scenarios; i++) {
+        if (!is_wanted(o, placement_scenarios[i].name))
+            continue;
+        if (o->acks)
+            block_init(o, i, ACKS_ALL, &blocks[n++]);
+        if (o->heartbeats)
+            block_init(o, i, ACKS_NONE, &blocks[n++]);
+    }
+    return n;
+}
 
-    table_print(&b, stdout);
-    live_targets_print(&b, stdout);
-    if (csv != NULL)
-        csv_print(&b, csv);
-    mem_free(b.outcomes);
-    return valid;
+static void run_print(const struct many_block *b, uint64_t seed,
+                      const struct many_run *r)
+{
+    const struct setting *s = &b->block.setting;
+    const char *late = live_late(&r->stats);
+
+    printf("\n%s, %s, seed %llu%s\n", s->scenario->name,
+           s->acks == ACKS_ALL ? "acks" : "heartbeats",
+           (unsigned long long)seed, r->tries > 1 ? ", again" : "");
+    live_print(&r->stats, stdout);
+    if (late != NULL)
+        printf("  %s: %s\n", r->state == MANY_ENDED ? "NOT VALID" : "late",
+               late);
+    fflush(stdout);
+}
+
+static void block_print(void *csv, const struct many_block *b)
+{
+    for (size_t i = 0; i < b->block.n_seeds; i++)
+        if (!b->runs[i].complete) {
+            printf("\n%s: no figures, a run failed\n", b->scenario.name);
+            return;
+        }
+    table_print(&b->block, stdout);
+    live_targets_print(&b->block, stdout);
+    if (csv == NULL)
+        return;
+    csv_print(&b->block, csv);
+    fflush(csv);
 }
 
 int main(int argc, char **argv)
 {
     struct options o;
-    bool valid = true, any = false;
+    struct many_block *blocks;
     FILE *csv = NULL;
 
     options_read(&o, argc, argv);
+    blocks = mem_array(2 * placement_n_scenarios, sizeof(*blocks));
+    size_t n = blocks_init(&o, blocks);
+    struct many m = {.program = o.program,
+                     .more = o.more,
+                     .first = o.first,
+                     .jobs = o.jobs,
+                     .tried = run_print,
+                     .ended = block_print};
+
+    if (n == 0)
+        usage("no such scenario");
     if (o.out != NULL && (csv = fopen(o.out, "w")) == NULL)
         wire_die("%s cannot be written", o.out);
     if (csv != NULL)
         csv_begin(csv);
-    for (size_t i = 0; i < placement_n_scenarios; i++) {
-        struct scenario s = scenario_of(&o, i);
+    m.arg = csv;
+    bool valid = many_measure(&m, blocks, n);
 
-        if (!is_wanted(&o, s.name))
-            continue;
-        any = true;
-        if (o.acks)
-            valid = scenario_run(&o, &s, ACKS_ALL, csv) && valid;
-        if (o.heartbeats)
-            valid = scenario_run(&o, &s, ACKS_NONE, csv) && valid;
-    }
     if (csv != NULL && fclose(csv) != 0)
         wire_die("%s cannot be written", o.out);
-    if (!any)
-        usage("no such scenario");
+    for (size_t i = 0; i < n; i++)
+        many_block_close(&blocks[i]);
+    mem_free(blocks);
     if (!valid)
         puts("\nNOT VALID: at least one run was not in time");
     return valid ? 0 : 1;

@@ -1,14 +1,7 @@
 /*
  * main.c - make bench-placement: measure, print, write.
  *
- *   bench_placement [--scenario NAME] [--variant NAME] [--acks|--heartbeats]
- *       [--policy NAME[,NAME...]] [--seeds N] [--jobs N] [--workers N]
- *       [--heartbeat S] [--mean S] [--rho R] [--settle S] [--measured S]
- *       [--out DIR] [--list]
- *
- * The five in seconds and shares change every scenario that is measured.
- * Without a filter: every scenario as it is, and every variant of the first
- * one. `ledger-acks` and `ledger-heartbeats` name a policy and a way in one.
+ * `bench_placement --help` says how it is used.
  */
 #include "tests/bench/placement/measure.h"
 
@@ -18,6 +11,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static const char help[] =
+    "bench_placement: the balancer beside others' in a simulated cluster\n\n"
+    "  --scenario NAME            instead of every scenario as it is, and "
+    "every "
+    "variant\n"
+    "                             of the first one\n"
+    "  --variant NAME             of that scenario\n"
+    "  --policy NAME[,NAME...]    instead of all; `ledger-acks` and\n"
+    "                             `ledger-heartbeats` name a way as well\n"
+    "  --acks, --heartbeats       one of the two ways only\n"
+    "  --seeds N                  worlds of each (20)\n"
+    "  --jobs N                   threads (2)\n"
+    "  --workers N                (60)\n"
+    "  --heartbeat S, --mean S, --rho R, --settle S, --measured S\n"
+    "                             heartbeat interval, length of tasks, load, "
+    "time before\n"
+    "                             it counts and time that counts: of every "
+    "scenario\n"
+    "  --out DIR                  CSV files and charts\n"
+    "  --list                     what there is to name\n";
 
 static void list(void)
 {
@@ -34,7 +48,7 @@ static void list(void)
 
 static _Noreturn void usage(const char *what)
 {
-    fprintf(stderr, "bench_placement: %s; see --list and main.c\n", what);
+    fprintf(stderr, "bench_placement: %s; see --help\n", what);
     exit(2);
 }
 
@@ -101,6 +115,7 @@ static struct plan options(int argc, char **argv)
         {"measured", required_argument, NULL, 'D'},
         {"out", required_argument, NULL, 'o'},
         {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'u'},
         {NULL, 0, NULL, 0},
     };
     struct plan plan = {.n_seeds = 20, .n_workers = 60, .jobs = 2};
@@ -152,6 +167,9 @@ static struct plan options(int argc, char **argv)
             break;
         case 'l':
             list();
+            exit(0);
+        case 'u':
+            fputs(help, stdout);
             exit(0);
         default:
             usage("unknown option");
