@@ -10,6 +10,7 @@
  */
 #include "balancer/second/second.h"
 #include "base/mem.h"
+#include "tests/bench/row.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@
 #define START       1000000
 #define INTERVAL    10000
 #define PICK_NS_MAX 150.0
-#define BATCH_PER_S 3e6
+#define AFFINITY_US 2.0
+#define BATCH_PER_S 6e6
 
 static const struct conf_balancer conf_of_bench = {
     .policy = CONF_LEDGER,
@@ -128,12 +130,32 @@ static int by_value(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
+/* A run of picks, as a row of `make bench`. */
+static void tell_row(const struct bench *bench, double ns)
+{
+    char name[32];
+
+    if (bench->affinity != NULL) {
+        (void)snprintf(name, sizeof(name), "affinity-%u", bench->n);
+        row_at_most(name, "us", ns / 1e3, AFFINITY_US);
+    } else if (bench->group == NULL && bench->count == 1) {
+        (void)snprintf(name, sizeof(name), "pick-%u", bench->n);
+        row_at_most(name, "ns", ns, PICK_NS_MAX);
+    } else if (bench->group == NULL) {
+        (void)snprintf(name, sizeof(name), "batch-%u", bench->n);
+        row_at_least(name, "M/s", 1e3 / ns, BATCH_PER_S / 1e6);
+    }
+}
+
 static double median(struct bench *bench, double (*run)(struct bench *))
 {
     double took[RUNS];
 
-    for (uint32_t i = 0; i < RUNS; i++)
+    for (uint32_t i = 0; i < RUNS; i++) {
         took[i] = run(bench);
+        if (run == run_picks)
+            tell_row(bench, took[i]);
+    }
     qsort(took, RUNS, sizeof(*took), by_value);
     return took[RUNS / 2];
 }

@@ -4,6 +4,7 @@
 #include "tests/bench/move.h"
 
 #include "base/mem.h"
+#include "tests/bench/row.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #define FEW_PAIRS  5
 #define MANY_PAIRS 2
 #define RATIO_MAX  1.5
+#define RATIO_GOOD 1.15
 
 static void tell(const struct move_store *store, const char *how, size_t n,
                  const struct move_result *result)
@@ -45,6 +47,17 @@ static void run_bare(const struct move_store *store, struct move_item *items,
     store->bare(store->arg, items, n, result);
 }
 
+/* A pair, as a row of `make bench`. */
+static void tell_row(const struct move_store *store, size_t n, double ratio)
+{
+    char name[64];
+
+    assert(n > 0);
+    (void)snprintf(name, sizeof(name), n == FEW ? "moves-%s" : "moves-%s-%zu",
+                   store->name, n);
+    row_at_most(name, "x", ratio, RATIO_GOOD);
+}
+
 static double compare(const struct move_store *store, size_t n, size_t pairs)
 {
     struct move_item *items = move_items(n);
@@ -59,6 +72,7 @@ static double compare(const struct move_store *store, size_t n, size_t pairs)
         run_bare(store, items, n, &result);
         tell(store, "bare", n, &result);
         bare[i] = result.all_ms;
+        tell_row(store, n, ours[i] / bare[i]);
     }
     store->ours(store->arg, items, n, true, &result);
     tell(store, "watching", n, &result);
