@@ -14,6 +14,7 @@
 #   make bench-placement-readme, bench-live-readme  and put the figures into README.md and docs/
 #   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME, JOBS=N side by side
 #   make bench       figures beside what is to be reached: ONLY=REGEX, BASELINE=FILE of an earlier run
+#   make bench-memory  what an item and a node hold: REGISTRY=KIND ITEMS=N NODES=N
 #   make bench-old   the same of this tree and of COMMIT=abc, in turn: PAIRS=N
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
@@ -71,7 +72,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-old bench-live bench-live-readme bench-placement bench-placement-readme fuzz lint house format install clean
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-old bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -171,6 +172,10 @@ benches: $(BENCHES)
 
 bench bench-old: all benches
 	@BUILD=$(BUILD) $(foreach v,ONLY BASELINE PAIRS,$(if $($(v)),$(v)="$($(v))")) python3 tests/bench/bench.py $(if $(findstring old,$@),--old "$(COMMIT)")
+
+bench-memory: all $(BUILD)/tests/bench/bench_memory
+	PELORUS=$(BUILD)/pelorus $(BUILD)/tests/bench/bench_memory --registry $(or $(REGISTRY),sqlite) --items $(or $(ITEMS),100000)
+	PELORUS=$(BUILD)/pelorus $(BUILD)/tests/bench/bench_memory --registry $(or $(REGISTRY),sqlite) --nodes $(or $(NODES),10000)
 
 # What the simulation consists of; its test is linked with all but its main.
 PLACEMENT := $(filter-out %/main.c %/test_placement.c,$(wildcard tests/bench/placement/*.c tests/bench/policies/*.c))

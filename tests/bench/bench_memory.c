@@ -1,0 +1,475 @@
+/*
+ * bench_memory.c - how much memory does a coordinator hold for each work item,
+ * and for each node?
+ *
+ * A real `pelorus serve` on a store of its own. Its resident memory is taken
+ * with only the owners there, then with all of it written by another process
+ * while it watched, then in a fresh process that found it there: what a
+ * restart makes of it. What is written stands straight in the registry, in the
+ * shape that the coordinators give it; it moves nothing (failover.enabled is
+ * false).
+ *
+ *   bench_memory [--registry sqlite|zookeeper|etcd|mysql|postgresql]
+ *                [--items N | --nodes N] [--ids code|uuid] [--limit BYTES]
+ *                [--prefix COMMAND]   e.g. "valgrind --tool=massif": run under
+ *
+ * Fails if a restart holds more than --limit bytes for each.
+ */
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "cluster/gate.h"
+#include "registry/registry.h"
+#include "tests/bench/store.h"
+#include "tests/lib/daemon.h"
+#include "work/record.h"
+
+#include <curl/curl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OWNERS    100
+#define SETTLE_MS 3000 /* after it knows everything */
+#define WAIT_MS   600000
+#define FLIGHT    4  /* txns of the writer */
+#define GROUP     50 /* keys of a txn, where the registry takes as many */
+
+struct bench {
+    const char *kind, *prefix;
+    size_t items, nodes, limit;
+    bool uuid;
+    struct store store;
+    char dir[64], conf[96], log[96];
+    uint16_t port;
+    struct daemon serve;
+    /* the writer */
+    struct loop *loop;
+    struct registry *r;
+    size_t sent, answered;
+    bool connected, closed;
+};
+
+static struct bench bench;
+
+static NORETURN void die(const char *what)
+{
+    (void)fprintf(stderr, "bench_memory: %s\n", what);
+    exit(1);
+}
+
+static void must(int rc, const struct err *err)
+{
+    if (rc != 0)
+        die(err->msg);
+}
+
+/* --- the coordinator ----------------------------------------------------- */
+
+static void clean_up(void)
+{
+    daemon_kill(&bench.serve);
+    daemon_dir_remove(bench.dir);
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *arg)
+{
+    buf_add(arg, data, size * n);
+    return size * n;
+}
+
+/* The value of one sample of /metrics, with its labels; -1: no answer. */
+static double metric(const struct bench *b, const char *sample)
+{
+    CURL *easy = curl_easy_init();
+    const char *at = NULL;
+    struct buf body;
+    double value = -1;
+    char url[64];
+
+    buf_init(&body, (size_t)8 << 20);
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", b->port);
+    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
+    (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &body);
+    if (curl_easy_perform(easy) == CURLE_OK)
+        at = strstr(buf_text(&body), sample);
+    if (at != NULL)
+        value = strtod(at + strlen(sample), NULL);
+    curl_easy_cleanup(easy);
+    buf_close(&body);
+    return value;
+}
+
+/* The writer's session lives on meanwhile. */
+static void pause_ms(const struct bench *b, int64_t ms)
+{
+    mono_ms until = clock_mono_ms() + ms;
+
+    for (mono_ms now; (now = clock_mono_ms()) < until;)
+        loop_turn(b->loop, (int)(until - now));
+}
+
+static bool knows(const struct bench *b, size_t items, size_t nodes)
+{
+    return metric(b, "\npelorus_ready ") == 1 &&
+           metric(b, "\npelorus_work_items_owned{kind=\"master\"} ") ==
+               (double)items &&
+           metric(b, "\npelorus_nodes{kind=\"worker\",state=\"up\"} ") ==
+               (double)nodes &&
+           metric(b, "\npelorus_nodes{kind=\"master\",state=\"up\"} ") ==
+               OWNERS;
+}
+
+/* Until it knows so many; how long it took. */
+static double await_known(const struct bench *b, size_t items, size_t nodes)
+{
+    mono_ms start = clock_mono_ms();
+
+    while (!knows(b, items, nodes)) {
+        if (clock_mono_ms() - start > WAIT_MS)
+            die("the coordinator does not get to know what is there");
+        pause_ms(b, 20);
+    }
+    return (double)(clock_mono_ms() - start) / 1000;
+}
+
+static void start_serve(struct bench *b)
+{
+    const char *named = getenv("PELORUS");
+    const char *program = named == NULL ? "build/pelorus" : named;
+    char words[256];
+    const char *argv[20];
+    struct err err = {0};
+    size_t n = 0;
+
+    (void)snprintf(words, sizeof(words), "%s", b->prefix);
+    for (char *at, *w = strtok_r(words, " ", &at); w != NULL && n < 12;
+         w = strtok_r(NULL, " ", &at))
+        argv[n++] = w;
+    argv[n++] = program;
+    argv[n++] = "serve";
+    argv[n++] = "-c";
+    argv[n++] = b->conf;
+    argv[n] = NULL;
+    b->serve = (struct daemon){.name = "pelorus", .log = b->log};
+    must(daemon_start(&b->serve, argv, &err), &err);
+}
+
+static void write_conf(struct bench *b)
+{
+    FILE *f = fopen(b->conf, "w");
+
+    if (f == NULL ||
+        fprintf(f,
+                "listen: 127.0.0.1:%u\nregistry:\n  namespace: %s\n"
+                "  session-timeout: 30s\n%sfailover:\n  enabled: false\n",
+                b->port, b->store.conf.namespace_, b->store.yaml) < 0 ||
+        fclose(f) != 0)
+        die("the configuration cannot be written");
+}
+
+struct memory {
+    size_t resident, anonymous; /* bytes */
+};
+
+static size_t kib_line(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+
+    return at == NULL ? 0 : strtoul(at + strlen(name), NULL, 10) * 1024;
+}
+
+/* At rest; the process that was started may be valgrind's. */
+static struct memory measure(const struct bench *b, const char *when, size_t n,
+                             const struct memory *empty)
+{
+    struct memory m;
+    char path[64], text[4096];
+    size_t len;
+    FILE *f;
+
+    pause_ms(b, SETTLE_MS);
+    (void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup",
+                   (int)b->serve.pid);
+    f = fopen(path, "r");
+    if (f == NULL)
+        die("the coordinator has gone");
+    len = fread(text, 1, sizeof(text) - 1, f);
+    text[len] = '\0';
+    (void)fclose(f);
+    m.resident = kib_line(text, "\nRss:");
+    m.anonymous = kib_line(text, "\nAnonymous:");
+    (void)printf("%-24s resident %7.1f MiB, anonymous %7.1f MiB", when,
+                 (double)m.resident / 1048576, (double)m.anonymous / 1048576);
+    if (empty != NULL) {
+        (void)printf(", %.0f bytes each (anonymous %.0f)",
+                     ((double)m.resident - (double)empty->resident) / (double)n,
+                     ((double)m.anonymous - (double)empty->anonymous) /
+                         (double)n);
+    }
+    (void)printf("\n");
+    (void)fflush(stdout);
+    return m;
+}
+
+/* --- the writer ---------------------------------------------------------- */
+
+static void on_state(void *arg, enum registry_state state)
+{
+    ((struct bench *)arg)->connected = state == REGISTRY_CONNECTED;
+}
+
+static void on_closed(void *arg)
+{
+    ((struct bench *)arg)->closed = true;
+}
+
+static void on_written(void *arg, const struct registry_reply *reply)
+{
+    struct bench *b = arg;
+
+    if (reply->err.code != ERR_OK)
+        die(reply->err.msg);
+    b->answered++;
+}
+
+static void open_writer(struct bench *b)
+{
+    struct err err = {0};
+
+    must(loop_new(&b->loop, 64, &err), &err);
+    must(registry_open(&b->r, b->loop, &b->store.conf, &err), &err);
+    (void)registry_listen(b->r, on_state, b);
+    while (!b->connected)
+        loop_turn(b->loop, 100);
+}
+
+/* Its ephemeral keys go with it. */
+static void close_writer(struct bench *b)
+{
+    registry_close(&b->r, on_closed, b);
+    while (!b->closed)
+        loop_turn(b->loop, 100);
+    loop_free(&b->loop);
+}
+
+static void drain(struct bench *b, size_t in_flight)
+{
+    while (b->sent - b->answered > in_flight)
+        loop_turn(b->loop, 100);
+}
+
+static void op_put(struct registry_op *op, const char *key,
+                   const struct buf *value, bool ephemeral)
+{
+    *op = (struct registry_op){.type = REGISTRY_PUT,
+                               .expect = REGISTRY_ABSENT,
+                               .key = key,
+                               .value = buf_text(value),
+                               .value_len = value->len,
+                               .ephemeral = ephemeral};
+}
+
+/* The next ids that a workflow engine's clock and counter give, or UUIDs. */
+static void make_id(const struct bench *b, size_t i, char *out, size_t size)
+{
+    uint64_t x = hash_mix(2 * i + 1), y = hash_mix(2 * i + 2);
+
+    if (b->uuid) {
+        (void)snprintf(out, size,
+                       "%08" PRIx64 "-%04" PRIx64 "-4%03" PRIx64 "-%04" PRIx64
+                       "-%012" PRIx64,
+                       x >> 32, x >> 16 & 0xffff, x & 0xfff,
+                       0x8000 | (y >> 48 & 0x3fff), y & 0xffffffffffff);
+    } else {
+        (void)snprintf(out, size, "%" PRIu64,
+                       UINT64_C(12009087230208) + i * 1024 + x % 1024);
+    }
+}
+
+static void make_item(const struct bench *b, size_t i, struct work_item *w)
+{
+    *w = (struct work_item){.kind = NODE_MASTER,
+                            .group = "default",
+                            .state = WORK_ASSIGNED,
+                            .process = {.created = 17,
+                                        .startup_time = 1763812500000,
+                                        .process_id = 4711,
+                                        .known = true},
+                            .epoch = 1,
+                            .attempts = 1,
+                            .assigned_at = 1763812500123};
+    make_id(b, i, w->id, sizeof(w->id));
+    (void)snprintf(w->owner, sizeof(w->owner), "10.0.0.%zu:5678",
+                   1 + i % OWNERS);
+    w->payload = mem_printf("{\"workflow\":%zu}", i);
+}
+
+static void send_items(struct bench *b, size_t from, size_t n)
+{
+    struct registry_op *ops = mem_array(2 * n, sizeof(*ops));
+    char(*keys)[REGISTRY_KEY_MAX + 1] = mem_array(2 * n, sizeof(*keys));
+    struct buf *values = mem_array(2 * n, sizeof(*values));
+
+    for (size_t i = 0; i < n; i++) {
+        struct buf *record = &values[2 * i], *mark = &values[2 * i + 1];
+        struct work_item w;
+        struct marker m;
+
+        make_item(b, from + i, &w);
+        work_marker_of(&m, &w);
+        buf_init(record, WORK_RECORD_MAX);
+        buf_init(mark, 1024);
+        work_item_write(record, &w);
+        work_marker_write(mark, &m);
+        op_put(&ops[2 * i], work_key(w.id, keys[2 * i]), record, false);
+        op_put(&ops[2 * i + 1],
+               work_marker_key(m.kind, m.address, m.id, keys[2 * i + 1]), mark,
+               false);
+        work_item_close(&w);
+    }
+    registry_txn(b->r, ops, 2 * n, on_written, b);
+    b->sent++;
+    for (size_t i = 0; i < 2 * n; i++)
+        buf_close(&values[i]);
+    mem_free(values);
+    mem_free(keys);
+    mem_free(ops);
+}
+
+/* As DolphinScheduler 3.2 reports. */
+static void send_node(struct bench *b, const char *kind, const char *host,
+                      unsigned port)
+{
+    char key[REGISTRY_KEY_MAX + 1], value[512];
+
+    (void)snprintf(key, sizeof(key), "/pelorus/nodes/%s/%s:%u", kind, host,
+                   port);
+    (void)snprintf(
+        value, sizeof(value),
+        "{\"processId\":4711,\"startupTime\":1763812500000,\"reportTime\":"
+        "1763812500000,\"jvmCpuUsage\":0.03,\"cpuUsage\":0.2,"
+        "\"jvmMemoryUsage\":0.4,\"memoryUsage\":0.5,\"diskUsage\":0.0,"
+        "\"serverStatus\":\"NORMAL\",\"host\":\"%s\",\"port\":%u,"
+        "\"workerHostWeight\":100,\"threadPoolUsage\":0.25}",
+        host, port);
+    registry_put(b->r, key, value, strlen(value), REGISTRY_ABSENT, 0, true,
+                 on_written, b);
+    b->sent++;
+}
+
+static void make_owners(struct bench *b)
+{
+    for (size_t i = 0; i < OWNERS; i++) {
+        char host[32];
+
+        (void)snprintf(host, sizeof(host), "10.0.0.%zu", 1 + i);
+        send_node(b, "master", host, 5678);
+    }
+    drain(b, 0);
+}
+
+static void fill(struct bench *b)
+{
+    size_t group = registry_max_ops(b->r) / 2;
+
+    group = group < GROUP ? group : GROUP;
+    for (size_t i = 0; i < b->items; i += group) {
+        size_t left = b->items - i;
+
+        send_items(b, i, left < group ? left : group);
+        drain(b, FLIGHT);
+    }
+    for (size_t i = 0; i < b->nodes; i++) {
+        char host[32];
+
+        (void)snprintf(host, sizeof(host), "10.1.%zu.%zu", i >> 8, i & 255);
+        send_node(b, "worker", host, 1234);
+        drain(b, 64);
+    }
+    drain(b, 0);
+}
+
+/* --- the whole ----------------------------------------------------------- */
+
+static void read_arguments(struct bench *b, int argc, char **argv)
+{
+    *b = (struct bench){.kind = "sqlite", .prefix = ""};
+    for (int i = 1; i < argc; i += 2) {
+        const char *name = argv[i], *value = argv[i + 1];
+
+        if (value == NULL)
+            die("an option without its value: see the head of the source");
+        if (strcmp(name, "--registry") == 0)
+            b->kind = value;
+        else if (strcmp(name, "--items") == 0)
+            b->items = strtoul(value, NULL, 10);
+        else if (strcmp(name, "--nodes") == 0)
+            b->nodes = strtoul(value, NULL, 10);
+        else if (strcmp(name, "--limit") == 0)
+            b->limit = strtoul(value, NULL, 10);
+        else if (strcmp(name, "--ids") == 0)
+            b->uuid = strcmp(value, "uuid") == 0;
+        else if (strcmp(name, "--prefix") == 0)
+            b->prefix = value;
+        else
+            die("an option that is none: see the head of the source");
+    }
+    if (b->items + b->nodes == 0)
+        b->items = 100000;
+    if (b->items > 0 && b->nodes > 0)
+        die("items or nodes, not both");
+}
+
+static void prepare(struct bench *b)
+{
+    struct err err = {0};
+
+    if (atexit(clean_up) != 0)
+        exit(1);
+    must(daemon_dir(b->dir, sizeof(b->dir), "memory", &err), &err);
+    (void)snprintf(b->conf, sizeof(b->conf), "%s/pelorus.yaml", b->dir);
+    (void)snprintf(b->log, sizeof(b->log), "%s/log", b->dir);
+    store_start(&b->store, b->kind, b->dir);
+    b->port = daemon_port();
+    write_conf(b);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench *b = &bench;
+    struct memory empty, full;
+    double each;
+    size_t n;
+
+    read_arguments(b, argc, argv);
+    prepare(b);
+    n = b->items + b->nodes;
+    (void)printf("%s, %zu %s\n", b->kind, n, b->items > 0 ? "items" : "nodes");
+    open_writer(b);
+    make_owners(b);
+    start_serve(b);
+    (void)await_known(b, 0, 0);
+    empty = measure(b, "empty", 0, NULL);
+    fill(b);
+    (void)await_known(b, b->items, b->nodes);
+    (void)measure(b, "filled as it watched", n, &empty);
+    daemon_quit(&b->serve, SIGTERM);
+    start_serve(b);
+    (void)printf("known %.2f s after a restart\n",
+                 await_known(b, b->items, b->nodes));
+    full = measure(b, "restarted", n, &empty);
+    close_writer(b);
+    each = ((double)full.resident - (double)empty.resident) / (double)n;
+    if (b->limit > 0 && each > (double)b->limit) {
+        (void)printf("more than %zu bytes for each\n", b->limit);
+        return 1;
+    }
+    return 0;
+}
