@@ -64,6 +64,8 @@ PROGRAMS = [
     ("moves-sqlite", "{build}/tests/bench/bench_sqlite_move", 1),
     ("moves-zookeeper", "{build}/tests/bench/bench_zookeeper_move", 1),
     ("moves-etcd", "{build}/tests/bench/bench_etcd_move", 1),
+    ("memory-items", "{build}/tests/bench/bench_memory --items 100000", 1),
+    ("memory-nodes", "{build}/tests/bench/bench_memory --nodes 10000", 1),
     ("failover", "python3 tests/integration/test_failover.py ten_thousand", 1),
 ]
 

@@ -21,6 +21,7 @@
 #include "base/rand.h"
 #include "cluster/gate.h"
 #include "registry/registry.h"
+#include "tests/bench/row.h"
 #include "tests/bench/store.h"
 #include "tests/lib/daemon.h"
 #include "work/record.h"
@@ -33,11 +34,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OWNERS    100
-#define SETTLE_MS 3000 /* after it knows everything */
-#define WAIT_MS   600000
-#define FLIGHT    4  /* txns of the writer */
-#define GROUP     50 /* keys of a txn, where the registry takes as many */
+#define OWNERS        100
+#define ITEM_MAX      200  /* bytes of one item, of 100,000 */
+#define NODES_MAX_MIB 24   /* all of the process, of 10,000 nodes */
+#define SETTLE_MS     3000 /* after it knows everything */
+#define WAIT_MS       600000
+#define FLIGHT        4  /* txns of the writer */
+#define GROUP         50 /* keys of a txn, where the registry takes as many */
 
 struct bench {
     const char *kind, *prefix;
@@ -467,6 +470,11 @@ int main(int argc, char **argv)
     full = measure(b, "restarted", n, &empty);
     close_writer(b);
     each = ((double)full.resident - (double)empty.resident) / (double)n;
+    if (b->items > 0)
+        row_at_most("memory-item", "bytes", each, ITEM_MAX);
+    else
+        row_at_most("memory-nodes", "MiB", (double)full.resident / 1048576,
+                    NODES_MAX_MIB * (double)n / 10000);
     if (b->limit > 0 && each > (double)b->limit) {
         (void)printf("more than %zu bytes for each\n", b->limit);
         return 1;
