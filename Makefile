@@ -15,6 +15,8 @@
 #   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME, JOBS=N side by side
 #   make bench       figures beside what is to be reached: ONLY=REGEX, BASELINE=FILE of an earlier run
 #   make bench-memory  what an item and a node hold: REGISTRY=KIND ITEMS=N NODES=N
+#   make guard       instructions of a pick, a report, an answer, a move beside the committed counts
+#   make guard-baseline   take those of now; once more with CC=clang
 #   make bench-old   the same of this tree and of COMMIT=abc, in turn: PAIRS=N
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
@@ -72,7 +74,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-old bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-old bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -121,7 +123,7 @@ check: deps contract-tool
 	@$(MAKE) --no-print-directory -j$$(nproc) WERROR=1 check-build
 	@$(MAKE) --no-print-directory WERROR=1 check-run
 
-check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/bench_placement $(BUILD)/bench_live $(BUILD)/tests/sim/sim
+check-build: $(BUILD)/pelorus tests $(BENCHES) $(if $(SAN),,$(BUILD)/tests/bench/guard/guard) $(BUILD)/bench_placement $(BUILD)/bench_live $(BUILD)/tests/sim/sim
 
 check-run: check-build
 	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
@@ -176,6 +178,18 @@ bench bench-old: all benches
 bench-memory: all $(BUILD)/tests/bench/bench_memory
 	PELORUS=$(BUILD)/pelorus $(BUILD)/tests/bench/bench_memory --registry $(or $(REGISTRY),sqlite) --items $(or $(ITEMS),100000)
 	PELORUS=$(BUILD)/pelorus $(BUILD)/tests/bench/bench_memory --registry $(or $(REGISTRY),sqlite) --nodes $(or $(NODES),10000)
+
+# Instructions of a pick, a report, an answer and a move beside the committed
+# baseline; part of make check. The second takes the counts of now.
+GUARD := $(wildcard tests/bench/guard/*.c)
+
+guard guard-baseline: $(BUILD)/tests/bench/guard/guard
+	@BUILD=$(BUILD) tests/bench/guard/guard.py $(if $(findstring baseline,$@),--baseline)
+
+$(BUILD)/tests/bench/guard/main.o: ALL_CFLAGS += -DGUARD_FLAGS='"$(strip $(OPTIMIZE) $(CFLAGS))"'
+$(BUILD)/tests/bench/guard/guard: $(patsubst %.c,$(BUILD)/%.o,$(GUARD) $(call TEST_SHARED,unit)) $(ARCHIVE)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) -lcjson -lcmocka
 
 # What the simulation consists of; its test is linked with all but its main.
 PLACEMENT := $(filter-out %/main.c %/test_placement.c,$(wildcard tests/bench/placement/*.c tests/bench/policies/*.c))

@@ -19,7 +19,7 @@ etcd="python3 etcd-server"
 mysql="python3 mariadb-server-core mariadb-client-core"
 postgresql="python3 postgresql"
 check="ca-certificates libcjson-dev libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
- default-jdk-headless etcd-client openssl python3-venv spin wrk"
+ default-jdk-headless etcd-client openssl python3-venv spin valgrind wrk"
 interop="ca-certificates golang-go mariadb-client-core python3 maven
  default-jdk-headless openssl stunnel4"
 lint="clang-tidy cppcheck clang-format"
