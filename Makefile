@@ -18,6 +18,7 @@
 #   make guard       instructions of a pick, a report, an answer, a move beside the committed counts
 #   make guard-baseline   take those of now; once more with CC=clang
 #   make bench-old   the same of this tree and of COMMIT=abc, in turn: PAIRS=N
+#   make hammer      eight threads on one balancer for SECONDS=60, then every grant is accounted for
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
 #   make house       includes point one way, every header compiles alone
@@ -74,7 +75,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-old bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-old bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline hammer
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -151,6 +152,9 @@ sim: $(BUILD)/tests/sim/sim
 $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_SHARED,sim)) $(ARCHIVE)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) -lcjson
+
+hammer: $(BUILD)/tests/unit/test_balancer_hammer
+	HAMMER_SECONDS=$(or $(SECONDS),60) $<
 
 chaos partitions: all
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,RUNS SECONDS SEED REGISTRIES,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/$@.py
