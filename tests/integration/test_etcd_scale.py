@@ -174,6 +174,7 @@ def test_ten_thousand_workers_report_every_ten_seconds(cluster):
     # as if it had.
     check(rate >= 0.5 / SLOW * MANY / HEARTBEAT, f"only {rate:.0f} reports/s were written")
     share *= MANY / HEARTBEAT / min(rate, MANY / HEARTBEAT)
+    print(f"row heartbeats-etcd % {share * 100:.3g} 2 <=")
     check(first <= 2 * SLOW * pace(), f"the first snapshot took {first:.2f} s, 2 s allowed")
     check(share <= 0.15 * SLOW * pace(time.process_time), f"{share * 100:.1f} % of a core, 15 % allowed")
 
