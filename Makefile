@@ -12,7 +12,7 @@
 #   make model       the failover protocol, checked by spin
 #   make bench-placement  the balancer beside others' in a simulated cluster: SEEDS=N
 #   make bench-placement-readme, bench-live-readme  and put the figures into README.md and docs/
-#   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME, JOBS=N side by side
+#   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME, VARIANT=all, JOBS=N side by side
 #   make bench       figures beside what is to be reached: ONLY=REGEX, BASELINE=FILE of an earlier run
 #   make bench-memory  what an item and a node hold: REGISTRY=KIND ITEMS=N NODES=N
 #   make guard       instructions of a pick, a report, an answer, a move beside the committed counts
@@ -215,7 +215,7 @@ $(BUILD)/bench_live $(BUILD)/tests/bench/live/test_live: $(PLACEMENT:%.c=$(BUILD
 
 bench-live: $(BUILD)/pelorus $(BUILD)/bench_live
 	@mkdir -p $(BUILD)/bench
-	$(BUILD)/bench_live --pelorus $(BUILD)/pelorus --out $(BUILD)/bench/placement-live.csv $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SECONDS),--measured $(SECONDS)) $(if $(JOBS),--jobs $(JOBS)) --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),1)
+	$(BUILD)/bench_live --pelorus $(BUILD)/pelorus --out $(BUILD)/bench/placement-live.csv $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(VARIANT),--variant $(VARIANT)) $(if $(SECONDS),--measured $(SECONDS)) $(if $(JOBS),--jobs $(JOBS)) --seeds $(if $(filter command environment,$(origin SEEDS)),$(SEEDS),1)
 
 bench-placement: $(BUILD)/bench_placement
 	@mkdir -p $(BUILD)/bench

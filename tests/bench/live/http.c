@@ -2,7 +2,8 @@
  * http.c - the policy that asks a coordinator over HTTP.
  *
  * Picks, refusals and acknowledgements go over a few connections in turn, as
- * from so many masters; each worker sends its heartbeats over one of its own.
+ * from so many masters of each coordinator; each worker sends its heartbeats
+ * over one of its own, to one coordinator.
  */
 #include "tests/bench/live/live.h"
 #include "tests/bench/live/wire.h"
@@ -15,12 +16,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MASTERS    8U /* connections that ask */
+#define MASTERS    8U /* connections that ask a coordinator */
 #define PATIENCE_S 10 /* for an answer */
 #define TTL        "10s"
 #define BEGIN_NS   200000000ULL /* from the last preparation to time 0 */
 
-enum kind { KIND_PICK, KIND_DONE, KIND_REFUSED, KIND_REPORT, KIND_LOOK };
+enum kind {
+    KIND_PICK,
+    KIND_DONE,
+    KIND_REFUSED,
+    KIND_REPORT,
+    KIND_LEAVE,
+    KIND_LOOK
+};
 
 struct question {
     double at;       /* asked, s of the run */
@@ -34,15 +42,22 @@ struct series { /* of durations, s */
     size_t n, cap;
 };
 
-struct http {
+struct seat { /* the policy's state at one coordinator */
+    struct http *http;
+    uint32_t coordinator;
+    size_t turn; /* of its masters */
+};
+
+struct http { /* of all of them: one run */
+    struct seat seats[COORDINATORS_MAX];
+    uint32_t n;
     const struct run *run;
     const struct live_option *option;
     struct live_stats *stats;
-    struct server *server;
+    struct servers *servers;
     struct wires *wires;
     uint64_t zero;              /* ns: time 0 of the run; 0: not begun */
     uint64_t startup;           /* of workers, ms since 1970 */
-    size_t turn;                /* of the masters */
     struct question *questions; /* one a task */
     struct series behind, picks, reports;
     char *looked; /* body of the last KIND_LOOK; NULL: not there yet */
@@ -132,6 +147,10 @@ static void on_answer(void *arg, const struct wire_answer *a)
         if (h->zero > 0)
             series_add(&h->reports, (double)(a->came - a->sent) * 1e-9);
         break;
+    case KIND_LEAVE:
+        if (a->status != 200 && a->status != 204)
+            failed(h, a);
+        break;
     case KIND_LOOK:
         mem_free(h->looked);
         h->looked = mem_printf("%d %s", a->status, a->body);
@@ -141,15 +160,27 @@ static void on_answer(void *arg, const struct wire_answer *a)
 
 /* ---- questions ----------------------------------------------------------- */
 
-static size_t master(struct http *h)
+static size_t master(struct seat *s)
 {
-    return h->turn++ % MASTERS;
+    return s->coordinator * MASTERS + s->turn++ % MASTERS;
+}
+
+/* Whose heartbeats go there. */
+static bool serves(const struct seat *s, uint32_t worker)
+{
+    return worker % s->http->n == s->coordinator;
+}
+
+static size_t worker_wire(const struct http *h, uint32_t worker)
+{
+    return h->n * MASTERS + worker;
 }
 
 static void http_ask(void *state, uint32_t task, double now,
                      const uint32_t *refused, uint32_t n_refused)
 {
-    struct http *h = state;
+    struct seat *seat = state;
+    struct http *h = seat->http;
     struct question *q = &h->questions[task];
     char text[512];
     int n = snprintf(text, sizeof(text), "GET /v1/workers/best");
@@ -161,14 +192,15 @@ static void http_ask(void *state, uint32_t task, double now,
                   " HTTP/1.1\r\nHost: pelorus\r\n\r\n");
     assert(n < (int)sizeof(text));
     *q = (struct question){.at = now};
-    wire_send(h->wires, master(h), KIND_PICK, task, text, (size_t)n);
+    wire_send(h->wires, master(seat), KIND_PICK, task, text, (size_t)n);
     h->stats->asked++;
     series_add(&h->behind, fmax(0, run_time(h, clock_mono_ns()) - now));
 }
 
 static uint32_t http_answer(void *state, uint32_t task, uint64_t *id)
 {
-    struct http *h = state;
+    struct seat *seat = state;
+    struct http *h = seat->http;
     struct question *q = &h->questions[task];
     uint64_t late = clock_mono_ns() + PATIENCE_S * 1000000000ULL;
 
@@ -181,7 +213,7 @@ static uint32_t http_answer(void *state, uint32_t task, uint64_t *id)
     return q->worker;
 }
 
-static void tell(struct http *h, uint64_t id, const char *what, int kind)
+static void tell(struct seat *s, uint64_t id, const char *what, int kind)
 {
     char text[256];
     int n = snprintf(text, sizeof(text),
@@ -191,27 +223,27 @@ static void tell(struct http *h, uint64_t id, const char *what, int kind)
                      id, what);
 
     assert(n < (int)sizeof(text));
-    wire_send(h->wires, master(h), kind, 0, text, (size_t)n);
+    wire_send(s->http->wires, master(s), kind, 0, text, (size_t)n);
 }
 
 static void http_done(void *state, uint32_t worker, uint64_t id, double now)
 {
-    struct http *h = state;
+    struct seat *s = state;
 
     (void)worker;
     (void)now;
-    tell(h, id, "done", KIND_DONE);
-    h->stats->acks++;
+    tell(s, id, "done", KIND_DONE);
+    s->http->stats->acks++;
 }
 
 static void http_refused(void *state, uint32_t worker, uint64_t id, double now)
 {
-    struct http *h = state;
+    struct seat *s = state;
 
     (void)worker;
     (void)now;
-    tell(h, id, "refused", KIND_REFUSED);
-    h->stats->refusals++;
+    tell(s, id, "refused", KIND_REFUSED);
+    s->http->stats->refusals++;
 }
 
 static int put_known(char *out, size_t size, const char *key, double x)
@@ -222,16 +254,19 @@ static int put_known(char *out, size_t size, const char *key, double x)
 static void http_report(void *state, uint32_t worker, const struct report *r,
                         double now)
 {
-    struct http *h = state;
+    struct seat *seat = state;
+    struct http *h = seat->http;
     char body[512], text[1024];
     size_t size = sizeof(body);
+
+    (void)now;
+    if (!serves(seat, worker))
+        return;
     int n = snprintf(body, size,
                      "{\"startupTime\":%" PRIu64 ",\"processId\":%u,"
                      "\"serverStatus\":\"%s\",\"workerHostWeight\":%ld",
                      h->startup + r->incarnation, worker + 1,
                      r->busy ? "BUSY" : "NORMAL", lround(r->weight));
-
-    (void)now;
     if (r->slots > 0)
         n += snprintf(body + n, size - (size_t)n, ",\"slots\":%u", r->slots);
     n += put_known(body + n, size - (size_t)n, "cpuUsage", r->cpu);
@@ -247,29 +282,41 @@ static void http_report(void *state, uint32_t worker, const struct report *r,
                  "Content-Length: %d\r\n\r\n%s",
                  worker, n, body);
     assert(n < (int)sizeof(text));
-    wire_send(h->wires, MASTERS + worker, KIND_REPORT, worker, text, (size_t)n);
+    wire_send(h->wires, worker_wire(h, worker), KIND_REPORT, worker, text,
+              (size_t)n);
     h->stats->reports++;
 }
 
-/* A worker that leaves is one that reports no more; see http_open(). */
 static void http_leave(void *state, uint32_t worker)
 {
-    (void)state;
-    (void)worker;
+    struct seat *s = state;
+    struct http *h = s->http;
+    char text[256];
+
+    if (!serves(s, worker))
+        return;
+    int n = snprintf(text, sizeof(text),
+                     "DELETE /v1/nodes/worker/w%u:1234 HTTP/1.1\r\n"
+                     "Host: pelorus\r\n\r\n",
+                     worker);
+    assert(n < (int)sizeof(text));
+    wire_send(h->wires, worker_wire(h, worker), KIND_LEAVE, worker, text,
+              (size_t)n);
 }
 
 /* ---- the run ------------------------------------------------------------- */
 
 /* The answer to a GET, with its status before it. */
-static const char *look(struct http *h, const char *path)
+static const char *look(struct seat *s, const char *path)
 {
+    struct http *h = s->http;
     uint64_t late = clock_mono_ns() + PATIENCE_S * 1000000000ULL;
     char text[256];
     int n = snprintf(text, sizeof(text),
                      "GET %s HTTP/1.1\r\nHost: pelorus\r\n\r\n", path);
 
     MEM_FREE(h->looked);
-    wire_send(h->wires, 0, KIND_LOOK, 0, text, (size_t)n);
+    wire_send(h->wires, master(s), KIND_LOOK, 0, text, (size_t)n);
     while (h->looked == NULL) {
         wires_wait(h->wires, late);
         if (h->looked == NULL && clock_mono_ns() >= late)
@@ -278,46 +325,59 @@ static const char *look(struct http *h, const char *path)
     return h->looked;
 }
 
-static uint32_t workers_up(struct http *h)
+static uint32_t count(const char *text, const char *what)
 {
-    static const char up[] = "\"state\":\"up\"";
     uint32_t n = 0;
 
-    for (const char *p = look(h, "/v1/nodes?kind=worker&limit=1000");
-         (p = strstr(p, up)) != NULL; p += sizeof(up) - 1)
+    for (; (text = strstr(text, what)) != NULL; text += strlen(what))
         n++;
     return n;
 }
 
-static void await_ready(struct http *h)
+/* It knows all workers, all coordinators, and picks. */
+static bool is_complete(struct seat *s)
 {
+    const struct http *h = s->http;
+
+    return count(look(s, "/v1/nodes?kind=worker&limit=1000"),
+                 "\"state\":\"up\"") == run_world(h->run)->n_workers &&
+           count(look(s, "/v1/cluster"), "\"holds_lock\":") == h->n &&
+           strncmp(look(s, "/v1/workers/best?peek=1"), "200", 3) == 0;
+}
+
+static void await(struct seat *s, bool (*is)(struct seat *s), const char *what)
+{
+    struct http *h = s->http;
     uint64_t late = clock_mono_ns() + 3 * PATIENCE_S * 1000000000ULL;
 
-    while (strncmp(look(h, "/readyz"), "200", 3) != 0) {
+    while (!is(s)) {
         if (clock_mono_ns() >= late)
-            wire_die("the coordinator is not ready: %.200s", h->looked);
+            wire_die("%s: %.200s %.200s", what, h->looked, h->stats->failure);
         wires_wait(h->wires, clock_mono_ns() + 20000000);
     }
 }
 
-/* Until everybody is in and may be picked. */
+static bool is_ready(struct seat *s)
+{
+    return strncmp(look(s, "/readyz"), "200", 3) == 0;
+}
+
+/* Until everybody is in and may be picked, and nobody is new. */
 static void begin(struct http *h)
 {
-    uint64_t late = clock_mono_ns() + 3 * PATIENCE_S * 1000000000ULL;
+    for (uint32_t i = 0; i < h->n; i++)
+        await(&h->seats[i], is_complete, "not everybody is in");
+    uint64_t due = clock_mono_ns() + BEGIN_NS +
+                   (uint64_t)(servers_warm_up(run_world(h->run)) * 1e9);
 
-    while (workers_up(h) < run_world(h->run)->n_workers ||
-           strncmp(look(h, "/v1/workers/best?peek=1"), "200", 3) != 0) {
-        if (clock_mono_ns() >= late)
-            wire_die("not everybody is in: %.200s %.200s", h->looked,
-                     h->stats->failure);
-        wires_wait(h->wires, clock_mono_ns() + 20000000);
-    }
-    h->zero = clock_mono_ns() + BEGIN_NS;
+    while (clock_mono_ns() < due - BEGIN_NS)
+        wires_wait(h->wires, due - BEGIN_NS);
+    h->zero = due;
 }
 
 static void http_until(void *state, double at)
 {
-    struct http *h = state;
+    struct http *h = ((struct seat *)state)->http;
     uint64_t due;
 
     if (h->zero == 0)
@@ -327,27 +387,46 @@ static void http_until(void *state, double at)
         wires_wait(h->wires, due);
 }
 
+static void connect_all(struct http *h)
+{
+    uint32_t n = h->n * MASTERS + run_world(h->run)->n_workers;
+    uint16_t *ports = mem_array(n, sizeof(*ports));
+
+    for (uint32_t i = 0; i < n; i++)
+        ports[i] = servers_port(h->servers, i < h->n * MASTERS
+                                                ? i / MASTERS
+                                                : (i - h->n * MASTERS) % h->n);
+    h->wires = wires_open(ports, n, on_answer, h);
+    mem_free(ports);
+}
+
+/* The first opens all of them. */
 static void *http_open(const struct policy *policy, const struct run *run,
                        uint32_t coordinator, uint64_t seed)
 {
-    struct http *h = mem_zalloc(sizeof(*h));
     const struct world *w = run_world(run);
+    struct http *h;
 
-    (void)coordinator;
     (void)seed;
-    /* One coordinator; and leaving is not told. */
-    assert(w->n_coordinators == 1 && !w->setting.variant->churn);
+    if (coordinator > 0) {
+        h = ((struct seat *)run_state(run, 0))->http;
+        return &h->seats[coordinator];
+    }
+    h = mem_zalloc(sizeof(*h));
+    h->n = w->n_coordinators;
+    for (uint32_t i = 0; i < h->n; i++)
+        h->seats[i] = (struct seat){.http = h, .coordinator = i};
     h->run = run;
     h->option = policy->option;
     h->stats = h->option->stats;
     *h->stats = (struct live_stats){.asked = 0};
     h->startup = (uint64_t)clock_wall_ms() - 3600000;
     h->questions = mem_array(w->n_tasks, sizeof(*h->questions));
-    h->server = server_start(h->option, w->heartbeat);
-    h->wires = wires_open(server_port(h->server), MASTERS + w->n_workers,
-                          on_answer, h);
-    await_ready(h);
-    return h;
+    h->servers = servers_start(h->option, w);
+    connect_all(h);
+    for (uint32_t i = 0; i < h->n; i++)
+        await(&h->seats[i], is_ready, "a coordinator is not ready");
+    return &h->seats[0];
 }
 
 /* Of GET /metrics. */
@@ -358,20 +437,17 @@ static uint64_t metric(const char *text, const char *name)
     return at != NULL ? (uint64_t)strtod(at + strlen(name), NULL) : 0;
 }
 
-static void http_close(void *state)
+static void count_all(struct http *h)
 {
-    struct http *h = state;
     struct live_stats *s = h->stats;
-    uint64_t late = clock_mono_ns() + PATIENCE_S * 1000000000ULL;
 
-    s->seconds = run_time(h, clock_mono_ns());
-    while (wires_open_requests(h->wires) > 0 && clock_mono_ns() < late)
-        wires_wait(h->wires, late);
-    const char *text = look(h, "/metrics");
+    for (uint32_t i = 0; i < h->n; i++) {
+        const char *text = look(&h->seats[i], "/metrics");
 
-    s->server_picks = metric(text, "\npelorus_picks_total ");
-    s->server_done = metric(text, "\npelorus_picks_done_total ");
-    s->server_unknown = metric(text, "\npelorus_picks_unknown_total ");
+        s->server_picks += metric(text, "\npelorus_picks_total ");
+        s->server_done += metric(text, "\npelorus_picks_done_total ");
+        s->server_unknown += metric(text, "\npelorus_picks_unknown_total ");
+    }
     s->behind_p99 = series_quantile(&h->behind, .99);
     s->behind_max = series_quantile(&h->behind, 1);
     s->pick_p50 = series_quantile(&h->picks, .5);
@@ -379,8 +455,22 @@ static void http_close(void *state)
     s->pick_max = series_quantile(&h->picks, 1);
     s->report_p99 = series_quantile(&h->reports, .99);
     s->report_max = series_quantile(&h->reports, 1);
+}
+
+/* The last closes all of them. */
+static void http_close(void *state)
+{
+    struct http *h = ((struct seat *)state)->http;
+    uint64_t late = clock_mono_ns() + PATIENCE_S * 1000000000ULL;
+
+    if (((struct seat *)state)->coordinator + 1 < h->n)
+        return;
+    h->stats->seconds = run_time(h, clock_mono_ns());
+    while (wires_open_requests(h->wires) > 0 && clock_mono_ns() < late)
+        wires_wait(h->wires, late);
+    count_all(h);
     wires_close(&h->wires);
-    s->server_cpu = server_end(&h->server);
+    h->stats->server_cpu = servers_end(&h->servers);
     mem_free(h->looked);
     mem_free(h->questions);
     mem_free(h->behind.x);
@@ -401,42 +491,3 @@ const struct policy policy_http = {.name = "http",
                                    .ask = http_ask,
                                    .answer = http_answer,
                                    .until = http_until};
-
-const char *live_late(const struct live_stats *s)
-{
-    static char text[512];
-    int n = 0;
-
-    text[0] = '\0';
-    if (s->behind_p99 > DISPATCH_S)
-        n += snprintf(text + n, sizeof(text) - (size_t)n,
-                      "the driver was %.1f ms behind; ", 1e3 * s->behind_p99);
-    if (s->pick_p99 > DISPATCH_S)
-        n += snprintf(text + n, sizeof(text) - (size_t)n,
-                      "picks took %.1f ms; ", 1e3 * s->pick_p99);
-    if (s->report_p99 > REPORT_MAX)
-        n += snprintf(text + n, sizeof(text) - (size_t)n,
-                      "heartbeats took %.1f ms; ", 1e3 * s->report_p99);
-    if (s->failed > 0)
-        n += snprintf(text + n, sizeof(text) - (size_t)n,
-                      "%" PRIu64 " requests failed: %.200s", s->failed,
-                      s->failure);
-    return n > 0 ? text : NULL;
-}
-
-void live_print(const struct live_stats *s, FILE *out)
-{
-    fprintf(
-        out,
-        "  %.0f s, %" PRIu64 " picks (%.0f/s, %" PRIu64
-        " named nobody), %" PRIu64 " of %" PRIu64
-        " acknowledgements and %" PRIu64 " refusals, %" PRIu64 " heartbeats\n"
-        "  ms: driver behind p99 %.2f max %.1f; pick p50 %.2f p99 %.2f max "
-        "%.1f; heartbeat p99 %.2f max %.1f; coordinator %.0f %% of a core\n",
-        s->seconds, s->asked, (double)s->asked / s->seconds, s->none,
-        s->answered, s->acks, s->refusals, s->reports, 1e3 * s->behind_p99,
-        1e3 * s->behind_max, 1e3 * s->pick_p50, 1e3 * s->pick_p99,
-        1e3 * s->pick_max, 1e3 * s->report_p99, 1e3 * s->report_max,
-        100 * s->server_cpu / s->seconds);
-    fflush(out);
-}

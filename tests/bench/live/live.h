@@ -6,7 +6,11 @@
  * moment has come. What the policy is told and asked goes over HTTP to a
  * `pelorus serve` that was started for this run, on an embedded registry in
  * memory: a PUT for each heartbeat, a GET of workers/best for each task, a
- * POST for each acknowledgement, all on connections that are kept.
+ * POST for each acknowledgement, a DELETE for each worker that leaves, all on
+ * connections that are kept. Of several coordinators, which share the
+ * registry, each task is asked of the one that the simulation would ask; a
+ * worker sends its heartbeats to one of them, and the others hear of it from
+ * the registry.
  *
  * The answer to a question is needed when its task would be at the worker,
  * 5 ms later (DISPATCH_S). Whatever comes later stops the simulated clock
@@ -31,7 +35,7 @@ struct live_stats {
     double pick_p50, pick_p99, pick_max; /* from its time to the answer */
     double report_p99, report_max;       /* from its time to the answer */
     double seconds, server_cpu;
-    /* what the coordinator counted */
+    /* what the coordinators counted */
     uint64_t server_picks, server_done, server_unknown;
 };
 
@@ -49,14 +53,18 @@ extern const struct policy policy_http;
 const char *live_late(const struct live_stats *s);
 void live_print(const struct live_stats *s, FILE *out);
 
-/* ---- the coordinator (server.c) ------------------------------------------ */
+/* ---- the coordinators (server.c) ----------------------------------------- */
 
-struct server;
+struct servers;
 
-/* Starts it, and waits until it listens; ends the program if it does not. */
-struct server *server_start(const struct live_option *option, double heartbeat);
-uint16_t server_port(const struct server *s);
-/* Stops it; the processor time that it took, s. */
-double server_end(struct server **s);
+/* A new worker is given less for so long, s. */
+double servers_warm_up(const struct world *w);
+/* Starts the world's coordinators on one registry, and waits until all listen;
+ * ends the program if one does not. */
+struct servers *servers_start(const struct live_option *option,
+                              const struct world *w);
+uint16_t servers_port(const struct servers *s, uint32_t coordinator);
+/* Stops them; the processor time that they took, s. */
+double servers_end(struct servers **s);
 
 #endif

@@ -1,10 +1,10 @@
 /*
  * main.c - make bench-live: the ledger over real HTTP, in real time.
  *
- * `bench_live --help` says how it is used. The variant `tenth`: heartbeats of
- * 1 s, all times divided by ten. Beside it, on the same arrivals, what is
- * simulated: the reference, the ledger itself, and round robin with perfect
- * weights.
+ * `bench_live --help` says how it is used. Everything is in tenths (struct
+ * setting): heartbeats of 1 s, all times divided by ten. Beside it, on the same
+ * arrivals, what is simulated: the reference, the ledger itself, round robin
+ * with perfect weights, and DolphinScheduler's four.
  *
  * Exit code 1: a run was not in time (it says what was late), so that its
  * figures say nothing.
@@ -25,6 +25,9 @@ static const char help[] =
     "bench_live: the ledger over real HTTP, in real time, beside a "
     "simulation of the same\n\n"
     "  --scenario NAME[,NAME...]  instead of all\n"
+    "  --variant NAME[,NAME...]   instead of the plain one; without --scenario "
+    "of the first\n"
+    "                             scenario only; `all`: all of them\n"
     "  --acks, --heartbeats       one of the two ways only\n"
     "  --seeds N                  worlds of each scenario (1)\n"
     "  --first N                  the first of the seeds (1)\n"
@@ -43,6 +46,7 @@ static const char help[] =
 
 struct options {
     const char *scenarios; /* NULL: all */
+    const char *variants;  /* NULL: the plain one */
     bool acks, heartbeats;
     size_t n_seeds;
     uint64_t first;
@@ -65,6 +69,10 @@ static _Noreturn void say_help(void)
     for (size_t i = 0; i < placement_n_scenarios; i++)
         printf("  %-16s %s\n", placement_scenarios[i].name,
                placement_scenarios[i].title);
+    puts("variants:");
+    for (size_t i = 0; i < placement_n_variants; i++)
+        printf("  %-16s %s\n", placement_variants[i].name,
+               placement_variants[i].title);
     exit(0);
 }
 
@@ -91,6 +99,7 @@ static void options_read(struct options *o, int argc, char **argv)
 {
     static const struct option known[] = {
         {"scenario", required_argument, NULL, 's'},
+        {"variant", required_argument, NULL, 'v'},
         {"acks", no_argument, NULL, 'a'},
         {"heartbeats", no_argument, NULL, 'h'},
         {"seeds", required_argument, NULL, 'n'},
@@ -116,6 +125,9 @@ static void options_read(struct options *o, int argc, char **argv)
         switch (c) {
         case 's':
             o->scenarios = optarg;
+            break;
+        case 'v':
+            o->variants = optarg;
             break;
         case 'a':
             o->acks = true;
@@ -161,58 +173,93 @@ static void options_read(struct options *o, int argc, char **argv)
         o->acks = o->heartbeats = true;
 }
 
-static const struct variant *tenth(void)
+/* Is it one of "a,b,c"? */
+static bool is_in(const char *names, const char *name)
 {
-    for (size_t i = 0; i < placement_n_variants; i++)
-        if (strcmp(placement_variants[i].name, "tenth") == 0)
-            return &placement_variants[i];
-    return NULL;
-}
+    size_t n = strlen(name);
 
-static bool is_wanted(const struct options *o, const char *scenario)
-{
-    size_t n = strlen(scenario);
-
-    if (o->scenarios == NULL)
-        return true;
-    for (const char *p = o->scenarios; (p = strstr(p, scenario)) != NULL; p++)
-        if ((p == o->scenarios || p[-1] == ',') &&
-            (p[n] == '\0' || p[n] == ','))
+    for (const char *p = names; (p = strstr(p, name)) != NULL; p++)
+        if ((p == names || p[-1] == ',') && (p[n] == '\0' || p[n] == ','))
             return true;
     return false;
+}
+
+/* The plain one first; the others, unless the scenario is named, are of the
+ * first one. */
+static bool is_wanted(const struct options *o, size_t scenario, size_t variant,
+                      enum acks acks)
+{
+    const struct variant *v = &placement_variants[variant];
+
+    if (acks == ACKS_ALL ? !o->acks : !o->heartbeats)
+        return false;
+    if (acks == ACKS_NONE && v->acked > 0)
+        return false;
+    if (o->scenarios != NULL &&
+        !is_in(o->scenarios, placement_scenarios[scenario].name))
+        return false;
+    if (variant > 0 && scenario > 0 && o->scenarios == NULL)
+        return false;
+    return o->variants == NULL
+               ? variant == 0
+               : strcmp(o->variants, "all") == 0 || is_in(o->variants, v->name);
+}
+
+/* Whatever is named exists. */
+static void names_check(const char *names, bool variants)
+{
+    char *copy = mem_printf("%s", names), *rest = NULL;
+
+    for (char *name = strtok_r(copy, ",", &rest); name != NULL;
+         name = strtok_r(NULL, ",", &rest)) {
+        struct setting s;
+        bool known = variants && (strcmp(name, "all") == 0 ||
+                                  (setting_vary(&s, name) && !s.tenth));
+
+        for (size_t i = 0; !variants && i < placement_n_scenarios; i++)
+            known = known || strcmp(placement_scenarios[i].name, name) == 0;
+        if (!known)
+            usage(variants ? "no such variant" : "no such scenario");
+    }
+    mem_free(copy);
 }
 
 static struct scenario scenario_of(const struct options *o, size_t i)
 {
     struct scenario s = placement_scenarios[i];
-    double divide = tenth()->divide;
 
-    s.settle = s.settle / divide < SETTLE_MAX ? s.settle : SETTLE_MAX * divide;
+    s.settle = s.settle < SETTLE_MAX * TENTH ? s.settle : SETTLE_MAX * TENTH;
     s.measured =
-        s.measured / divide < MEASURED_MAX ? s.measured : MEASURED_MAX * divide;
+        s.measured < MEASURED_MAX * TENTH ? s.measured : MEASURED_MAX * TENTH;
     if (o->settle > 0)
-        s.settle = o->settle * divide;
+        s.settle = o->settle * TENTH;
     if (o->measured > 0)
-        s.measured = o->measured * divide;
+        s.measured = o->measured * TENTH;
     return s;
 }
 
-static void block_init(const struct options *o, size_t scenario, enum acks acks,
-                       struct many_block *m)
+static void block_init(const struct options *o, size_t scenario, size_t variant,
+                       enum acks acks, struct many_block *m)
 {
+    static const char *const beside[] = {
+        "ledger",    "oracle",         "oracle-busy", "fixed",     "smooth-wrr",
+        "ds-random", "ds-round-robin", "ds-fixed",    "ds-dynamic"};
     struct block *b = &m->block;
 
     *m = (struct many_block){.scenario = scenario_of(o, scenario)};
-    b->setting = (struct setting){
-        .variant = tenth(), .acks = acks, .n_workers = o->n_workers};
+    b->setting = (struct setting){.variant = &placement_variants[variant],
+                                  .acks = acks,
+                                  .n_workers = o->n_workers,
+                                  .tenth = true};
     b->n_seeds = o->n_seeds;
     m->policies[b->n_policies++] = &policy_http;
-    m->policies[b->n_policies++] = placement_policy("ledger");
-    m->policies[b->n_policies++] = placement_policy("oracle");
-    if (m->scenario.says_busy)
-        m->policies[b->n_policies++] = placement_policy("oracle-busy");
-    m->policies[b->n_policies++] = placement_policy("fixed");
-    m->policies[b->n_policies++] = placement_policy("smooth-wrr");
+    for (size_t i = 0; i < ARRAY_LEN(beside); i++) {
+        const struct policy *p = placement_policy(beside[i]);
+
+        if (!p->of_busy || m->scenario.says_busy)
+            m->policies[b->n_policies++] = p;
+    }
+    assert(b->n_policies <= ARRAY_LEN(m->policies));
     many_block_init(m);
 }
 
@@ -220,14 +267,11 @@ static size_t blocks_init(const struct options *o, struct many_block *blocks)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < placement_n_scenarios; i++) {
-        if (!is_wanted(o, placement_scenarios[i].name))
-            continue;
-        if (o->acks)
-            block_init(o, i, ACKS_ALL, &blocks[n++]);
-        if (o->heartbeats)
-            block_init(o, i, ACKS_NONE, &blocks[n++]);
-    }
+    for (size_t v = 0; v < placement_n_variants; v++)
+        for (size_t i = 0; i < placement_n_scenarios; i++)
+            for (int acks = ACKS_ALL; acks >= ACKS_NONE; acks--)
+                if (is_wanted(o, i, v, (enum acks)acks))
+                    block_init(o, i, v, (enum acks)acks, &blocks[n++]);
     return n;
 }
 
@@ -237,7 +281,7 @@ static void run_print(const struct many_block *b, uint64_t seed,
     const struct setting *s = &b->block.setting;
     const char *late = live_late(&r->stats);
 
-    printf("\n%s, %s, seed %llu%s\n", s->scenario->name,
+    printf("\n%s/%s/%s, seed %llu%s\n", s->scenario->name, s->variant->name,
            s->acks == ACKS_ALL ? "acks" : "heartbeats",
            (unsigned long long)seed, r->tries > 1 ? ", again" : "");
     live_print(&r->stats, stdout);
@@ -251,14 +295,15 @@ static void block_print(void *csv, const struct many_block *b)
 {
     for (size_t i = 0; i < b->block.n_seeds; i++)
         if (!b->runs[i].complete) {
-            printf("\n%s: no figures, a run failed\n", b->scenario.name);
+            printf("\n%s/%s: no figures, a run failed\n", b->scenario.name,
+                   b->block.setting.variant->name);
             return;
         }
     table_print(&b->block, stdout);
     live_targets_print(&b->block, stdout);
     if (csv == NULL)
         return;
-    csv_print(&b->block, csv);
+    live_csv_print(&b->block, csv);
     fflush(csv);
 }
 
@@ -269,7 +314,12 @@ int main(int argc, char **argv)
     FILE *csv = NULL;
 
     options_read(&o, argc, argv);
-    blocks = mem_array(2 * placement_n_scenarios, sizeof(*blocks));
+    if (o.scenarios != NULL)
+        names_check(o.scenarios, false);
+    if (o.variants != NULL)
+        names_check(o.variants, true);
+    blocks = mem_array(2 * placement_n_scenarios * placement_n_variants,
+                       sizeof(*blocks));
     size_t n = blocks_init(&o, blocks);
     struct many m = {.program = o.program,
                      .more = o.more,
@@ -279,11 +329,11 @@ int main(int argc, char **argv)
                      .ended = block_print};
 
     if (n == 0)
-        usage("no such scenario");
+        usage("nothing to measure: 1 % told and losses need --acks");
     if (o.out != NULL && (csv = fopen(o.out, "w")) == NULL)
         wire_die("%s cannot be written", o.out);
     if (csv != NULL)
-        csv_begin(csv);
+        live_csv_begin(csv);
     m.arg = csv;
     bool valid = many_measure(&m, blocks, n);
 

@@ -33,7 +33,7 @@ struct many_run { /* one seed of a block */
 struct many_block {
     struct block block;
     struct scenario scenario; /* the block's */
-    const struct policy *policies[6];
+    const struct policy *policies[12];
     struct many_run *runs; /* one a seed */
 };
 

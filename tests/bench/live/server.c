@@ -1,8 +1,9 @@
-/* server.c - a coordinator of our own, for one run. */
+/* server.c - coordinators of our own, for one run. */
 #include "tests/bench/live/live.h"
 #include "tests/bench/live/wire.h"
 
 #include "base/mem.h"
+#include "conf/conf.h"
 #include "tests/lib/daemon.h"
 
 #include <arpa/inet.h>
@@ -17,16 +18,17 @@
 
 #define START_MS 30000
 
-struct server {
-    struct daemon daemon;
-    char dir[64], log[96], conf[96];
-    uint16_t port;
+struct servers {
+    struct daemon daemons[COORDINATORS_MAX];
+    uint32_t n;
+    char dir[64], log[96];
+    uint16_t ports[COORDINATORS_MAX];
     double used; /* processor time of children before, s */
 };
 
-static struct server *running; /* NULL: none */
+static struct servers *running; /* NULL: none */
 
-/* The program ends in the middle of a run: say what the coordinator said, and
+/* The program ends in the middle of a run: say what the coordinators said, and
  * leave nothing behind. */
 static void clean_up(void)
 {
@@ -39,7 +41,8 @@ static void clean_up(void)
         fclose(f);
     if (running == NULL)
         return;
-    daemon_kill(&running->daemon);
+    for (uint32_t i = 0; i < running->n; i++)
+        daemon_kill(&running->daemons[i]);
     daemon_dir_remove(running->dir);
 }
 
@@ -53,29 +56,42 @@ static double children_cpu(void)
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
 }
 
-/* Workers have been up for long in the simulation: no warm-up. */
-static void write_conf(const struct server *s, const struct live_option *option,
-                       double heartbeat)
+/* Workers have been up for long in the simulation, so they are not new at the
+ * start of it either, unless some join later. */
+double servers_warm_up(const struct world *w)
 {
-    FILE *f = fopen(s->conf, "w");
+    struct conf conf;
+    double s;
+
+    conf_defaults(&conf);
+    s = (double)conf.balancer.warm_up_ms / 1000 / w->divide;
+    conf_close(&conf);
+    return w->setting.variant->churn ? s : 0;
+}
+
+static void write_conf(const struct servers *s, uint32_t i, const char *path,
+                       const struct live_option *option, const struct world *w)
+{
+    FILE *f = fopen(path, "w");
 
     if (f == NULL)
-        wire_die("%s cannot be written", s->conf);
+        wire_die("%s cannot be written", path);
     fprintf(f,
             "listen: 127.0.0.1:%u\n"
             "registry:\n  type: sqlite\n  path: %s/pelorus.db\n"
-            "balancer:\n  heartbeat-interval: %ldms\n  warm-up: 0s\n%s"
+            "balancer:\n  heartbeat-interval: %ldms\n  warm-up: %ldms\n%s"
             "log:\n  level: warn\n",
-            s->port, s->dir, lround(heartbeat * 1000), option->more);
+            s->ports[i], s->dir, lround(w->heartbeat * 1000),
+            lround(servers_warm_up(w) * 1000), option->more);
     if (fclose(f) != 0)
-        wire_die("%s cannot be written", s->conf);
+        wire_die("%s cannot be written", path);
 }
 
 static bool listens(void *arg)
 {
-    const struct server *s = arg;
+    const uint16_t *port = arg;
     struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(s->port),
+                             .sin_port = htons(*port),
                              .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool ok = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0;
@@ -85,45 +101,63 @@ static bool listens(void *arg)
     return ok;
 }
 
-struct server *server_start(const struct live_option *option, double heartbeat)
+/* One after the other: the first makes the registry. */
+static void server_start(struct servers *s, const struct live_option *option,
+                         const struct world *w)
+{
+    uint32_t i = s->n;
+    char conf[96];
+    const char *argv[] = {option->program, "serve", "-c", conf, NULL};
+    struct err err;
+
+    assert(i < COORDINATORS_MAX);
+    snprintf(conf, sizeof(conf), "%s/conf%u", s->dir, i);
+    s->ports[i] = daemon_port();
+    write_conf(s, i, conf, option, w);
+    s->daemons[i] = (struct daemon){.name = "pelorus", .log = s->log};
+    s->n++;
+    if (daemon_start(&s->daemons[i], argv, &err) != 0 ||
+        daemon_await(&s->daemons[i], listens, &s->ports[i], START_MS, &err) !=
+            0)
+        wire_die("%s", err.msg);
+}
+
+struct servers *servers_start(const struct live_option *option,
+                              const struct world *w)
 {
     static bool registered;
-    struct server *s = mem_zalloc(sizeof(*s));
+    struct servers *s = mem_zalloc(sizeof(*s));
+    char name[32]; /* so that nobody takes it for one that is left over */
     struct err err;
 
     assert(running == NULL);
-    if (daemon_dir(s->dir, sizeof(s->dir), "bench_live", &err) != 0)
+    snprintf(name, sizeof(name), "bench_live_%ld", (long)getpid());
+    if (daemon_dir(s->dir, sizeof(s->dir), name, &err) != 0)
         wire_die("%s", err.msg);
     snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
-    snprintf(s->conf, sizeof(s->conf), "%s/conf", s->dir);
     running = s;
     if (!registered)
         registered = atexit(clean_up) == 0;
-    s->port = daemon_port();
     s->used = children_cpu();
-    write_conf(s, option, heartbeat);
-    s->daemon = (struct daemon){.name = "pelorus", .log = s->log};
-    const char *argv[] = {option->program, "serve", "-c", s->conf, NULL};
-
-    if (daemon_start(&s->daemon, argv, &err) != 0 ||
-        daemon_await(&s->daemon, listens, s, START_MS, &err) != 0)
-        wire_die("%s", err.msg);
+    while (s->n < w->n_coordinators)
+        server_start(s, option, w);
     return s;
 }
 
-uint16_t server_port(const struct server *s)
+uint16_t servers_port(const struct servers *s, uint32_t coordinator)
 {
-    assert(s->port > 0);
-    return s->port;
+    assert(coordinator < s->n);
+    return s->ports[coordinator];
 }
 
-double server_end(struct server **pointer)
+double servers_end(struct servers **pointer)
 {
-    struct server *s = *pointer;
+    struct servers *s = *pointer;
     double used;
 
     *pointer = running = NULL;
-    daemon_quit(&s->daemon, SIGTERM);
+    for (uint32_t i = 0; i < s->n; i++)
+        daemon_quit(&s->daemons[i], SIGTERM);
     daemon_dir_remove(s->dir);
     used = children_cpu() - s->used;
     mem_free(s);

@@ -6,7 +6,7 @@
  * late on a busy machine only stops the simulated clock, so no test here
  * depends on how fast it is.
  */
-#include "tests/bench/live/live.h"
+#include "tests/bench/live/many.h"
 
 #include "base/mem.h"
 
@@ -24,23 +24,20 @@
 #define DEADLINE_S 200 /* with sanitizers; it takes a tenth of that */
 
 static struct setting setting_of(struct scenario *s, const char *name,
-                                 enum acks acks)
+                                 const char *variant, enum acks acks)
 {
-    const struct variant *tenth = NULL;
+    struct setting setting = {
+        .scenario = s, .acks = acks, .n_workers = WORKERS};
 
     *s = (struct scenario){.name = NULL};
     for (size_t i = 0; i < placement_n_scenarios; i++)
         if (strcmp(placement_scenarios[i].name, name) == 0)
             *s = placement_scenarios[i];
-    for (size_t i = 0; i < placement_n_variants; i++)
-        if (strcmp(placement_variants[i].name, "tenth") == 0)
-            tenth = &placement_variants[i];
     assert_non_null(s->name);
-    assert_non_null(tenth);
+    assert_true(setting_vary(&setting, variant));
     s->settle = 10;
     s->measured = 50;
-    return (struct setting){
-        .scenario = s, .variant = tenth, .acks = acks, .n_workers = WORKERS};
+    return setting;
 }
 
 static void live_run(const struct setting *s, struct live_stats *stats,
@@ -71,7 +68,8 @@ static void a_run_over_http_is_as_the_simulation(void **state)
     struct live_stats s;
     struct scenario scenario;
     struct outcome http, simulated, random;
-    struct setting setting = setting_of(&scenario, "bursts85", ACKS_ALL);
+    struct setting setting =
+        setting_of(&scenario, "bursts85", "tenth", ACKS_ALL);
 
     (void)state;
     live_run(&setting, &s, &http, &simulated, &random);
@@ -86,7 +84,8 @@ static void the_coordinator_hears_all_that_it_is_told(void **state)
     struct live_stats s;
     struct scenario scenario;
     struct outcome http, simulated, random;
-    struct setting setting = setting_of(&scenario, "refuse85", ACKS_ALL);
+    struct setting setting =
+        setting_of(&scenario, "refuse85", "tenth", ACKS_ALL);
 
     (void)state;
     live_run(&setting, &s, &http, &simulated, &random);
@@ -107,7 +106,8 @@ static void heartbeats_only_means_no_acknowledgement(void **state)
     struct live_stats s;
     struct scenario scenario;
     struct outcome http, simulated, random;
-    struct setting setting = setting_of(&scenario, "bursts85", ACKS_NONE);
+    struct setting setting =
+        setting_of(&scenario, "bursts85", "tenth", ACKS_NONE);
 
     (void)state;
     scenario.measured = 20;
@@ -116,6 +116,109 @@ static void heartbeats_only_means_no_acknowledgement(void **state)
     assert_int_equal(s.acks, 0);
     assert_int_equal(s.server_done, 0);
     assert_int_equal(s.server_picks, s.asked);
+}
+
+/* Each counts its own picks, and hears of two thirds of the heartbeats from the
+ * others only. */
+static void three_coordinators_are_as_the_simulation(void **state)
+{
+    struct live_stats s;
+    struct scenario scenario;
+    struct outcome http, simulated, random;
+    struct setting setting =
+        setting_of(&scenario, "bursts85", "tenth-coordinators3", ACKS_ALL);
+
+    (void)state;
+    live_run(&setting, &s, &http, &simulated, &random);
+    assert_int_equal(s.failed, 0);
+    assert_int_equal(http.measured, simulated.measured);
+    assert_int_equal(s.server_picks, s.asked - s.none);
+    assert_int_equal(s.server_done, s.acks);
+    assert_int_equal(s.server_unknown, 0);
+    assert_true(http.of[METRIC_MEAN] < 1.5 * simulated.of[METRIC_MEAN] + .01);
+    assert_true(http.of[METRIC_MEAN] > simulated.of[METRIC_MEAN] / 1.5 - .01);
+    assert_true(http.of[METRIC_MEAN] < random.of[METRIC_MEAN] / 2);
+}
+
+static uint32_t n_tried, n_ended;
+
+static void count_try(const struct many_block *b, uint64_t seed,
+                      const struct many_run *r)
+{
+    (void)b;
+    (void)r;
+    assert_in_range(seed, 1, 2);
+    n_tried++;
+}
+
+static void count_end(void *arg, const struct many_block *b)
+{
+    (void)arg;
+    (void)b;
+    n_ended++;
+}
+
+static bool two_side_by_side(const char *program, struct many_block *b)
+{
+    struct scenario scenario;
+    struct many m = {.program = program,
+                     .more = "",
+                     .first = 1,
+                     .jobs = 2,
+                     .tried = count_try,
+                     .ended = count_end};
+
+    *b = (struct many_block){.policies = {&policy_http}};
+    b->block.setting = setting_of(&scenario, "bursts85", "tenth", ACKS_NONE);
+    b->scenario = scenario;
+    b->scenario.measured = 10;
+    b->policies[1] = placement_policy("ledger");
+    b->block.n_policies = 2;
+    b->block.n_seeds = 2;
+    many_block_init(b);
+    n_tried = n_ended = 0;
+    return many_measure(&m, b, 1);
+}
+
+static void two_runs_side_by_side_are_as_one_and_one(void **state)
+{
+    const char *program = getenv("PELORUS");
+    struct many_block b;
+    bool valid =
+        two_side_by_side(program != NULL ? program : "build/pelorus", &b);
+
+    (void)state;
+    assert_int_equal(n_ended, 1);
+    assert_int_equal(n_tried, b.runs[0].tries + b.runs[1].tries);
+    assert_int_equal(valid, many_run_is_valid(&b.runs[0]) &&
+                                many_run_is_valid(&b.runs[1]));
+    for (size_t i = 0; i < 2; i++) {
+        struct world w;
+        struct outcome alone;
+
+        assert_true(b.runs[i].complete);
+        assert_true(many_run_is_valid(&b.runs[i]) ||
+                    b.runs[i].tries == MANY_TRIES);
+        world_init(&w, &b.block.setting, i + 1);
+        run_policy(&w, placement_policy("ledger"), &alone);
+        world_close(&w);
+        assert_memory_equal(&b.block.outcomes[2 + i], &alone, sizeof(alone));
+        assert_int_equal(b.block.outcomes[i].measured, alone.measured);
+    }
+    many_block_close(&b);
+}
+
+static void a_run_that_fails_is_tried_again_and_told(void **state)
+{
+    struct many_block b;
+
+    (void)state;
+    assert_false(two_side_by_side("/bin/false", &b));
+    assert_int_equal(n_ended, 1);
+    assert_int_equal(n_tried, 2 * MANY_TRIES);
+    assert_false(b.runs[0].complete || b.runs[1].complete);
+    assert_non_null(strstr(live_late(&b.runs[0].stats), "ended with status"));
+    many_block_close(&b);
 }
 
 static void a_run_that_was_late_says_so(void **state)
@@ -140,6 +243,9 @@ int main(void)
         cmocka_unit_test(a_run_over_http_is_as_the_simulation),
         cmocka_unit_test(the_coordinator_hears_all_that_it_is_told),
         cmocka_unit_test(heartbeats_only_means_no_acknowledgement),
+        cmocka_unit_test(three_coordinators_are_as_the_simulation),
+        cmocka_unit_test(two_runs_side_by_side_are_as_one_and_one),
+        cmocka_unit_test(a_run_that_fails_is_tried_again_and_told),
         cmocka_unit_test(a_run_that_was_late_says_so),
     };
 

@@ -82,7 +82,7 @@ static void wire_connect(struct wires *ws, size_t i, uint16_t port)
         wire_die("epoll: %s", strerror(errno));
 }
 
-struct wires *wires_open(uint16_t port, size_t n, wire_answer_f *answer,
+struct wires *wires_open(const uint16_t *ports, size_t n, wire_answer_f *answer,
                          void *arg)
 {
     struct wires *ws = mem_zalloc(sizeof(*ws));
@@ -97,7 +97,7 @@ struct wires *wires_open(uint16_t port, size_t n, wire_answer_f *answer,
     if (ws->epoll < 0)
         wire_die("epoll: %s", strerror(errno));
     for (size_t i = 0; i < n; i++)
-        wire_connect(ws, i, port);
+        wire_connect(ws, i, ports[i]);
     return ws;
 }
 

@@ -1,5 +1,5 @@
 /*
- * wire.h - keep-alive connections of one client to one server on this host,
+ * wire.h - keep-alive connections of one client to servers on this host,
  * with many requests under way on each.
  *
  * Requests are gathered until they are flushed, so that those of one moment
@@ -29,9 +29,9 @@ struct wire_answer {
 
 typedef void wire_answer_f(void *arg, const struct wire_answer *answer);
 
-/* n connections to 127.0.0.1. The caller's `answer` is called from
- * wires_wait(). wires_close() does not wait for answers. */
-struct wires *wires_open(uint16_t port, size_t n, wire_answer_f *answer,
+/* n connections to 127.0.0.1, each to its port. The caller's `answer` is called
+ * from wires_wait(). wires_close() does not wait for answers. */
+struct wires *wires_open(const uint16_t *ports, size_t n, wire_answer_f *answer,
                          void *arg);
 void wires_close(struct wires **ws);
 

@@ -41,6 +41,8 @@ static void list(void)
     for (size_t i = 0; i < placement_n_variants; i++)
         printf("variant  %-16s %s\n", placement_variants[i].name,
                placement_variants[i].title);
+    puts("variant  tenth            times divided by ten; tenth-NAME: of a "
+         "variant");
     for (size_t i = 0; i < placement_n_policies; i++)
         printf("policy   %-16s %s\n", placement_policies[i]->name,
                placement_policies[i]->title);
@@ -204,8 +206,8 @@ static void write_all(const char *directory, const struct results *results)
 
         csv_begin(csv);
         for (size_t i = 0; i < results->n_blocks; i++)
-            if ((results->blocks[i].setting.variant != placement_variants) ==
-                (variants == 1))
+            if (setting_is_plain(&results->blocks[i].setting) ==
+                (variants == 0))
                 csv_print(&results->blocks[i], csv);
         fclose(csv);
         FILE *svg = file_open(directory, variants ? "placement-variants.svg"

@@ -63,7 +63,8 @@ void measure_block(const struct plan *plan, struct block *b,
 
     assert(plan->jobs >= 1);
     if (before != NULL && before->setting.scenario == b->setting.scenario &&
-        before->setting.variant == b->setting.variant)
+        before->setting.variant == b->setting.variant &&
+        before->setting.tenth == b->setting.tenth)
         work.done = before;
     atomic_init(&work.next, 0);
     for (uint32_t i = 0; i < plan->jobs; i++) {
@@ -86,7 +87,7 @@ static bool wanted(const struct plan *plan, const struct setting *s,
         return false;
     if (p->repeats && s->scenario->refuses)
         return false;
-    if (p->plain_only && s->variant != placement_variants)
+    if (p->plain_only && !setting_is_plain(s))
         return false;
     if (p->needs_acks && (s->acks == ACKS_NONE || s->variant->acked > 0))
         return false;
@@ -112,21 +113,23 @@ static void block_init(const struct plan *plan, const struct setting *s,
 
 /* Without a filter the variants are those of the first scenario. */
 static bool setting_wanted(const struct plan *plan, size_t scenario,
-                           size_t variant, enum acks acks)
+                           const struct setting *s)
 {
-    const char *s = placement_scenarios[scenario].name;
-    const struct variant *v = &placement_variants[variant];
+    const char *name = placement_scenarios[scenario].name;
+    char variant[SETTING_NAME];
 
-    if (acks == ACKS_ALL ? !plan->acks : !plan->heartbeats)
+    if (s->acks == ACKS_ALL ? !plan->acks : !plan->heartbeats)
         return false;
-    if (acks == ACKS_NONE && v->acked > 0)
+    if (s->acks == ACKS_NONE && s->variant->acked > 0)
         return false;
-    if (plan->scenario != NULL && strcmp(plan->scenario, s) != 0)
+    if (plan->scenario != NULL && strcmp(plan->scenario, name) != 0)
         return false;
     if (plan->variant != NULL)
         return (plan->scenario != NULL || scenario == 0) &&
-               strcmp(plan->variant, v->name) == 0;
-    return variant == 0 || (scenario == 0 && plan->scenario == NULL);
+               strcmp(plan->variant, setting_name(s, variant)) == 0;
+    return setting_is_plain(s) ||
+           (scenario == 0 && plan->scenario == NULL &&
+            (!s->tenth || s->variant == placement_variants));
 }
 
 static struct scenario scenario_of(const struct plan *plan, size_t i)
@@ -145,21 +148,23 @@ static struct scenario scenario_of(const struct plan *plan, size_t i)
 bool measure_begin(const struct plan *plan, struct results *out)
 {
     *out = (struct results){.n_blocks = 0};
-    out->blocks = mem_array(2 * placement_n_scenarios * placement_n_variants,
+    out->blocks = mem_array(4 * placement_n_scenarios * placement_n_variants,
                             sizeof(*out->blocks));
     out->scenarios = mem_array(placement_n_scenarios, sizeof(*out->scenarios));
     for (size_t i = 0; i < placement_n_scenarios; i++)
         out->scenarios[i] = scenario_of(plan, i);
     /* every scenario as it is, then what differs */
-    for (size_t j = 0; j < placement_n_variants; j++)
+    for (size_t j = 0; j < 2 * placement_n_variants; j++)
         for (size_t i = 0; i < placement_n_scenarios; i++)
             for (int acks = ACKS_ALL; acks >= ACKS_NONE; acks--) {
-                struct setting s = {.scenario = &out->scenarios[i],
-                                    .variant = &placement_variants[j],
-                                    .acks = (enum acks)acks,
-                                    .n_workers = plan->n_workers};
+                struct setting s = {
+                    .scenario = &out->scenarios[i],
+                    .variant = &placement_variants[j % placement_n_variants],
+                    .acks = (enum acks)acks,
+                    .n_workers = plan->n_workers,
+                    .tenth = j >= placement_n_variants};
 
-                if (setting_wanted(plan, i, j, s.acks))
+                if (setting_wanted(plan, i, &s))
                     block_init(plan, &s, &out->blocks[out->n_blocks++]);
             }
     return out->n_blocks > 0;

@@ -73,8 +73,9 @@ struct variant {
     bool hung;  /* the largest worker stops for a third of the time */
     bool churn; /* a tenth of the workers leaves and joins */
     enum report_form form;
-    double divide; /* times by it, heartbeats too; 0: 1 */
 };
+
+#define TENTH 10.0
 
 /* One block of the table. */
 struct setting {
@@ -82,7 +83,18 @@ struct setting {
     const struct variant *variant;
     enum acks acks;
     uint32_t n_workers;
+    bool tenth; /* all times are divided by ten, heartbeats too */
 };
+
+/* What differs from the plain case has a name: that of the variant, "tenth" of
+ * the plain one in tenths, "tenth-hung" of another. */
+#define SETTING_NAME  32U
+#define SETTING_TITLE 96U
+const char *setting_name(const struct setting *s, char out[SETTING_NAME]);
+const char *setting_title(const struct setting *s, char out[SETTING_TITLE]);
+/* Sets the variant and `tenth` by such a name. False: there is none. */
+bool setting_vary(struct setting *s, const char *name);
+bool setting_is_plain(const struct setting *s);
 
 extern const struct scenario placement_scenarios[];
 extern const size_t placement_n_scenarios;
@@ -92,6 +104,7 @@ extern const size_t placement_n_variants;
 /* ---- the world (world.c) ------------------------------------------------ */
 
 #define HEARTBEAT_S  10.0
+#define TENTH        10.0
 #define WORLD_PARETO 1.3 /* exponent of lengths */
 /* DolphinScheduler's workers look once a second whether their status changed
  * and write a heartbeat at once if so. */
@@ -256,6 +269,8 @@ void run_policy(const struct world *w, const struct policy *p,
 
 /* What an omniscient policy may ask. */
 const struct world *run_world(const struct run *run);
+/* What open() returned at that coordinator; NULL: it was not called yet. */
+void *run_state(const struct run *run, uint32_t coordinator);
 /* Tasks that run, wait or are on the way there. */
 uint32_t run_tasks(const struct run *run, uint32_t worker);
 bool run_present(const struct run *run, uint32_t worker);

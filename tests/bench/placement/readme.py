@@ -128,15 +128,23 @@ def variants(rows):
                   "smooth WRR", "DolphinScheduler's best"], lines)
 
 
+def simulated(own, beside):
+    """Of old files, which do not say it, without an interval."""
+    if "mean_simulated" in own:
+        return ratio(own, "mean_simulated")
+    return f"{float(own['mean_s']) / float(beside['mean_s']):.2f}"
+
+
 def live(rows):
     lines = []
-    for s, title in SCENARIOS:
+    settings = [(s, "tenth", title) for s, title in SCENARIOS]
+    settings += [("bursts85", "tenth-" + v, title) for v, title in VARIANTS if v != "tenth"]
+    for s, v, title in settings:
         for way in ("acks", "heartbeats"):
-            own, simulated = (rows.get((s, "tenth", way, p)) for p in ("http", "ledger"))
-            if own and simulated:
+            own, beside = (rows.get((s, v, way, p)) for p in ("http", "ledger"))
+            if own and beside:
                 lines.append([f"{title}, {'acks' if way == 'acks' else 'heartbeats only'}", wait(own),
-                              ratio(own, "mean_ratio"), ratio(own, "p99_ratio"),
-                              f"{float(own['mean_s']) / float(simulated['mean_s']):.2f}"])
+                              ratio(own, "mean_ratio"), ratio(own, "p99_ratio"), simulated(own, beside)])
     return table(["over HTTP", "mean / p99 wait, s", "mean, x reference", "p99, x reference", "mean, x simulated"],
                  lines)
 

@@ -414,6 +414,12 @@ const struct world *run_world(const struct run *run)
     return run->world;
 }
 
+void *run_state(const struct run *run, uint32_t coordinator)
+{
+    assert(coordinator < run->world->n_coordinators);
+    return run->coordinators[coordinator].state;
+}
+
 uint32_t run_tasks(const struct run *run, uint32_t worker)
 {
     const struct worker *k = &run->workers[worker];

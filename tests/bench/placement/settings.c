@@ -1,6 +1,12 @@
 /* settings.c - the scenarios and variants that are measured. */
 #include "tests/bench/placement/placement.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#define TENTH_NAME  "tenth"
+#define TENTH_TITLE "heartbeats of 1 s, times divided by ten"
+
 /* Of tasks that are short beside a heartbeat interval the oracle lets none
  * wait: a ratio to it says nothing. */
 const struct scenario placement_scenarios[] = {
@@ -95,8 +101,50 @@ const struct variant placement_variants[] = {
     {.name = "no-slots",
      .title = "heartbeats do not say slots",
      .form = REPORT_NO_SLOTS},
-    {.name = "tenth",
-     .title = "heartbeats of 1 s, times divided by ten",
-     .divide = 10},
 };
 const size_t placement_n_variants = ARRAY_LEN(placement_variants);
+
+bool setting_is_plain(const struct setting *s)
+{
+    return s->variant == placement_variants && !s->tenth;
+}
+
+const char *setting_name(const struct setting *s, char out[SETTING_NAME])
+{
+    bool plain = s->variant == placement_variants;
+    int n = snprintf(out, SETTING_NAME, "%s%s%s", s->tenth ? TENTH_NAME : "",
+                     s->tenth && !plain ? "-" : "",
+                     s->tenth && plain ? "" : s->variant->name);
+
+    assert(n > 0 && n < (int)SETTING_NAME);
+    return out;
+}
+
+const char *setting_title(const struct setting *s, char out[SETTING_TITLE])
+{
+    bool plain = s->variant == placement_variants;
+    int n =
+        snprintf(out, SETTING_TITLE, "%s%s%s",
+                 s->tenth && plain ? "" : s->variant->title,
+                 s->tenth && !plain ? "; " : "", s->tenth ? TENTH_TITLE : "");
+
+    assert(n > 0 && n < (int)SETTING_TITLE);
+    return out;
+}
+
+bool setting_vary(struct setting *s, const char *name)
+{
+    size_t prefix = strlen(TENTH_NAME);
+    bool tenth = strncmp(name, TENTH_NAME, prefix) == 0 &&
+                 (name[prefix] == '-' || name[prefix] == '\0');
+
+    if (tenth)
+        name = name[prefix] == '-' ? name + prefix + 1 : "plain";
+    for (size_t i = 0; i < placement_n_variants; i++)
+        if (strcmp(placement_variants[i].name, name) == 0) {
+            s->variant = &placement_variants[i];
+            s->tenth = tenth;
+            return true;
+        }
+    return false;
+}

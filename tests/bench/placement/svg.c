@@ -94,14 +94,14 @@ static void panel_print(const struct panel *p, double x, double y, FILE *out)
 {
     const struct block *b = p->with != NULL ? p->with : p->without;
     const struct setting *s = &b->setting;
+    char title[SETTING_TITLE];
 
     assert(b != NULL);
     fprintf(out,
             "<g transform='translate(%.1f %.1f)'><text x='0' y='18' "
             "font-size='14' font-weight='bold'>%s%s%s</text>\n",
-            x, y, s->scenario->title,
-            s->variant == placement_variants ? "" : "; ",
-            s->variant == placement_variants ? "" : s->variant->title);
+            x, y, s->scenario->title, setting_is_plain(s) ? "" : "; ",
+            setting_is_plain(s) ? "" : setting_title(s, title));
     axis(TOP + ROW * (double)b->n_policies, out);
     for (size_t i = 0; i < b->n_policies; i++) {
         double at = TOP + ROW * ((double)i + .5);
@@ -127,13 +127,14 @@ static size_t panels_of(const struct block *blocks, size_t n, bool variants,
         const struct setting *s = &blocks[i].setting;
         struct panel *last = n_panels > 0 ? &panels[n_panels - 1] : NULL;
 
-        if ((s->variant != placement_variants) != variants)
+        if (setting_is_plain(s) == variants)
             continue;
         if (s->acks == ACKS_ALL)
             panels[n_panels++] = (struct panel){.with = &blocks[i]};
         else if (last != NULL && last->with != NULL && last->without == NULL &&
                  last->with->setting.scenario == s->scenario &&
-                 last->with->setting.variant == s->variant)
+                 last->with->setting.variant == s->variant &&
+                 last->with->setting.tenth == s->tenth)
             last->without = &blocks[i];
         else
             panels[n_panels++] = (struct panel){.without = &blocks[i]};

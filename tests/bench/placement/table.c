@@ -72,11 +72,12 @@ static void ratio_print(struct estimate e, FILE *out)
 void table_print(const struct block *b, FILE *out)
 {
     const struct setting *s = &b->setting;
+    char title[SETTING_TITLE], name[SETTING_NAME];
 
     fprintf(out, "\n%s; %s; %s (%s/%s/%s), %zu seeds\n", s->scenario->title,
-            s->variant->title,
+            setting_title(s, title),
             s->acks == ACKS_ALL ? "with acknowledgements" : "heartbeats only",
-            s->scenario->name, s->variant->name,
+            s->scenario->name, setting_name(s, name),
             s->acks == ACKS_ALL ? "acks" : "heartbeats", b->n_seeds);
     fprintf(out, "  %-32s %8s %-8s %8s %8s %8s %6s %9s %7s  x %s: mean, p99\n",
             "policy", "mean s", "+-95 %", "p50", "p99", "p99.9", ">1 s %",
@@ -101,7 +102,7 @@ void table_print(const struct block *b, FILE *out)
     fflush(out);
 }
 
-void csv_begin(FILE *out)
+static void csv_columns(FILE *out)
 {
     fputs("scenario,variant,acks,policy,seeds", out);
     static const char *const columns[] = {
@@ -110,7 +111,18 @@ void csv_begin(FILE *out)
 
     for (size_t i = 0; i < ARRAY_LEN(columns); i++)
         fprintf(out, ",%s,%s_ci95", columns[i], columns[i]);
+}
+
+void csv_begin(FILE *out)
+{
+    csv_columns(out);
     fputc('\n', out);
+}
+
+void live_csv_begin(FILE *out)
+{
+    csv_columns(out);
+    fputs(",mean_simulated,mean_simulated_ci95\n", out);
 }
 
 static void csv_estimate(struct estimate e, FILE *out)
@@ -121,20 +133,38 @@ static void csv_estimate(struct estimate e, FILE *out)
         fprintf(out, ",%.9g,%.3g", e.value, e.half);
 }
 
+static void csv_row(const struct block *b, size_t policy, FILE *out)
+{
+    char name[SETTING_NAME];
+    struct measured m;
+
+    block_measure(b, policy, &m);
+    fprintf(out, "%s,%s,%s,%s,%zu", b->setting.scenario->name,
+            setting_name(&b->setting, name),
+            b->setting.acks == ACKS_ALL ? "acks" : "heartbeats",
+            b->policies[policy]->name, b->n_seeds);
+    for (int j = 0; j < METRICS; j++)
+        csv_estimate(m.of[j], out);
+    csv_estimate(m.mean_ratio, out);
+    csv_estimate(m.p99_ratio, out);
+}
+
 void csv_print(const struct block *b, FILE *out)
 {
     for (size_t i = 0; i < b->n_policies; i++) {
-        struct measured m;
+        csv_row(b, i, out);
+        fputc('\n', out);
+    }
+}
 
-        block_measure(b, i, &m);
-        fprintf(out, "%s,%s,%s,%s,%zu", b->setting.scenario->name,
-                b->setting.variant->name,
-                b->setting.acks == ACKS_ALL ? "acks" : "heartbeats",
-                b->policies[i]->name, b->n_seeds);
-        for (int j = 0; j < METRICS; j++)
-            csv_estimate(m.of[j], out);
-        csv_estimate(m.mean_ratio, out);
-        csv_estimate(m.p99_ratio, out);
+void live_csv_print(const struct block *b, FILE *out)
+{
+    size_t simulated = block_find(b, "ledger");
+
+    assert(simulated != SIZE_MAX);
+    for (size_t i = 0; i < b->n_policies; i++) {
+        csv_row(b, i, out);
+        csv_estimate(block_ratio(b, i, simulated, METRIC_MEAN), out);
         fputc('\n', out);
     }
 }

@@ -39,6 +39,10 @@ void targets_print(const struct block *blocks, size_t n, FILE *out);
 void live_targets_print(const struct block *b, FILE *out);
 void csv_begin(FILE *out);
 void csv_print(const struct block *b, FILE *out);
+/* Likewise over HTTP: the ratio to the simulation (the policy `ledger`) is in
+ * it as well. */
+void live_csv_begin(FILE *out);
+void live_csv_print(const struct block *b, FILE *out);
 /* A chart of mean and p99 (svg.c): of the scenarios as they are, or of the
  * variants of one. */
 void svg_print(const struct block *blocks, size_t n, bool variants, FILE *out);

@@ -352,6 +352,51 @@ static void what_is_not_measured_again_would_be_the_same(void **state)
     measure_end(&results);
 }
 
+static void settings_are_found_by_their_names(void **state)
+{
+    static const char *const names[] = {"plain", "tenth", "hung", "tenth-hung",
+                                        "tenth-slots-cpu"};
+    struct setting s = {.variant = NULL};
+    char name[SETTING_NAME];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        assert_true(setting_vary(&s, names[i]));
+        assert_string_equal(setting_name(&s, name), names[i]);
+        assert_int_equal(s.tenth, names[i][0] == 't');
+        assert_int_equal(setting_is_plain(&s), i == 0);
+    }
+    assert_true(setting_vary(&s, "tenth-plain"));
+    assert_string_equal(setting_name(&s, name), "tenth");
+    assert_false(setting_vary(&s, "tenths"));
+    assert_false(setting_vary(&s, "tenth-"));
+    assert_false(setting_vary(&s, "hun"));
+}
+
+/* All but the way to the worker, which real time needs. */
+static void in_tenths_everything_takes_a_tenth(void **state)
+{
+    struct scenario s = shorter("bursts85");
+    struct setting plain = setting_of(&s, "churn", 20), tenth = plain;
+    struct world *a = mem_alloc(sizeof(*a)), *b = mem_alloc(sizeof(*b));
+
+    (void)state;
+    tenth.tenth = true;
+    world_init(a, &plain, 1);
+    world_init(b, &tenth, 1);
+    assert_int_equal(a->n_tasks, b->n_tasks);
+    assert_near(a->heartbeat, 10 * b->heartbeat, 1e-9);
+    assert_near(a->away_for, 10 * b->away_for, 1e-9);
+    for (size_t i = 0; i < a->n_tasks; i++) {
+        assert_near(a->tasks[i].arrives, 10 * b->tasks[i].arrives, 1e-6);
+        assert_near(a->tasks[i].length, 10 * b->tasks[i].length, 1e-6);
+    }
+    world_close(a);
+    world_close(b);
+    mem_free(a);
+    mem_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +413,8 @@ int main(void)
         cmocka_unit_test(reports_are_as_old_as_the_scenario_says),
         cmocka_unit_test(the_same_seeds_give_the_same_csv),
         cmocka_unit_test(what_is_not_measured_again_would_be_the_same),
+        cmocka_unit_test(settings_are_found_by_their_names),
+        cmocka_unit_test(in_tenths_everything_takes_a_tenth),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

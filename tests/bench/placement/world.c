@@ -207,7 +207,7 @@ static int by_arrival(const void *a, const void *b)
 
 void world_init(struct world *w, const struct setting *s, uint64_t seed)
 {
-    double divide = s->variant->divide > 0 ? s->variant->divide : 1;
+    double divide = s->tenth ? TENTH : 1;
     size_t cap = 0;
 
     assert(s->n_workers >= 1 && s->n_workers <= WORKERS_MAX);

@@ -46,6 +46,8 @@ static void *pelorus_open(const struct policy *policy, const struct run *run,
     conf.balancer.policy = p->option->policy;
     conf.balancer.busy = p->option->busy;
     conf.balancer.heartbeat_interval_ms = (int64_t)lround(w->heartbeat * 1000);
+    conf.balancer.warm_up_ms =
+        (int64_t)lround((double)conf.balancer.warm_up_ms / w->divide);
     p->b = balancer_new(&conf.balancer, seed, coordinator + 1);
     balancer_set_coordinators(p->b, w->n_coordinators);
     conf_close(&conf);
