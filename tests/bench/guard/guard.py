@@ -14,7 +14,9 @@ processor, so that a count is the same on every machine, to 0.1 %.
 It is not the same for every compiler: baseline.json has one list for each that
 it was taken with, by compiler, flags, architecture and libc. Where there is none
 for the one at hand, the nearest is compared with and 40 % of room given, enough
-to find what went badly wrong; make guard-baseline adds one.
+to find what went badly wrong; make guard-baseline adds one. Not under clang: the
+valgrind of Debian 12 cannot read its debug information, by which files are told
+apart; nor in a sanitized tree.
 
 What a compiler does with a count is arithmetic, not time: a change that makes
 fewer instructions may still be slower (make bench says so).

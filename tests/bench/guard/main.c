@@ -50,11 +50,7 @@ static const struct {
 
 static void print_build(void)
 {
-#ifdef __clang__
-    (void)printf("clang %d", __clang_major__);
-#else
     (void)printf("gcc %d", __GNUC__);
-#endif
     (void)printf(" " GUARD_FLAGS ", %s, glibc %s\n",
                  sizeof(void *) == 8
 #ifdef __x86_64__
