@@ -18,7 +18,7 @@
 #   make guard       instructions of a pick, a report, an answer, a move beside the committed counts
 #   make guard-baseline   take those of now
 #   make bench-old   the same of this tree and of COMMIT=abc, in turn: PAIRS=N
-#   make hammer      eight threads on one balancer for SECONDS=60, then every grant is accounted for
+#   make hammer      eight threads on one balancer for SECONDS=60, and over HTTP; every grant is accounted for
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
 #   make house       includes point one way, every header compiles alone
@@ -153,8 +153,9 @@ $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) -lcjson
 
-hammer: $(BUILD)/tests/unit/test_balancer_hammer
-	HAMMER_SECONDS=$(or $(SECONDS),60) $<
+hammer: all $(BUILD)/tests/unit/test_balancer_hammer
+	HAMMER_SECONDS=$(or $(SECONDS),60) $(BUILD)/tests/unit/test_balancer_hammer
+	HAMMER_SECONDS=$(or $(SECONDS),60) PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) python3 tests/integration/test_hammer.py
 
 chaos partitions: all
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,RUNS SECONDS SEED REGISTRIES,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/$@.py

@@ -325,7 +325,8 @@ def bench_old(build, commit, pairs):
         each = [now / was for now, was in pairs_of]
         now, was = (statistics.median(p[i] for p in pairs_of) for i in (0, 1))
         print(f"{name:24} {units[name].unit:>8} {number(was):>12} {number(now):>12} {statistics.median(each):8.3f}  "
-              f"{min(each):.3f} .. {max(each):.3f}, {len(each)} pairs")
+              f"{min(each):.3f} .. {max(each):.3f}, {len(each)} pairs"
+              f"{'; more is better' if units[name].sign == '>=' else ''}")
         table.append({"name": name, "unit": units[name].unit, "old": was, "now": now,
                       "ratio": statistics.median(each), "ratios": each})
     with open(results("bench-old.json"), "w", encoding="utf-8") as f:
