@@ -26,6 +26,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -335,10 +336,36 @@ def bench_old(build, commit, pairs):
     end(list(dict.fromkeys(failed)))
 
 
+def self_check():
+    """What the table says of rows that are known."""
+    rows = {}
+    text = ("row a ns 3 2 <= # why\nrow a ns 1 2 <=\nrow a ns 2 2 <=\nnoise\nrow b M/s 4 8 >=\n"
+            "row best-request us 10\nrow pick-10000 ns 1000 150 <=\n")
+    expected = [
+        ("rows", read_rows(text, rows), 6),
+        ("median", rows["a"].median, 2), ("reached", rows["a"].reached, True), ("note", rows["a"].note, "why"),
+        ("spread", rows["a"].spread, 1), ("ratio of at least", rows["b"].ratio, 2), ("missed", rows["b"].reached, False),
+        ("no limit", rows["best-request"].reached, None),
+    ]
+    derive(rows)
+    expected.append(("four threads", round(rows["threads-4"].median, 3), round(1 / (0.1 + 0.9 / 4), 3)))
+    before = [dict(rows["b"].as_json(), values=[5.0], median=5.0), rows["best-request"].as_json(),
+              dict(rows["a"].as_json(), values=[1.0], median=1.0)]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+        json.dump({"machine": machine(), "rows": before}, f)
+        f.flush()
+        expected.append(("worse beyond the spread", compare(rows, f.name), ["b"]))
+    wrong = [f"{what}: {got}, not {wanted}" for what, got, wanted in expected if got != wanted]
+    print("\n".join(wrong + [f"{len(expected) - len(wrong)} passed, {len(wrong)} failed, 0 skipped"]))
+    sys.exit(1 if wrong else 0)
+
+
 if __name__ == "__main__":
     tree = os.environ.get("BUILD") or "build"
     if len(sys.argv) == 3 and sys.argv[1] == "--old" and sys.argv[2]:
         bench_old(tree, sys.argv[2], int(os.environ.get("PAIRS") or RUNS))
+    elif sys.argv[1:] == ["--check"]:
+        self_check()
     elif len(sys.argv) == 1:
         bench(tree)
     else:
