@@ -248,7 +248,7 @@ static void http_refused(void *state, uint32_t worker, uint64_t id, double now)
 
 static int put_known(char *out, size_t size, const char *key, double x)
 {
-    return x >= 0 ? snprintf(out, size, ",\"%s\":%.6f", key, x) : 0;
+    return x >= 0 ? snprintf(out, size, ",\"%s\":%.17g", key, x) : 0;
 }
 
 static void http_report(void *state, uint32_t worker, const struct report *r,
