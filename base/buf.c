@@ -60,8 +60,17 @@ static bool reserve(struct buf *b, size_t more)
     return true;
 }
 
+char *buf_grow(struct buf *b, size_t len)
+{
+    if (b->overflow || len > b->max - b->len || !reserve(b, len))
+        return NULL;
+    return b->data + b->len;
+}
+
 void buf_add(struct buf *b, const void *data, size_t len)
 {
+    char *to;
+
     if (b->overflow || len == 0)
         return;
     if (len > b->max - b->len) {
@@ -71,11 +80,10 @@ void buf_add(struct buf *b, const void *data, size_t len)
         b->overflow = true;
         return;
     }
-    if (reserve(b, len)) {
-        memcpy(b->data + b->len, data, len);
-        b->len += len;
-        b->data[b->len] = '\0';
-    }
+    to = buf_room(b, len);
+    assert(to != NULL);
+    memcpy(to, data, len);
+    buf_wrote(b, to + len);
 }
 
 void buf_str(struct buf *b, const char *s)
@@ -86,7 +94,14 @@ void buf_str(struct buf *b, const char *s)
 
 void buf_char(struct buf *b, char c)
 {
-    buf_add(b, &c, 1);
+    char *to = buf_room(b, 1);
+
+    if (to == NULL) {
+        b->overflow = true;
+        return;
+    }
+    *to = c;
+    buf_wrote(b, to + 1);
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

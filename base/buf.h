@@ -30,6 +30,24 @@ void buf_str(struct buf *b, const char *s);
 void buf_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* For writers who know how much at most comes: where `len` bytes may be
+ * written, to be followed by buf_wrote(). NULL: beyond the maximum; nothing is
+ * dropped yet. */
+char *buf_grow(struct buf *b, size_t len);
+static inline char *buf_room(struct buf *b, size_t len)
+{
+    /* cap is at most max + 1 */
+    return b->cap - b->len > len && !b->overflow ? b->data + b->len
+                                                 : buf_grow(b, len);
+}
+/* So many of them are written, up to `end`. */
+static inline void buf_wrote(struct buf *b, char *end)
+{
+    assert(end >= b->data + b->len && end < b->data + b->cap);
+    *end = '\0';
+    b->len = (size_t)(end - b->data);
+}
+
 /* The contents as a string; "" when empty. Borrowed until the next write. */
 const char *buf_text(const struct buf *b);
 

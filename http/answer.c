@@ -16,12 +16,14 @@
 #define RETRY_AFTER_MS  1000 /* of a 503 that does not know better */
 #define RETRY_PERSON_MS 5000 /* of one that waits for a person */
 
+const char http_type_json[] = "application/json";
+
 struct buf *http_json(struct http_request *r, unsigned status)
 {
     assert(status >= 200);
     assert(status < 600);
     r->status = status;
-    r->content_type = "application/json";
+    r->content_type = http_type_json;
     buf_reset(&r->out);
     return &r->out;
 }

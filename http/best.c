@@ -213,8 +213,9 @@ static void pick_into(struct http_request *r, struct balancer_request *ask,
                       struct balancer_pick *picks, bool many, bool explain)
 {
     const char *group = ask->group != NULL ? ask->group : "default";
-    struct balancer_answer got = {.picks = picks};
+    struct balancer_answer got;
 
+    got.picks = picks;
     assert(ask->count >= 1);
     assert(many || ask->count == 1);
     balancer_pick(r->h->balancer, ask, &got);
@@ -246,14 +247,17 @@ static bool read_excluded(struct http_request *r, struct excluded *e,
 
 void http_best_get(struct http_request *r)
 {
-    struct balancer_request ask = {.count = 1, .now = clock_mono_ms()};
-    struct excluded excluded; /* large: filled in only if it is asked for */
+    struct balancer_request ask; /* large, too: its list stays as it is */
+    struct excluded excluded;    /* large: filled in only if it is asked for */
     char group[NODE_GROUP_MAX + 1];
     struct balancer_pick one, *many;
     bool peek, explain;
     int64_t count = 0;
 
     assert(r->method == HTTP_GET);
+    ask.count = 1;
+    ask.n_exclude = 0;
+    ask.now = r->handed ? clock_mono_ms() : r->now;
     if (!http_query_int(r, "count", 1, BALANCER_COUNT_MAX, &count) ||
         !http_query_group(r, group) || !http_query_flag(r, "peek", &peek) ||
         !http_query_flag(r, "explain", &explain) ||

@@ -209,9 +209,9 @@ void http_conns_remove(struct http_conns *c, struct http_conn *conn)
 }
 
 bool http_conn_deadline(struct http_conn *conn, enum http_phase phase,
-                        int64_t ms)
+                        mono_ms now, int64_t ms)
 {
-    mono_ms now = clock_mono_ms(), old;
+    mono_ms old;
 
     assert(phase <= HTTP_SENDS);
     assert(ms >= 0);

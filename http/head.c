@@ -16,8 +16,13 @@
 #include <string.h>
 
 enum { HOST, AUTHORIZATION, LENGTH, ENCODING, ONCE };
-static const char *const once[ONCE] = {"Host", "Authorization",
-                                       "Content-Length", "Transfer-Encoding"};
+static const struct {
+    const char *name;
+    size_t len;
+} once[ONCE] = {{"Host", 4},
+                {"Authorization", 13},
+                {"Content-Length", 14},
+                {"Transfer-Encoding", 17}};
 
 struct head {
     unsigned times[ONCE];
@@ -37,7 +42,7 @@ static enum MHD_Result look_at(void *arg, enum MHD_ValueKind kind,
     if (n == 0 || name[n - 1] == ' ' || name[n - 1] == '\t')
         head->bad_name = true;
     for (int i = 0; i < ONCE; i++)
-        if (strcasecmp(name, once[i]) == 0) {
+        if (n == once[i].len && strcasecmp(name, once[i].name) == 0) {
             head->times[i]++;
             head->value[i] = value;
         }
@@ -91,19 +96,25 @@ bool http_head_fits(struct http_request *r, const char *version)
         return http_problem(r, PROBLEM_TOO_LARGE,
                             "a body takes at most %zu bytes", HTTP_BODY_MAX);
     /* without a body the answer follows at once */
-    (void)http_conn_deadline(r->conn, body ? HTTP_RECEIVES : HTTP_SENDS,
+    r->has_body = body;
+    (void)http_conn_deadline(r->conn, body ? HTTP_RECEIVES : HTTP_SENDS, r->now,
                              body ? r->h->conf->request_timeout_ms : 0);
     return true;
 }
 
 /* A NUL would end the path for us, and not for others; a blank ends the target
  * for others, and not for the library. */
-enum problem http_uri_fault(const char *uri)
+enum problem http_uri_fault(const char *uri, bool *asks)
 {
-    if (strnlen(uri, HTTP_URI_MAX + 1) > HTTP_URI_MAX)
-        return PROBLEM_URI_TOO_LONG;
-    for (const char *p = uri; *p != '\0'; p++)
-        if ((unsigned char)*p <= ' ' || *p == '\177')
-            return PROBLEM_BAD_URI;
-    return strstr(uri, "%00") != NULL ? PROBLEM_BAD_URI : PROBLEM_NONE;
+    bool bad = false;
+
+    *asks = false;
+    for (const char *p = uri; *p != '\0'; p++) {
+        if (p - uri == HTTP_URI_MAX)
+            return PROBLEM_URI_TOO_LONG;
+        *asks |= *p == '?';
+        bad |= (unsigned char)*p <= ' ' || *p == '\177' ||
+               (*p == '%' && p[1] == '0' && p[2] == '0');
+    }
+    return bad ? PROBLEM_BAD_URI : PROBLEM_NONE;
 }

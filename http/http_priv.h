@@ -11,12 +11,12 @@
  * it over.
  *
  * listen.c has the sockets; server.c starts and stops the daemons on them;
- * request.c is what libmicrohttpd calls and what it is answered; wrote.c shows
- * writes; handover.c is the way to the loop and back, with
- * the long polls; conns.c watches connections, head.c judges requests' heads;
- * routes.c is the table of routes and methods; answer.c writes, query.c reads;
- * metrics.c is for Prometheus;
- * the rest is one file per resource.
+ * request.c is what libmicrohttpd calls and what it is answered; thread.c has
+ * each thread's counts and the answers to be given again; wrote.c shows writes;
+ * handover.c is the way to the loop and back, with the long polls; conns.c
+ * watches connections, head.c judges requests' heads; routes.c is the table of
+ * routes and methods; answer.c writes, query.c reads; metrics.c is for
+ * Prometheus; the rest is one file per resource.
  */
 #ifndef PELORUS_HTTP_HTTP_PRIV_H
 #define PELORUS_HTTP_HTTP_PRIV_H
@@ -46,6 +46,8 @@
 struct http_request;
 struct http_conn;
 struct http_conns;
+struct http_thread;
+struct http_kept;
 
 typedef void http_handler_f(struct http_request *r);
 
@@ -76,11 +78,16 @@ struct http_request {
     struct http *h;
     struct MHD_Connection *connection;
     struct http_conn *conn;
-    int refs;   /* atomic: libmicrohttpd's, and the loop's if handed */
-    bool begun; /* its head was complete; counted in h->in_flight */
+    struct http_thread *thread; /* that has the connection */
+    struct http_kept *kept;     /* what is sent, if it is to be sent again */
+    mono_ms now; /* when the last was read of it; or the loop gave it back */
+    int refs;    /* atomic: libmicrohttpd's, and the loop's if handed */
+    bool begun;  /* its head was complete; counted as in flight */
     enum http_method method;
     bool head;          /* HEAD: as GET, without counting and without a body */
     bool bodiless;      /* GET, HEAD: a body would be a mistake */
+    bool asks;          /* its line has a query */
+    bool has_body;      /* one follows its head, be it empty */
     enum problem fault; /* of its line; NONE: it is fine */
     const struct http_route *route;   /* NULL: OPTIONS, or none */
     const struct http_action *action; /* NULL: a problem is filled in */
@@ -134,11 +141,10 @@ struct http {
     void (*stopped)(void *arg);
     void *stopped_arg;
     /* any thread, atomics */
-    int in_flight; /* requests begun and not completed */
-    int suspended; /* of those, with the loop */
-    int stopping;  /* every answer closes its connection */
-    int closed;    /* nothing is handed to the loop any more */
-    uint64_t answered[HTTP_STATUS_END - HTTP_STATUS_FIRST]; /* by status */
+    struct http_thread *threads; /* of libmicrohttpd, once they served */
+    int suspended;               /* requests that are with the loop */
+    int stopping;                /* every answer closes its connection */
+    int closed;                  /* nothing is handed to the loop any more */
 };
 
 /* --- answering (answer.c) ------------------------------------------------ */
@@ -157,6 +163,9 @@ void http_refuse_open(struct http_request *r, enum problem code,
                       const char *msg);
 void http_refuse(struct http_request *r, enum problem code,
                  const struct err *err, int64_t retry_after_ms);
+
+/* What most answers are. */
+extern const char http_type_json[];
 
 /* 204, without a body. */
 void http_no_content(struct http_request *r);
@@ -303,6 +312,30 @@ void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
 void http_act(struct http_request *r);
 /* Drop a reference; the last one frees. */
 void http_release(struct http_request *r);
+/* The headers that every answer with a body has. NULL: of no type. */
+void http_plain_headers(struct MHD_Response *response, const char *type);
+
+/* --- threads of the library (thread.c) ----------------------------------- */
+
+/* The calling one's: a thread of a daemon of `h`. */
+struct http_thread *http_thread(struct http *h);
+/* All of them, when their threads have ended. */
+void http_threads_free(struct http *h);
+
+/* By the thread itself. */
+void http_count_in_flight(struct http_thread *t, int step);
+void http_count_answer(struct http_thread *t, unsigned status);
+/* Requests begun and not completed, answers of a status. Any thread. */
+int http_in_flight(const struct http *h);
+uint64_t http_answered(const struct http *h, unsigned status);
+
+/* The answer as a response that is used again, with its plain headers; it
+ * stays the thread's. NULL: the answer is too long for that. The request's
+ * thread. */
+struct MHD_Response *http_keep(struct http_request *r);
+/* The library has done with the request: whatever was kept for it may be used
+ * again. */
+void http_keep_ended(struct http_request *r);
 
 /* --- routes -------------------------------------------------------------- */
 
@@ -331,8 +364,8 @@ http_handler_f http_cordon, http_drain, http_restart, http_group_delete,
 
 /* Is the request's head acceptable? If not, a problem is filled in. */
 bool http_head_fits(struct http_request *r, const char *version);
-/* What is wrong with the request's target, or NONE. */
-enum problem http_uri_fault(const char *uri);
+/* What is wrong with the request's target, or NONE; *asks: it has a query. */
+enum problem http_uri_fault(const char *uri, bool *asks);
 
 /* --- connections (conns.c) ----------------------------------------------- */
 
@@ -353,10 +386,11 @@ enum http_phase {
     HTTP_RECEIVES, /* a request comes in */
     HTTP_SENDS,    /* it is worked on, or an answer goes out */
 };
-/* What it does now must be over in so many ms; 0: it waits for us. False: it
- * was cut off before, and nothing may be sent any more. Its thread. */
+/* What it does from `now` on must be over in so many ms; 0: it waits for us.
+ * False: it was cut off before, and nothing may be sent any more. Its thread.
+ */
 bool http_conn_deadline(struct http_conn *conn, enum http_phase phase,
-                        int64_t ms);
+                        mono_ms now, int64_t ms);
 /* A request's first line is there; the deadline stays. Its thread. */
 void http_conn_begins(struct http_conn *conn);
 int http_conn_fd(const struct http_conn *conn);

@@ -346,14 +346,14 @@ static void put_counts(struct buf *b, const struct snapshot *s)
 
 /* --- this process -------------------------------------------------------- */
 
-static void put_http(struct buf *b, struct http *h)
+static void put_http(struct buf *b, const struct http *h)
 {
     const char *name = "pelorus_http_answers_total";
     char status[16];
 
     family(b, name, "counter", "Answers, by their status.");
     for (int i = 0; i < HTTP_STATUS_END - HTTP_STATUS_FIRST; i++) {
-        uint64_t n = __atomic_load_n(&h->answered[i], __ATOMIC_RELAXED);
+        uint64_t n = http_answered(h, (unsigned)(HTTP_STATUS_FIRST + i));
 
         if (n == 0 && i != 0)
             continue;
@@ -362,7 +362,7 @@ static void put_http(struct buf *b, struct http *h)
     }
     single(b, "pelorus_http_requests_in_flight", "gauge",
            "Requests that are being answered, long polls among them.",
-           __atomic_load_n(&h->in_flight, __ATOMIC_ACQUIRE));
+           http_in_flight(h));
     single(b, "pelorus_http_connections", "gauge", "Connections.",
            http_conns_count(h->conns));
     single(b, "pelorus_http_connections_max", "gauge",

@@ -11,8 +11,9 @@
 const char *http_query(const struct http_request *r, const char *name)
 {
     assert(name[0] != '\0');
-    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND,
-                                       name);
+    return r->asks ? MHD_lookup_connection_value(r->connection,
+                                                 MHD_GET_ARGUMENT_KIND, name)
+                   : NULL;
 }
 
 /* --- only what is known, and each once ----------------------------------- */
@@ -111,6 +112,8 @@ bool http_query_sound(struct http_request *r)
 
     assert(r->action != NULL);
     assert(!r->handed);
+    if (!r->asks)
+        return true;
     a.known = r->action->query;
     a.n = 0;
     a.unknown = a.wrong = a.why = NULL;
@@ -134,9 +137,9 @@ bool http_query_sound(struct http_request *r)
 bool http_query_flag(struct http_request *r, const char *name, bool *value)
 {
     const char *text = NULL;
-    bool there = MHD_lookup_connection_value_n(
-                     r->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
-                     &text, NULL) == MHD_YES;
+    bool there = r->asks && MHD_lookup_connection_value_n(
+                                r->connection, MHD_GET_ARGUMENT_KIND, name,
+                                strlen(name), &text, NULL) == MHD_YES;
 
     *value = there && (text == NULL || strcmp(text, "1") == 0);
     if (text == NULL || *value || strcmp(text, "0") == 0)

@@ -44,6 +44,7 @@ static struct http_request *request_new(struct http *h,
     r->h = h;
     r->connection = connection;
     r->conn = conn;
+    r->thread = http_thread(h);
     r->refs = 1;
     r->status = MHD_HTTP_OK;
     return r;
@@ -51,6 +52,7 @@ static struct http_request *request_new(struct http *h,
 
 static void request_free(struct http_request *r)
 {
+    assert(r->kept == NULL);
     json_free(r->json);
     buf_close(&r->body);
     buf_close(&r->out);
@@ -138,10 +140,42 @@ static void rare_headers(struct http_request *r, struct MHD_Response *response)
         header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
 
+void http_plain_headers(struct MHD_Response *response, const char *type)
+{
+    if (type != NULL)
+        header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    header(response, "X-Content-Type-Options", "nosniff");
+}
+
+/* Has it the plain headers alone? */
+static bool is_plain(const struct http_request *r)
+{
+    return r->content_type == http_type_json && r->location[0] == '\0' &&
+           r->etag[0] == '\0' && r->index[0] == '\0' && !r->invisible &&
+           r->retry_after_ms == 0 && r->allow == 0 && !r->close &&
+           __atomic_load_n(&r->h->stopping, __ATOMIC_ACQUIRE) == 0;
+}
+
+/* Its answer, with a reference that is the caller's; NULL: no memory. */
+static struct MHD_Response *response_new(struct http_request *r)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        r->out.len, r->out.len > 0 ? r->out.data : NULL,
+        MHD_RESPMEM_PERSISTENT);
+
+    assert(r->kept == NULL);
+    if (response != NULL) {
+        http_plain_headers(response, r->content_type);
+        rare_headers(r, response);
+    }
+    return response;
+}
+
 static enum MHD_Result send_answer(struct http_request *r)
 {
-    struct MHD_Response *response;
-    enum MHD_Result rc;
+    struct MHD_Response *kept, *response = NULL;
+    enum MHD_Result rc = MHD_NO;
 
     assert(r->status >= 200);
     assert(r->status < 600);
@@ -150,24 +184,16 @@ static enum MHD_Result send_answer(struct http_request *r)
         http_problem(r, PROBLEM_INTERNAL,
                      "the answer is too large; ask for less");
     }
-    response = MHD_create_response_from_buffer(
-        r->out.len, r->out.len > 0 ? r->out.data : NULL,
-        MHD_RESPMEM_PERSISTENT);
-    if (response == NULL)
+    kept = is_plain(r) ? http_keep(r) : NULL;
+    if (kept == NULL && (response = response_new(r)) == NULL)
         return MHD_NO;
-    if (r->content_type != NULL)
-        header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
-    header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    header(response, "X-Content-Type-Options", "nosniff");
-    rare_headers(r, response);
-    rc = MHD_NO;
-    if (http_conn_deadline(r->conn, HTTP_SENDS,
+    if (http_conn_deadline(r->conn, HTTP_SENDS, r->now,
                            r->h->conf->request_timeout_ms +
                                (int64_t)(r->out.len / SEND_PER_MS)))
-        rc = MHD_queue_response(r->connection, r->status, response);
+        rc = MHD_queue_response(r->connection, r->status,
+                                kept != NULL ? kept : response);
     if (rc == MHD_YES)
-        __atomic_add_fetch(&r->h->answered[r->status - HTTP_STATUS_FIRST], 1,
-                           __ATOMIC_RELAXED);
+        http_count_answer(r->thread, r->status);
     MHD_destroy_response(response);
     return rc;
 }
@@ -178,7 +204,7 @@ void *http_line(void *arg, const char *uri, struct MHD_Connection *connection)
 {
     struct http_request *r = request_new(arg, connection);
 
-    r->fault = http_uri_fault(uri);
+    r->fault = http_uri_fault(uri, &r->asks);
     http_conn_begins(r->conn);
     return r;
 }
@@ -188,7 +214,8 @@ static enum MHD_Result begin(struct http_request *r, const char *path,
 {
     assert(!r->begun);
     r->begun = true;
-    __atomic_add_fetch(&r->h->in_flight, 1, __ATOMIC_ACQ_REL);
+    r->now = clock_mono_ms();
+    http_count_in_flight(r->thread, 1);
     http_route(r, path, method);
     if (http_head_fits(r, version))
         return MHD_YES;
@@ -232,7 +259,10 @@ static void handle(struct http_request *r)
     assert(r->begun);
     assert(!r->handed);
     assert(r->passed_on == NULL);
-    (void)http_conn_deadline(r->conn, HTTP_SENDS, 0);
+    if (r->has_body) { /* else that is said already */
+        r->now = clock_mono_ms();
+        (void)http_conn_deadline(r->conn, HTTP_SENDS, r->now, 0);
+    }
     if (r->body.overflow) {
         http_problem(r, PROBLEM_TOO_LARGE, "a body takes at most %zu bytes",
                      HTTP_BODY_MAX);
@@ -266,6 +296,8 @@ enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
         handle(r);
         if (r->handed)
             return MHD_YES; /* the loop has it: nothing of it is ours now */
+    } else {
+        r->now = clock_mono_ms();
     }
     return send_answer(r);
 }
@@ -281,9 +313,10 @@ void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
     if (r == NULL)
         return;
     *slot = NULL;
-    (void)http_conn_deadline(r->conn, HTTP_ANSWERED,
+    (void)http_conn_deadline(r->conn, HTTP_ANSWERED, clock_mono_ms(),
                              h->conf->request_timeout_ms);
     if (r->begun)
-        __atomic_sub_fetch(&h->in_flight, 1, __ATOMIC_ACQ_REL);
+        http_count_in_flight(r->thread, -1);
+    http_keep_ended(r);
     request_park(r);
 }

@@ -179,14 +179,14 @@ static void leave(struct http *h, mono_ms now)
     bool late = now >= h->stop_by;
 
     assert(h->stopped != NULL);
-    if (!late && count(&h->in_flight) > 0)
+    if (!late && http_in_flight(h) > 0)
         return;
     __atomic_store_n(&h->closed, 1, __ATOMIC_SEQ_CST);
     if (late)
         http_refuse_all(h);
     if (count(&h->suspended) > 0)
         return; /* on their way to the loop, which sends them back */
-    if (count(&h->in_flight) == 0 || now >= h->stop_by + LAST_MS)
+    if (http_in_flight(h) == 0 || now >= h->stop_by + LAST_MS)
         finish(h);
 }
 
@@ -230,6 +230,7 @@ void http_free(struct http **http)
     if (h == NULL)
         return;
     assert(h->daemons[0] == NULL && h->on_loop == NULL);
+    http_threads_free(h);
     http_conns_free(&h->conns);
     MEM_FREE(*http);
 }

@@ -40,11 +40,48 @@ size_t json_utf8(const char *text, size_t len)
     return n;
 }
 
-void json_quote(struct buf *b, const char *s, size_t len)
+/* Of eight bytes at once: is one of them no printable ASCII, a quote or a
+ * backslash? (Less, equal and zero of bytes in a word: Warren, Hacker's
+ * Delight, 6-1. A borrow from a byte below may say yes wrongly, but only where
+ * that byte itself is one.) */
+#define ONES  UINT64_C(0x0101010101010101)
+#define HIGHS UINT64_C(0x8080808080808080)
+
+static uint64_t odd_ones(uint64_t w)
+{
+    uint64_t quote = w ^ ONES * '"', back = w ^ ONES * '\\';
+
+    return (((w - ONES * 0x20) & ~w) | ((quote - ONES) & ~quote) |
+            ((back - ONES) & ~back) | (w + ONES) | w) &
+           HIGHS;
+}
+
+/* Copy `len` bytes that stand in a string as they are; false: one of them does
+ * not, and what was copied is of no use. */
+static bool copy_plain(char *to, const char *s, size_t len)
+{
+    uint64_t w, odd = 0;
+
+    for (; len >= sizeof(w); len -= sizeof(w)) {
+        memcpy(&w, s, sizeof(w));
+        memcpy(to, &w, sizeof(w));
+        odd |= odd_ones(w);
+        s += sizeof(w);
+        to += sizeof(w);
+    }
+    for (; len > 0; len--) {
+        unsigned char c = (unsigned char)*s++;
+
+        *to++ = (char)c;
+        odd |= c < 0x20 || c == '"' || c == '\\' || c >= 0x7f;
+    }
+    return odd == 0;
+}
+
+static void quote_odd(struct buf *b, const char *s, size_t len)
 {
     size_t plain = 0, i = 0, n;
 
-    assert(s != NULL || len == 0);
     buf_char(b, '"');
     /* Runs of plain characters go in one piece. */
     while (i < len) {
@@ -75,19 +112,81 @@ void json_quote(struct buf *b, const char *s, size_t len)
     buf_char(b, '"');
 }
 
+void json_quote(struct buf *b, const char *s, size_t len)
+{
+    char *to;
+
+    assert(s != NULL || len == 0);
+    to = buf_room(b, len + 2);
+    if (to == NULL || !copy_plain(to + 1, s, len)) {
+        quote_odd(b, s, len);
+        return;
+    }
+    to[0] = to[len + 1] = '"';
+    buf_wrote(b, to + len + 2);
+}
+
+static bool comma_is_due(const struct buf *b)
+{
+    char last;
+
+    if (b->len == 0)
+        return false;
+    last = b->data[b->len - 1];
+    return last == '"' || last == '}' || last == ']' || last == 'e' ||
+           last == 'l' || (last >= '0' && last <= '9');
+}
+
 static void start_value(struct buf *b, const char *key)
 {
-    if (b->len > 0) {
-        char last = b->data[b->len - 1];
-
-        if (last == '"' || last == '}' || last == ']' || last == 'e' ||
-            last == 'l' || (last >= '0' && last <= '9'))
-            buf_char(b, ',');
-    }
+    if (comma_is_due(b))
+        buf_char(b, ',');
     if (key != NULL) {
         json_quote(b, key, strlen(key));
         buf_char(b, ':');
     }
+}
+
+/* The value's text with comma and key in one piece; false: it takes the long
+ * way. */
+static bool put_plain(struct buf *b, const char *key, const char *text,
+                      size_t len, bool quoted)
+{
+    size_t n = key != NULL ? strlen(key) : 0;
+    char *to = buf_room(b, n + len + 6);
+
+    if (to == NULL)
+        return false;
+    if (comma_is_due(b))
+        *to++ = ',';
+    if (key != NULL) {
+        *to++ = '"';
+        if (!copy_plain(to, key, n))
+            return false;
+        to += n;
+        *to++ = '"';
+        *to++ = ':';
+    }
+    if (!quoted) {
+        memcpy(to, text, len);
+    } else {
+        *to++ = '"';
+        if (!copy_plain(to, text, len))
+            return false;
+        to[len] = '"';
+    }
+    buf_wrote(b, to + len + quoted);
+    return true;
+}
+
+/* Of no more than ASCII. */
+static void put_raw(struct buf *b, const char *key, const char *text,
+                    size_t len)
+{
+    if (put_plain(b, key, text, len, false))
+        return;
+    start_value(b, key);
+    buf_add(b, text, len);
 }
 
 void json_open(struct buf *b, const char *key, char bracket)
@@ -106,45 +205,50 @@ void json_close(struct buf *b, char bracket)
 
 void json_put_str(struct buf *b, const char *key, const char *value)
 {
+    size_t len;
+
+    if (value == NULL) {
+        json_put_null(b, key);
+        return;
+    }
+    len = strlen(value);
+    if (put_plain(b, key, value, len, true))
+        return;
     start_value(b, key);
-    if (value == NULL)
-        buf_add(b, "null", 4);
-    else
-        json_quote(b, value, strlen(value));
+    json_quote(b, value, len);
 }
 
-static void put_digits(struct buf *b, uint64_t value, bool negative)
+/* The number's digits, the last one before `end`; where they begin. */
+static char *digits(char *end, uint64_t value)
 {
-    char text[24];
-    size_t at = sizeof(text);
-
     do {
-        text[--at] = (char)('0' + value % 10);
+        *--end = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    assert(at > 0);
-    if (negative)
-        text[--at] = '-';
-    buf_add(b, text + at, sizeof(text) - at);
+    return end;
 }
 
 void json_put_int(struct buf *b, const char *key, int64_t value)
 {
-    start_value(b, key);
+    char text[24], *end = text + sizeof(text);
     /* Negated as unsigned: INT64_MIN has no positive twin. */
-    put_digits(b, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, value < 0);
+    char *p = digits(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+
+    if (value < 0)
+        *--p = '-';
+    put_raw(b, key, p, (size_t)(end - p));
 }
 
 void json_put_u64(struct buf *b, const char *key, uint64_t value)
 {
     bool quoted = value >= (UINT64_C(1) << 53);
+    char text[24], *end = text + sizeof(text);
+    char *p;
 
-    start_value(b, key);
-    if (quoted)
-        buf_char(b, '"');
-    put_digits(b, value, false);
-    if (quoted)
-        buf_char(b, '"');
+    end[-1] = '"';
+    p = digits(end - 1, value);
+    *--p = '"';
+    put_raw(b, key, quoted ? p : p + 1, (size_t)(end - p) - (quoted ? 0 : 2));
 }
 
 void json_put_num(struct buf *b, const char *key, double value)
@@ -165,25 +269,21 @@ void json_put_num(struct buf *b, const char *key, double value)
     if (strtod(text, NULL) < value || strtod(text, NULL) > value)
         n = snprintf(text, sizeof(text), "%.17g", value);
     assert(n > 0 && (size_t)n < sizeof(text));
-    start_value(b, key);
-    buf_str(b, text);
+    put_raw(b, key, text, (size_t)n);
 }
 
 void json_put_bool(struct buf *b, const char *key, bool value)
 {
-    start_value(b, key);
-    buf_str(b, value ? "true" : "false");
+    put_raw(b, key, value ? "true" : "false", value ? 4 : 5);
 }
 
 void json_put_null(struct buf *b, const char *key)
 {
-    start_value(b, key);
-    buf_add(b, "null", 4);
+    put_raw(b, key, "null", 4);
 }
 
 void json_put_raw(struct buf *b, const char *key, const char *text)
 {
     assert(text != NULL);
-    start_value(b, key);
-    buf_str(b, text);
+    put_raw(b, key, text, strlen(text));
 }

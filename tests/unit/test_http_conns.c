@@ -139,7 +139,7 @@ static void the_late_are_shut_and_those_that_wait_for_us_are_not(void **state)
     late = http_conns_add(c, fd[0][0], from("127.0.0.1"), 1000);
     early = http_conns_add(c, fd[1][0], from("127.0.0.1"), 60000);
     waiting = http_conns_add(c, fd[2][0], from("127.0.0.1"), 1000);
-    (void)http_conn_deadline(waiting, HTTP_SENDS, 0);
+    (void)http_conn_deadline(waiting, HTTP_SENDS, now, 0);
     http_conns_reap(c, now + 500);
     assert_false(is_shut(fd[0][1]));
     http_conns_reap(c, now + 5000);
@@ -160,16 +160,21 @@ static void the_late_are_shut_and_those_that_wait_for_us_are_not(void **state)
 static void a_target_is_short_and_without_a_nul(void **state)
 {
     static char uri[HTTP_URI_MAX + 2];
+    bool asks;
 
     (void)state;
-    assert_int_equal(http_uri_fault("/v1/nodes?kind=a%20b"), PROBLEM_NONE);
-    assert_int_equal(http_uri_fault("/v1/nodes%00"), PROBLEM_BAD_URI);
-    assert_int_equal(http_uri_fault("/v1/nodes x"), PROBLEM_BAD_URI);
-    assert_int_equal(http_uri_fault("/v1/nodes\tx"), PROBLEM_BAD_URI);
+    assert_int_equal(http_uri_fault("/v1/nodes?kind=a%20b", &asks),
+                     PROBLEM_NONE);
+    assert_true(asks);
+    assert_int_equal(http_uri_fault("/v1/nodes%00", &asks), PROBLEM_BAD_URI);
+    assert_false(asks);
+    assert_int_equal(http_uri_fault("/v1/nodes%0", &asks), PROBLEM_NONE);
+    assert_int_equal(http_uri_fault("/v1/nodes x", &asks), PROBLEM_BAD_URI);
+    assert_int_equal(http_uri_fault("/v1/nodes\tx", &asks), PROBLEM_BAD_URI);
     memset(uri, 'a', HTTP_URI_MAX);
-    assert_int_equal(http_uri_fault(uri), PROBLEM_NONE);
+    assert_int_equal(http_uri_fault(uri, &asks), PROBLEM_NONE);
     uri[HTTP_URI_MAX] = 'a';
-    assert_int_equal(http_uri_fault(uri), PROBLEM_URI_TOO_LONG);
+    assert_int_equal(http_uri_fault(uri, &asks), PROBLEM_URI_TOO_LONG);
 }
 
 static void routes_take_their_segments_apart(void **state)
@@ -285,7 +290,7 @@ static void half_a_request_that_is_late_is_told_so(void **state)
     }
     http_conn_begins(conn[0]);
     http_conn_begins(conn[1]);
-    assert_true(http_conn_deadline(conn[1], HTTP_SENDS, 1000));
+    assert_true(http_conn_deadline(conn[1], HTTP_SENDS, clock_mono_ms(), 1000));
     http_conns_reap(c, now + 5000);
     assert_true(answer_of(fd[0][1], text, sizeof(text)) > 0);
     assert_memory_equal(text, "HTTP/1.1 408 ", 13);
@@ -294,8 +299,10 @@ static void half_a_request_that_is_late_is_told_so(void **state)
     assert_int_equal(answer_of(fd[1][1], text, sizeof(text)), 0);
     assert_int_equal(answer_of(fd[2][1], text, sizeof(text)), 0);
     /* whoever would answer now finds out */
-    assert_false(http_conn_deadline(conn[0], HTTP_SENDS, 1000));
-    assert_false(http_conn_deadline(conn[0], HTTP_ANSWERED, 1000));
+    assert_false(
+        http_conn_deadline(conn[0], HTTP_SENDS, clock_mono_ms(), 1000));
+    assert_false(
+        http_conn_deadline(conn[0], HTTP_ANSWERED, clock_mono_ms(), 1000));
     for (int i = 0; i < 3; i++) {
         http_conns_remove(c, conn[i]);
         close(fd[i][0]);
