@@ -43,6 +43,8 @@
 
 struct membership;
 
+#define NODE_PROBLEMS_MAX 32 /* further ones are not kept */
+
 struct node {
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
@@ -109,6 +111,10 @@ struct membership_key {
 };
 typedef void membership_key_f(void *arg, const struct membership_key *key);
 
+/* A node was judged anew, and its events were told: any of its fields may be
+ * another one, also where no event follows from that. */
+typedef void membership_looked_f(void *arg, struct node *node);
+
 struct membership_config {
     const struct clock *clock; /* borrowed for life, as are the gates */
     struct gates *gates;       /* it learns of gates from here */
@@ -116,7 +122,8 @@ struct membership_config {
     int64_t settle_ms;
     int64_t heartbeat_interval_ms;
     int64_t session_timeout_ms;
-    membership_key_f *key; /* told with the events' `arg`; may be NULL */
+    membership_key_f *key;       /* told with the events' `arg`; may be NULL */
+    membership_looked_f *looked; /* likewise */
     int64_t answer_ms; /* the registry is asked for a sign of life at least so
                           often; see membership_answer_due() */
 };

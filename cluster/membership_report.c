@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHOWN_MAX 32
-
 static void take_problems(struct registration *r, const struct heartbeat *hb)
 {
     mem_free(r->problems);
@@ -84,11 +82,11 @@ void membership_take_report(const struct membership *m, struct registration *r,
 /* A worker writes the same heartbeat once for each of its groups. */
 static void show(struct node *n, const struct heartbeat_problem *p)
 {
-    assert(n->n_problems <= SHOWN_MAX);
+    assert(n->n_problems <= NODE_PROBLEMS_MAX);
     for (size_t i = 0; i < n->n_problems; i++)
         if (strcmp(n->problems[i].text, p->text) == 0)
             return;
-    if (n->n_problems == SHOWN_MAX)
+    if (n->n_problems == NODE_PROBLEMS_MAX)
         return;
     n->problems =
         mem_regrow(n->problems, n->n_problems + 1, sizeof(*n->problems));

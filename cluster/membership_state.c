@@ -384,6 +384,8 @@ void membership_review(struct membership *m, struct member *e,
         e->registrations == NULL && e->window.place == 0)
         windows_start(&m->windows, &e->window, WINDOW_FORGET,
                       m->config.clock->mono, FORGET_MS);
+    if (m->config.looked != NULL)
+        m->config.looked(m->arg, &e->node);
     assert(e->told);
     assert(e->node.gate != NULL);
 }

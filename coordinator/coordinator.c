@@ -89,6 +89,11 @@ static void on_membership(void *arg, const struct membership_event *ev)
     coordinator_targets_update(c, ev->node);
 }
 
+static void on_looked(void *arg, struct node *node)
+{
+    coordinator_node_changed(arg, node);
+}
+
 /* A key of a node was told. */
 static void on_key(void *arg, const struct membership_key *told)
 {
@@ -245,6 +250,7 @@ static void make_membership(struct coordinator *c)
         .clock = c->clock,
         .gates = c->gates,
         .key = on_key,
+        .looked = on_looked,
         .grace_ms = c->conf->failover.grace_ms,
         .settle_ms = c->conf->failover.settle_ms,
         .heartbeat_interval_ms = c->conf->balancer.heartbeat_interval_ms,
@@ -327,6 +333,7 @@ void coordinator_reload(struct coordinator *c)
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_reload(c->engines[k]);
+    coordinator_nodes_changed(c); /* the age of a report, by other settings */
     c->dirty_soon = true;
 }
 
@@ -361,6 +368,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->instance = (rand_u64(&c->rand) & ((UINT64_C(1) << 40) - 1)) | 1;
     c->index = 1;
     c->slot = coordinator_snapshot_slot_new();
+    coordinator_shown_begin(c);
     c->balancer =
         balancer_new(&c->conf->balancer, rand_u64(&c->rand), c->instance);
     c->policy = c->conf->balancer.policy;
@@ -532,6 +540,7 @@ static void coordinator_close(struct coordinator **coordinator, bool told)
     balancer_free(&c->balancer);
     membership_free(&c->membership);
     gates_free(&c->gates);
+    coordinator_publish_end(c);
     coordinator_snapshot_slot_free(&c->slot);
     MEM_FREE(*coordinator);
 }

@@ -13,7 +13,8 @@
  *   queries.c      settings, records of failovers
  *   group_put.c    definitions of groups that clients change
  *   withdraw.c     takes an ordered failover back
- *   publish.c snapshot.c             what readers see
+ *   publish.c shown.c                what readers see
+ *   snapshot.c snapshot_nodes.c      and how it is kept
  *   waits.c        long polls
  *   written.c      waits until a write is in the snapshot
  *   problems.c     what in the registry cannot be used
@@ -37,14 +38,14 @@
 #define GROUP_ADDRESSES_MAX   10000
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
-#define PUBLISH_GAP_MS        2    /* see coordinator_publish_gap() */
-#define PUBLISH_NODES_PER_MS  400
+#define PUBLISH_GAP_MS                                                         \
+    2 /* between two for those who wait for what                               \
+         they wrote: the loop has more to do */
 
 /* The name of a group, once for all who carry it. Never "default". */
 struct group_name {
     UT_hash_handle hh;
     uint32_t refs;
-    uint32_t place; /* among the groups of the snapshot being built */
     const struct conf_own *configured; /* balancer.groups.NAME; NULL none */
     char text[];
 };
@@ -70,6 +71,27 @@ struct coordinator_node_extra {
     size_t n_logged;
     struct process logged_process;
     mono_ms suspect_since; /* lines.c: and that is not logged yet; 0 */
+    uint32_t changed_place, age_place; /* shown.c: in the two lists, from 1;
+                                          0: it is not there */
+};
+
+/* shown.c: when the report of a node grows old, at the earliest. */
+struct shown_age {
+    mono_ms due;
+    struct node *node;
+};
+
+struct shown {
+    struct snapshot_nodes nodes;
+    struct snapshot_seen seen[NODE_KINDS];
+    bool gone[NODE_KINDS]; /* a node of it, since the last snapshot */
+    size_t n_problems;     /* nodes that have one */
+    struct node **changed; /* since the last snapshot */
+    size_t n_changed;
+    struct shown_age *ages; /* a heap: the first to grow old on top */
+    size_t n_ages;
+    bool silent;         /* the registry, then */
+    int64_t wall_offset; /* of the clock of answers, then */
 };
 
 /* Either half of what is stored by API may be missing: then the configuration's
@@ -205,9 +227,11 @@ struct coordinator {
 
     /* publish.c */
     struct snapshot_slot *slot;
-    struct node **order; /* all nodes as a snapshot lists them */
-    size_t n_order;
-    bool order_stale; /* a node came or went */
+    struct shown shown;                  /* shown.c */
+    struct snapshot_arena *groups_arena; /* the groups as published */
+    struct coordinator_snapshot_group *groups_list;
+    size_t n_groups_list;
+    bool groups_stale; /* and they are not as published any more */
     uint64_t index;
     mono_ms published;
     bool dirty_soon, dirty_late;
@@ -316,6 +340,21 @@ void coordinator_nodes_expired(struct coordinator *c,
 /* publish.c */
 void coordinator_publish_tick(struct coordinator *c);
 void coordinator_publish_now(struct coordinator *c);
+void coordinator_publish_end(struct coordinator *c);
+/* When that was, by the clock of answers. */
+wall_ms coordinator_wall_at(const struct coordinator *c, mono_ms at);
+
+/* shown.c. Something that a snapshot says of it may have changed; of all. */
+void coordinator_node_changed(struct coordinator *c, struct node *node);
+void coordinator_nodes_changed(struct coordinator *c);
+/* It is about to be freed. */
+void coordinator_shown_forget(struct coordinator *c, const struct node *node);
+/* The nodes as they are now; what is new of them is marked with this index.
+ * False: nothing is. */
+bool coordinator_shown_fill(struct coordinator *c, struct snapshot *s,
+                            uint64_t index);
+void coordinator_shown_begin(struct coordinator *c);
+void coordinator_shown_end(struct coordinator *c);
 
 /* lines.c */
 void coordinator_lines_membership(struct coordinator *c,
@@ -336,12 +375,7 @@ void coordinator_problems_key(void *arg, const char *key, const char *reason);
 void coordinator_problems_node(struct coordinator *c, struct node *node,
                                struct coordinator_node_extra *x);
 void coordinator_problems_fill(struct coordinator *c, struct snapshot *s);
-void coordinator_problems_fill_node(struct snapshot *s,
-                                    struct coordinator_snapshot_node *to,
-                                    const struct node *node);
 void coordinator_problems_end(struct coordinator *c);
-
-int64_t coordinator_publish_gap(const struct coordinator *c);
 
 /* written.c: before and after a tick's publishing. */
 void coordinator_written_tick(struct coordinator *c);

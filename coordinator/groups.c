@@ -34,6 +34,7 @@ static struct group_name *name_get(struct coordinator *c, const char *text)
         memcpy(n->text, text, len + 1);
         n->configured = conf_own_of(c->conf, text);
         HASH_ADD(hh, c->names, text[0], len, n);
+        c->groups_stale = true;
     }
     n->refs++;
     assert(n->refs > 0);
@@ -48,6 +49,7 @@ static void name_put(struct coordinator *c, struct group_name *n)
     assert(c->names != NULL);
     HASH_DEL(c->names, n);
     mem_free(n);
+    c->groups_stale = true;
 }
 
 static size_t list_place(const struct group_list *l, const char *text)
@@ -168,6 +170,7 @@ static void def_free(struct coordinator *c, struct group_def *g)
     HASH_DEL(c->groups, g);
     def_clear(g);
     c->own_changed |= g->own.given != 0;
+    c->groups_stale = true;
     name_put(c, g->name);
     mem_free(g);
 }
@@ -196,7 +199,7 @@ static void def_set(struct coordinator *c, const char *name, bool by_api,
     g->n_addresses = n;
     qsort(g->addresses, n, sizeof(*g->addresses), compare);
     def_apply(c, g, true);
-    c->groups_changed = true;
+    c->groups_changed = c->groups_stale = true;
     assert(g->n_addresses == n);
     assert(g->by_api == by_api);
 }
@@ -228,6 +231,7 @@ static void def_set_own(struct coordinator *c, struct group_def *g,
     assert(g != NULL);
     c->own_changed |= own->given != 0 || g->own.given != 0;
     g->own = *own;
+    c->groups_stale = true;
 }
 
 /* Those by API stay in front. */
@@ -424,6 +428,7 @@ void coordinator_groups_configure(struct coordinator *c)
     assert(n <= most);
     balancer_configure(c->balancer, &c->conf->balancer, own, n, c->clock->mono);
     c->own_changed = false;
+    c->groups_stale = true;
     mem_free(own);
 }
 

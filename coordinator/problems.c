@@ -116,6 +116,8 @@ void coordinator_problems_fill(struct coordinator *c, struct snapshot *s)
 
     assert(s->n_problems == 0);
     s->problem_keys = HASH_COUNT(c->problems);
+    if (s->problem_keys == 0)
+        return;
     s->problems = coordinator_snapshot_alloc(
         s, SNAPSHOT_PROBLEMS_MAX * sizeof(struct snapshot_problem));
     HASH_ITER (hh, c->problems, p, tmp) {
@@ -126,23 +128,6 @@ void coordinator_problems_fill(struct coordinator *c, struct snapshot *s)
                                       coordinator_snapshot_str(s, p->reason)};
     }
     assert(s->n_problems <= s->problem_keys);
-}
-
-void coordinator_problems_fill_node(struct snapshot *s,
-                                    struct coordinator_snapshot_node *to,
-                                    const struct node *node)
-{
-    const char **texts;
-
-    assert(to->n_problems == 0);
-    if (node->n_problems == 0)
-        return;
-    texts = coordinator_snapshot_alloc(s, node->n_problems * sizeof(*texts));
-    for (size_t i = 0; i < node->n_problems; i++)
-        texts[i] = coordinator_snapshot_str(s, node->problems[i].text);
-    to->problems = texts;
-    to->n_problems = node->n_problems;
-    s->problem_nodes++;
 }
 
 void coordinator_problems_end(struct coordinator *c)

@@ -2,10 +2,9 @@
  * publish.c - builds the snapshot that every reader sees.
  *
  * A change of who is there is published within PUBLISH_SOON_MS, a change of
- * load within PUBLISH_LATE_MS: ten thousand workers that report every ten
- * seconds must not cost a copy of the cluster a thousand times a second. What
- * hardly ever changes (the order of the nodes, the names of the groups) is kept
- * between two of them.
+ * load within PUBLISH_LATE_MS, all that came until then at once. The nodes
+ * (shown.c) and the groups are those of the snapshot before, but for what
+ * changed; the rest is a handful of fields.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -16,112 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORDER_STEP 1024 /* nodes that room is made for at once */
-
-static int node_order(const void *a, const void *b)
+wall_ms coordinator_wall_at(const struct coordinator *c, mono_ms at)
 {
-    const struct node *x = *(const struct node *const *)a;
-    const struct node *y = *(const struct node *const *)b;
-
-    if (x->kind != y->kind)
-        return x->kind < y->kind ? -1 : 1;
-    return strcmp(x->address, y->address);
-}
-
-static void order_nodes(struct coordinator *c)
-{
-    if (!c->order_stale)
-        return;
-    c->order_stale = false;
-    c->n_order = 0;
-    for (struct node *node = membership_next(c->membership, NULL); node != NULL;
-         node = membership_next(c->membership, node)) {
-        if (c->n_order % ORDER_STEP == 0)
-            c->order = mem_regrow(c->order, c->n_order + ORDER_STEP,
-                                  sizeof(struct node *));
-        c->order[c->n_order++] = node;
-    }
-    if (c->n_order > 0)
-        qsort(c->order, c->n_order, sizeof(struct node *), node_order);
-    assert(c->n_order == 0 || c->order != NULL);
-}
-
-/* Its groups, with "default" in its place. */
-static void fill_groups(struct coordinator *c, struct snapshot *s,
-                        struct coordinator_snapshot_node *to, struct node *node)
-{
-    const struct group_list *l = &coordinator_node_extra(c, node)->groups;
-    const char **names;
-    size_t i = 0;
-
-    assert(to->n_groups == 0);
-    if (node->kind != NODE_WORKER)
-        return;
-    names = coordinator_snapshot_alloc(s, (l->n + 1) * sizeof(*names));
-    while (i < l->n && strcmp(l->names[i]->text, "default") < 0)
-        names[to->n_groups++] = s->groups[l->names[i++]->place].name;
-    names[to->n_groups++] = "default";
-    while (i < l->n)
-        names[to->n_groups++] = s->groups[l->names[i++]->place].name;
-    to->groups = names;
-    assert(to->n_groups == l->n + 1);
-}
-
-/* As the balancer judges it. */
-static const char *report_age(const struct coordinator *c,
-                              const struct node *node)
-{
-    int64_t interval = node_report_interval(
-        node->ttl_ms, c->conf->balancer.heartbeat_interval_ms);
-    bool current = !membership_silent(c->membership);
-    mono_ms now =
-        current ? c->clock->mono : membership_last_answer(c->membership);
-    int64_t age = now - node->last_report;
-
-    return age > NODE_REPORT_STALE * interval  ? "stale"
-           : age > NODE_REPORT_LATE * interval ? "late"
-                                               : "fresh";
-}
-
-/* When that was, by the clock of answers. */
-static wall_ms wall_at(const struct coordinator *c, mono_ms at)
-{
+    assert(c->clock != NULL);
     return c->clock->wall - (c->clock->mono - at);
-}
-
-static void fill_node(struct coordinator *c, struct snapshot *s,
-                      struct coordinator_snapshot_node *to, struct node *node)
-{
-    const struct coordinator_node_extra *x = coordinator_node_extra(c, node);
-    const struct gate *gate = node->gate;
-
-    assert(gate != NULL);
-    assert(node->state < NODE_STATES);
-    to->kind = node->kind;
-    to->state = node->state;
-    to->status = node->status;
-    to->degraded = node->degraded;
-    to->address = coordinator_snapshot_str(s, node->address);
-    to->load = node->load;
-    to->owned = (uint32_t)x->markers;
-    to->work_index = x->work_index;
-    to->process = node->process;
-    to->last_report = node->last_report_wall;
-    to->report = report_age(c, node);
-    to->flaps = node->flaps;
-    to->gate = gate->state;
-    to->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
-    to->gate_left = gate->left;
-    to->gate_process = gate->process;
-    to->gate_who = coordinator_snapshot_str(s, gate->who);
-    to->gate_reason = coordinator_snapshot_str(s, gate->reason);
-    to->gate_since = gate->ordered;
-    if (gate->for_ms > 0) /* as the engine counts it */
-        to->gate_until =
-            gate->for_ms +
-            wall_at(c, gates_order_seen(c->gates, node->kind, node->address));
-    fill_groups(c, s, to, node);
-    coordinator_problems_fill_node(s, to, node);
 }
 
 static void fill_settings(const struct coordinator *c, struct snapshot *s)
@@ -138,16 +35,6 @@ static void fill_settings(const struct coordinator *c, struct snapshot *s)
     s->settings_reason = coordinator_snapshot_str(s, set->reason);
 }
 
-static void fill_nodes(struct coordinator *c, struct snapshot *s)
-{
-    assert(s->nodes == NULL);
-    s->n_nodes = c->n_order;
-    s->nodes =
-        coordinator_snapshot_alloc(s, (s->n_nodes + 1) * sizeof(*s->nodes));
-    for (size_t i = 0; i < s->n_nodes; i++)
-        fill_node(c, s, &s->nodes[i], c->order[i]);
-}
-
 /* --- groups: every name that is defined or that a worker carries --------- */
 
 static int name_order(const void *a, const void *b)
@@ -156,7 +43,7 @@ static int name_order(const void *a, const void *b)
                   (*(const struct group_name *const *)b)->text);
 }
 
-static void fill_group_def(struct coordinator *c, struct snapshot *s,
+static void fill_group_def(struct coordinator *c,
                            struct coordinator_snapshot_group *to)
 {
     struct group_def *g;
@@ -167,96 +54,75 @@ static void fill_group_def(struct coordinator *c, struct snapshot *s,
     HASH_FIND_STR(c->groups, to->name, g);
     if (g == NULL)
         return;
-    addresses = coordinator_snapshot_alloc(s, (g->n_addresses + 1) *
-                                                  sizeof(*addresses));
+    addresses = coordinator_snapshot_arena_alloc(
+        &c->groups_arena, (g->n_addresses + 1) * sizeof(*addresses));
     for (size_t i = 0; i < g->n_addresses; i++)
-        addresses[i] = coordinator_snapshot_str(s, g->addresses[i]);
+        addresses[i] =
+            coordinator_snapshot_arena_str(&c->groups_arena, g->addresses[i]);
     to->addresses = addresses;
     to->n_addresses = g->n_addresses;
     to->defined_by_api = g->by_api;
 }
 
 static struct group_settings *put_settings(struct coordinator *c,
-                                           struct snapshot *s, const char *name)
+                                           const char *name)
 {
-    struct group_settings *to = coordinator_snapshot_alloc(s, sizeof(*to));
+    struct group_settings *to =
+        coordinator_snapshot_arena_alloc(&c->groups_arena, sizeof(*to));
 
     coordinator_groups_settings(c, name, NULL, to);
     return to;
 }
 
 /* Most groups have none of their own, and share one copy. */
-static void fill_group_settings(struct coordinator *c, struct snapshot *s,
+static void fill_group_settings(struct coordinator *c,
                                 const struct group_name *name,
                                 struct coordinator_snapshot_group *to)
 {
-    const struct coordinator_snapshot_group *everyone = &s->groups[0];
+    const struct coordinator_snapshot_group *everyone = &c->groups_list[0];
     struct group_def *g;
 
     assert(everyone->settings != NULL);
     HASH_FIND_STR(c->groups, to->name, g);
     to->settings = name->configured != NULL || (g != NULL && g->own.given != 0)
-                       ? put_settings(c, s, to->name)
+                       ? put_settings(c, to->name)
                        : everyone->settings;
 }
 
-/* Two walks over the nodes: count who is alive in each group, then list them.
- */
-static void fill_alive(struct coordinator *c, struct snapshot *s)
-{
-    const char ***alive = mem_array(s->n_groups, sizeof(*alive));
-
-    assert(s->n_groups > 0);
-    assert(s->n_nodes == c->n_order);
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; pass == 1 && i < s->n_groups; i++) {
-            struct coordinator_snapshot_group *g = &s->groups[i];
-
-            alive[i] = coordinator_snapshot_alloc(s, (g->n_alive + 1) *
-                                                         sizeof(**alive));
-            g->alive = alive[i];
-            g->n_alive = 0;
-        }
-        for (size_t i = 0; i < s->n_nodes; i++) {
-            const struct group_list *l =
-                &coordinator_node_extra(c, c->order[i])->groups;
-
-            if (s->nodes[i].state != NODE_UP || s->nodes[i].kind != NODE_WORKER)
-                continue;
-            for (size_t k = 0; k <= l->n; k++) {
-                size_t at = k < l->n ? l->names[k]->place : 0; /* default */
-
-                if (pass == 1)
-                    alive[at][s->groups[at].n_alive] = s->nodes[i].address;
-                s->groups[at].n_alive++;
-            }
-        }
-    }
-    mem_free(alive);
-}
-
-static void fill_group_list(struct coordinator *c, struct snapshot *s)
+static void make_group_list(struct coordinator *c)
 {
     size_t n = HASH_COUNT(c->names), i = 0;
     struct group_name **names = mem_array(n + 1, sizeof(struct group_name *));
+    struct coordinator_snapshot_group *list;
     struct group_name *name, *tmp;
 
     HASH_ITER (hh, c->names, name, tmp)
         names[i++] = name;
     qsort(names, n, sizeof(struct group_name *), name_order);
-    s->groups = coordinator_snapshot_alloc(s, (n + 1) * sizeof(*s->groups));
-    s->groups[s->n_groups++].name = "default";
-    s->groups[0].settings = put_settings(c, s, "default");
+    c->groups_list = list = coordinator_snapshot_arena_alloc(
+        &c->groups_arena, (n + 1) * sizeof(*list));
+    c->n_groups_list = n + 1;
+    list[0].name = "default";
+    list[0].settings = put_settings(c, "default");
     for (i = 0; i < n; i++) {
-        struct coordinator_snapshot_group *g = &s->groups[s->n_groups];
-
-        names[i]->place = (uint32_t)s->n_groups++;
-        g->name = coordinator_snapshot_str(s, names[i]->text);
-        fill_group_def(c, s, g);
-        fill_group_settings(c, s, names[i], g);
+        list[i + 1].name =
+            coordinator_snapshot_arena_str(&c->groups_arena, names[i]->text);
+        fill_group_def(c, &list[i + 1]);
+        fill_group_settings(c, names[i], &list[i + 1]);
     }
     mem_free(names);
-    assert(s->n_groups == n + 1);
+}
+
+static void fill_groups(struct coordinator *c, struct snapshot *s)
+{
+    if (c->groups_stale || c->groups_list == NULL) {
+        c->groups_stale = false;
+        coordinator_snapshot_retire_arena(c->slot, &c->groups_arena);
+        make_group_list(c);
+    }
+    s->groups = c->groups_list;
+    s->n_groups = c->n_groups_list;
+    assert(s->n_groups > 0);
 }
 
 static void fill_peers(struct coordinator *c, struct snapshot *s)
@@ -302,7 +168,7 @@ static void fill_trouble(struct coordinator *c, struct snapshot *s)
     s->trouble = to = coordinator_snapshot_alloc(s, sizeof(*to));
     *to = trouble;
     to->detail = coordinator_snapshot_str(s, trouble.detail);
-    s->trouble_since = wall_at(c, trouble.since);
+    s->trouble_since = coordinator_wall_at(c, trouble.since);
 }
 
 /* The first thing that is missing. */
@@ -344,7 +210,7 @@ static void fill_history(struct coordinator *c, struct snapshot *s)
         return;
     s->went_back = memcpy(coordinator_snapshot_alloc(s, sizeof(*back)), back,
                           sizeof(*back));
-    s->back_since = wall_at(c, back->since);
+    s->back_since = coordinator_wall_at(c, back->since);
 }
 
 static void fill_cluster(struct coordinator *c, struct snapshot *s)
@@ -385,21 +251,16 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
 
 void coordinator_publish_now(struct coordinator *c)
 {
-    struct snapshot *s = coordinator_snapshot_new(), *before;
+    struct snapshot *s = coordinator_snapshot_new();
 
     assert(c->slot != NULL);
-    order_nodes(c);
-    fill_group_list(c, s);
-    fill_nodes(c, s);
-    fill_alive(c, s);
+    fill_groups(c, s);
+    if (coordinator_shown_fill(c, s, c->index + 1) || c->dirty_soon ||
+        c->dirty_late)
+        c->index++;
     fill_peers(c, s);
     coordinator_problems_fill(c, s);
     fill_cluster(c, s);
-    before = coordinator_snapshot_acquire(c->slot);
-    if (coordinator_snapshot_mark_changes(s, before, c->index + 1) ||
-        c->dirty_soon || c->dirty_late)
-        c->index++;
-    coordinator_snapshot_release(&before);
     s->index = c->index;
     c->dirty_soon = c->dirty_late = false;
     c->published = c->clock->mono;
@@ -408,11 +269,12 @@ void coordinator_publish_now(struct coordinator *c)
     assert(!c->dirty_late);
 }
 
-/* Between two for those who wait for what they wrote. One of 10,000 nodes
- * takes some ms: it shall not be all that is done. */
-int64_t coordinator_publish_gap(const struct coordinator *c)
+/* With the last snapshot, all that it has goes. */
+void coordinator_publish_end(struct coordinator *c)
 {
-    return PUBLISH_GAP_MS + (int64_t)(c->n_order / PUBLISH_NODES_PER_MS);
+    assert(c->shown.nodes.root == NULL);
+    coordinator_snapshot_retire_arena(c->slot, &c->groups_arena);
+    c->groups_list = NULL;
 }
 
 void coordinator_publish_tick(struct coordinator *c)
@@ -425,6 +287,6 @@ void coordinator_publish_tick(struct coordinator *c)
         c->dirty_soon = true; /* whoever asks for it is waiting */
     if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) ||
         age >= PUBLISH_LATE_MS ||
-        (c->awaited && dirty && age >= coordinator_publish_gap(c)))
+        (c->awaited && dirty && age >= PUBLISH_GAP_MS))
         coordinator_publish_now(c);
 }

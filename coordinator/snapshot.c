@@ -1,10 +1,13 @@
 /*
- * snapshot.c - reference counting of snapshots, the memory in them, and what
- * one shows otherwise than the one before.
+ * snapshot.c - reference counting of snapshots, and the memory in them.
  *
  * The slot's mutex covers only "read the pointer and take a reference"; that
  * is what makes it safe to free a snapshot when its last reader is done.
- * Everything in a snapshot lives in one chain of blocks, freed in one go.
+ * What a snapshot has for itself lives in one chain of blocks, freed in one go.
+ * What it shares with others is freed with the last of those that have it: each
+ * snapshot keeps what the next one does without, and refers to the next one, so
+ * that it goes after all that are older. A reader that keeps one for long keeps
+ * those after it, too.
  */
 #include "coordinator/snapshot.h"
 
@@ -14,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ARENA_BLOCK (64 * 1024)
+#define ARENA_BLOCK (4 * 1024)
 
 struct snapshot_arena {
     struct snapshot_arena *next;
@@ -25,6 +28,8 @@ struct snapshot_arena {
 struct snapshot_slot {
     pthread_mutex_t mutex; /* "snapshot" in base/locks.h */
     struct snapshot *current;
+    void **retired; /* by the loop, since that was published */
+    size_t n_retired, cap_retired;
 };
 
 static struct snapshot_arena *arena_block(size_t size,
@@ -44,50 +49,73 @@ struct snapshot *coordinator_snapshot_new(void)
     struct snapshot *s = mem_zalloc(sizeof(*s));
 
     s->refs = 1;
-    s->arena = arena_block(ARENA_BLOCK, NULL);
-    assert(s->arena->used == 0);
+    assert(s->arena == NULL);
     return s;
 }
 
-void *coordinator_snapshot_alloc(struct snapshot *s, size_t size)
+void *coordinator_snapshot_arena_alloc(struct snapshot_arena **a, size_t size)
 {
     const size_t align = sizeof(max_align_t);
     size_t need = (size + align - 1) / align * align;
     void *p;
 
     assert(need >= size);
-    if (s->arena->size - s->arena->used < need)
-        s->arena =
-            arena_block(need > ARENA_BLOCK ? need : ARENA_BLOCK, s->arena);
-    p = (char *)s->arena->data + s->arena->used;
-    s->arena->used += need;
+    if (*a == NULL || (*a)->size - (*a)->used < need)
+        *a = arena_block(need > ARENA_BLOCK ? need : ARENA_BLOCK, *a);
+    p = (char *)(*a)->data + (*a)->used;
+    (*a)->used += need;
     memset(p, 0, size);
-    assert(s->arena->used <= s->arena->size);
+    assert((*a)->used <= (*a)->size);
     return p;
+}
+
+const char *coordinator_snapshot_arena_str(struct snapshot_arena **a,
+                                           const char *text)
+{
+    size_t n = strlen(text) + 1;
+
+    assert(a != NULL);
+    if (n == 1)
+        return "";
+    return memcpy(coordinator_snapshot_arena_alloc(a, n), text, n);
+}
+
+void *coordinator_snapshot_alloc(struct snapshot *s, size_t size)
+{
+    return coordinator_snapshot_arena_alloc(&s->arena, size);
 }
 
 const char *coordinator_snapshot_str(struct snapshot *s, const char *text)
 {
-    size_t n = strlen(text) + 1;
-
-    assert(text != NULL);
-    if (n == 1)
-        return "";
-    return memcpy(coordinator_snapshot_alloc(s, n), text, n);
+    return coordinator_snapshot_arena_str(&s->arena, text);
 }
 
-static void snapshot_unref(struct snapshot *s)
+/* Nobody refers to it, or to an older one. */
+static void snapshot_free(struct snapshot *s)
 {
     struct snapshot_arena *a;
 
-    assert(s->arena != NULL);
-    if (__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
-        return;
+    assert(s->n_retired == 0 || s->retired != NULL);
     while ((a = s->arena) != NULL) {
         s->arena = a->next;
         mem_free(a);
     }
+    for (size_t i = 0; i < s->n_retired; i++)
+        mem_free(s->retired[i]);
+    mem_free(s->retired);
     mem_free(s);
+}
+
+static void snapshot_unref(struct snapshot *s)
+{
+    while (s != NULL &&
+           __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        struct snapshot *next = s->next;
+
+        assert(next != s);
+        snapshot_free(s);
+        s = next;
+    }
 }
 
 void coordinator_snapshot_release(struct snapshot **s)
@@ -107,10 +135,43 @@ struct snapshot_slot *coordinator_snapshot_slot_new(void)
     return slot;
 }
 
+void coordinator_snapshot_retire(struct snapshot_slot *slot, void *block)
+{
+    assert(block != NULL);
+    if (slot->n_retired == slot->cap_retired) {
+        slot->cap_retired = slot->cap_retired > 0 ? slot->cap_retired * 2 : 16;
+        slot->retired =
+            mem_regrow(slot->retired, slot->cap_retired, sizeof(void *));
+    }
+    slot->retired[slot->n_retired++] = block;
+}
+
+void coordinator_snapshot_retire_arena(struct snapshot_slot *slot,
+                                       struct snapshot_arena **a)
+{
+    for (struct snapshot_arena *b = *a; b != NULL; b = b->next)
+        coordinator_snapshot_retire(slot, b);
+    *a = NULL;
+}
+
+/* The present one is the last that has them; its other references are readers',
+ * who do not look at this. */
+static void hand_over(struct snapshot_slot *slot, struct snapshot *last)
+{
+    assert(last->retired == NULL);
+    last->retired = slot->retired;
+    last->n_retired = slot->n_retired;
+    slot->retired = NULL;
+    slot->n_retired = slot->cap_retired = 0;
+}
+
 void coordinator_snapshot_slot_free(struct snapshot_slot **slot)
 {
     if (*slot == NULL)
         return;
+    assert((*slot)->current != NULL || (*slot)->n_retired == 0);
+    if ((*slot)->current != NULL)
+        hand_over(*slot, (*slot)->current);
     coordinator_snapshot_release(&(*slot)->current);
     pthread_mutex_destroy(&(*slot)->mutex);
     MEM_FREE(*slot);
@@ -119,11 +180,17 @@ void coordinator_snapshot_slot_free(struct snapshot_slot **slot)
 void coordinator_snapshot_publish(struct snapshot_slot *slot,
                                   struct snapshot *s)
 {
-    struct snapshot *old;
+    struct snapshot *old = slot->current; /* only this thread changes it */
 
     assert(s->refs == 1);
+    assert(s->next == NULL);
+    assert(old != NULL || slot->n_retired == 0);
+    if (old != NULL) {
+        hand_over(slot, old);
+        old->next = s;
+        s->refs++;
+    }
     lock_acquire(&slot->mutex);
-    old = slot->current;
     slot->current = s;
     lock_release(&slot->mutex);
     coordinator_snapshot_release(&old);
@@ -139,26 +206,6 @@ struct snapshot *coordinator_snapshot_acquire(struct snapshot_slot *slot)
         __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
     lock_release(&slot->mutex);
     return s;
-}
-
-/* Their order in a snapshot. */
-static int compare_nodes(const void *a, const void *b)
-{
-    const struct coordinator_snapshot_node *x = a, *y = b;
-
-    if (x->kind != y->kind)
-        return x->kind < y->kind ? -1 : 1;
-    return strcmp(x->address, y->address);
-}
-
-const struct coordinator_snapshot_node *
-coordinator_snapshot_node(const struct snapshot *s, enum node_kind kind,
-                          const char *address)
-{
-    struct coordinator_snapshot_node key = {.kind = kind, .address = address};
-
-    assert(s->nodes != NULL);
-    return bsearch(&key, s->nodes, s->n_nodes, sizeof(key), compare_nodes);
 }
 
 uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,
@@ -200,103 +247,54 @@ coordinator_snapshot_group(const struct snapshot *s, const char *name)
                    compare_groups);
 }
 
-/* --- what changed ---------------------------------------------------------
- *
- * What a long poll waits for is a difference that its client can see, so it is
- * found by comparing what two snapshots say, and no event needs to know who may
- * be waiting for it. A node that goes leaves its mark on its kind.
- */
+/* --- who is alive -------------------------------------------------------- */
 
-static bool same_texts(const char *const *a, size_t n_a, const char *const *b,
-                       size_t n_b)
+/* Its place among the groups. */
+static size_t place_of(const struct snapshot *s, const char *group)
 {
-    assert(n_a == 0 || a != NULL);
-    if (n_a != n_b)
-        return false;
-    for (size_t i = 0; i < n_a; i++)
-        if (strcmp(a[i], b[i]) != 0)
-            return false;
-    return true;
+    const struct coordinator_snapshot_group *g =
+        coordinator_snapshot_group(s, group);
+
+    assert(g != NULL); /* each that a node carries is listed */
+    return (size_t)(g - s->groups);
 }
 
-static bool same_process(const struct process *a, const struct process *b)
+static void alive_add(struct snapshot_alive *to, const char *address)
 {
-    return a->known == b->known && a->created == b->created &&
-           a->startup_time == b->startup_time && a->process_id == b->process_id;
-}
-
-/* Who it is, and whether it may be given work. */
-static bool same_member(const struct coordinator_snapshot_node *a,
-                        const struct coordinator_snapshot_node *b)
-{
-    assert(a->kind == b->kind);
-    return a->state == b->state && same_process(&a->process, &b->process) &&
-           same_texts(a->groups, a->n_groups, b->groups, b->n_groups) &&
-           a->gate == b->gate && a->cordoned == b->cordoned &&
-           a->gate_left == b->gate_left &&
-           same_process(&a->gate_process, &b->gate_process) &&
-           strcmp(a->gate_who, b->gate_who) == 0 &&
-           strcmp(a->gate_reason, b->gate_reason) == 0;
-}
-
-static bool same_load(const struct load *a, const struct load *b)
-{
-    return a->cpu == b->cpu && a->memory == b->memory && a->disk == b->disk &&
-           a->pool == b->pool && a->slots == b->slots && a->weight == b->weight;
-}
-
-static bool same_report(const struct coordinator_snapshot_node *a,
-                        const struct coordinator_snapshot_node *b)
-{
-    assert(a->kind == b->kind);
-    return a->status == b->status && a->degraded == b->degraded &&
-           same_load(&a->load, &b->load) && a->owned == b->owned &&
-           a->last_report == b->last_report &&
-           strcmp(a->report, b->report) == 0 && a->flaps == b->flaps &&
-           same_texts(a->problems, a->n_problems, b->problems, b->n_problems);
-}
-
-/* `b`: the same node before, or NULL. */
-static void mark(struct snapshot *s, struct coordinator_snapshot_node *n,
-                 const struct coordinator_snapshot_node *b, uint64_t index)
-{
-    struct snapshot_seen *kind = &s->seen[n->kind];
-    bool member = b != NULL && same_member(n, b);
-    bool all = member && same_report(n, b);
-
-    assert(b == NULL || b->kind == n->kind);
-    n->seen.membership = member ? b->seen.membership : index;
-    n->seen.all = all ? b->seen.all : index;
-    if (!member)
-        kind->membership = index;
-    if (!all)
-        kind->all = index;
-}
-
-bool coordinator_snapshot_mark_changes(struct snapshot *s,
-                                       const struct snapshot *before,
-                                       uint64_t index)
-{
-    size_t n_before = before != NULL ? before->n_nodes : 0, i = 0, j = 0;
-    bool any = false;
-
-    assert(before == NULL || index > before->index);
-    for (int k = 0; k < NODE_KINDS; k++)
-        s->seen[k] = before != NULL ? before->seen[k]
-                                    : (struct snapshot_seen){index, index};
-    while (i < s->n_nodes || j < n_before) {
-        int c = i == s->n_nodes ? 1
-                : j == n_before
-                    ? -1
-                    : compare_nodes(&s->nodes[i], &before->nodes[j]);
-
-        if (c <= 0)
-            mark(s, &s->nodes[i++], c == 0 ? &before->nodes[j++] : NULL, index);
-        else
-            s->seen[before->nodes[j++].kind] =
-                (struct snapshot_seen){index, index};
+    assert(to->n <= to->cap);
+    if (to->n == to->cap) {
+        to->cap = to->cap > 0 ? to->cap * 2 : 8;
+        to->addresses =
+            mem_regrow(to->addresses, to->cap, sizeof(*to->addresses));
     }
-    for (int k = 0; k < NODE_KINDS; k++)
-        any |= s->seen[k].all == index;
-    return any;
+    to->addresses[to->n++] = address;
+}
+
+void coordinator_snapshot_alive(const struct snapshot *s, size_t from, size_t n,
+                                struct snapshot_alive *out)
+{
+    const struct coordinator_snapshot_node *node;
+    struct snapshot_walk w;
+
+    assert(from + n <= s->n_groups);
+    memset(out, 0, n * sizeof(*out));
+    coordinator_snapshot_walk(&w, s, NODE_WORKER, "");
+    while ((node = coordinator_snapshot_next(&w)) != NULL &&
+           node->kind == NODE_WORKER) {
+        if (node->state != NODE_UP)
+            continue;
+        for (size_t i = 0; i < node->n_groups; i++) {
+            size_t at = place_of(s, node->groups[i]);
+
+            if (at >= from && at - from < n)
+                alive_add(&out[at - from], node->address);
+        }
+    }
+}
+
+void coordinator_snapshot_alive_close(struct snapshot_alive *alive, size_t n)
+{
+    assert(n == 0 || alive != NULL);
+    for (size_t i = 0; i < n; i++)
+        MEM_FREE(alive[i].addresses);
 }

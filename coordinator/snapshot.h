@@ -7,6 +7,10 @@
  * one is published at most 50 ms after a node came, went or changed state, and
  * at least once a second.
  *
+ * What did not change is shared with the one before: the nodes hang in a tree
+ * of which only the changed node and its branch are made anew, so that
+ * publishing costs in proportion to the change.
+ *
  * Longer than other headers: it is all that an answer may say.
  */
 #ifndef PELORUS_COORDINATOR_SNAPSHOT_H
@@ -58,8 +62,6 @@ struct coordinator_snapshot_group {
     size_t n_addresses;
     bool defined_by_api;
     const struct group_settings *settings; /* of the balancer */
-    const char *const *alive;              /* UP workers in it, by any rule */
-    size_t n_alive;
 };
 
 #define SNAPSHOT_LOCKS_SIZE 40
@@ -96,10 +98,12 @@ struct snapshot {
     char as_of_text[CLOCK_RFC3339_SIZE]; /* the same; it is in every answer */
     bool stale; /* registry silent, not connected, or not synced */
     bool ready; /* connected, synced and own entry stands */
-    struct coordinator_snapshot_node *nodes; /* by kind, then address */
+    const struct snapshot_branch *nodes; /* by kind, then address:
+                                            coordinator_snapshot_walk() */
     size_t n_nodes;
     struct snapshot_seen seen[NODE_KINDS]; /* of all of a kind, and who went */
-    struct coordinator_snapshot_group *groups; /* by name; "default" first */
+    const struct coordinator_snapshot_group *groups; /* by name; "default"
+                                                        first */
     size_t n_groups;
     struct snapshot_coordinator *coordinators;
     size_t n_coordinators;
@@ -134,9 +138,12 @@ struct snapshot {
     /* private */
     int refs;
     struct snapshot_arena *arena;
+    void **retired; /* what the next one does not have any more */
+    size_t n_retired;
+    struct snapshot *next; /* freed after this one: it is referred to */
 };
 
-/* The node, or NULL: binary search. */
+/* The node, or NULL: O(log n). */
 const struct coordinator_snapshot_node *
 coordinator_snapshot_node(const struct snapshot *s, enum node_kind kind,
                           const char *address);
@@ -146,6 +153,32 @@ uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,
                                     enum node_kind kind, const char *address);
 const struct coordinator_snapshot_group *
 coordinator_snapshot_group(const struct snapshot *s, const char *name);
+
+/* A walk over the nodes, by kind, then address; valid as long as the snapshot.
+ * It begins at this one, or where it would stand (NODE_MASTER, "": at the
+ * first); NULL at the end. */
+#define SNAPSHOT_LEVELS 12
+struct snapshot_walk {
+    const struct snapshot_branch *branch[SNAPSHOT_LEVELS];
+    unsigned at[SNAPSHOT_LEVELS];
+    int depth;
+};
+void coordinator_snapshot_walk(struct snapshot_walk *w,
+                               const struct snapshot *s, enum node_kind kind,
+                               const char *address);
+const struct coordinator_snapshot_node *
+coordinator_snapshot_next(struct snapshot_walk *w);
+
+/* Who is UP in a group, by any rule, by address: borrowed from the snapshot. */
+struct snapshot_alive {
+    const char **addresses;
+    size_t n, cap;
+};
+/* Of the groups s->groups[from .. from+n-1], into out[0 .. n-1]: one walk over
+ * the workers, on the caller's thread. */
+void coordinator_snapshot_alive(const struct snapshot *s, size_t from, size_t n,
+                                struct snapshot_alive *out);
+void coordinator_snapshot_alive_close(struct snapshot_alive *alive, size_t n);
 
 /* Any thread. */
 void coordinator_snapshot_release(struct snapshot **s);
@@ -158,11 +191,10 @@ struct snapshot *coordinator_snapshot_new(void);
 void *coordinator_snapshot_alloc(struct snapshot *s, size_t size);
 const char *coordinator_snapshot_str(struct snapshot *s, const char *text);
 
-/* Mark what is shown otherwise than `before` (may be NULL) with this index;
- * false: no node is. */
-bool coordinator_snapshot_mark_changes(struct snapshot *s,
-                                       const struct snapshot *before,
-                                       uint64_t index);
+/* The same of several snapshots: blocks that the builder retires one day. */
+void *coordinator_snapshot_arena_alloc(struct snapshot_arena **a, size_t size);
+const char *coordinator_snapshot_arena_str(struct snapshot_arena **a,
+                                           const char *text);
 
 /* The place where the current one hangs. */
 struct snapshot_slot;
@@ -174,5 +206,33 @@ void coordinator_snapshot_publish(struct snapshot_slot *slot,
 /* Any thread: the current one with a reference of the caller's, or NULL
  * before the first was published. */
 struct snapshot *coordinator_snapshot_acquire(struct snapshot_slot *slot);
+
+/* Takes a block of mem.h, or an arena: the next snapshot will not have it. It
+ * is freed when nobody reads the present one or an older one any more. */
+void coordinator_snapshot_retire(struct snapshot_slot *slot, void *block);
+void coordinator_snapshot_retire_arena(struct snapshot_slot *slot,
+                                       struct snapshot_arena **a);
+
+/* The nodes of the next snapshot: those of the present one, of which what is
+ * changed is copied. Each call costs O(log n) and touches no other node. */
+struct snapshot_nodes {
+    struct snapshot_slot *slot; /* borrowed */
+    struct snapshot_branch *root;
+    size_t n;
+    uint64_t build; /* grows with each snapshot */
+    size_t made;    /* branches, ever */
+};
+/* Takes a block of mem.h; it stands in place of the one of the same name. */
+void coordinator_snapshot_nodes_put(struct snapshot_nodes *t,
+                                    struct coordinator_snapshot_node *node);
+/* It is there. */
+void coordinator_snapshot_nodes_remove(
+    struct snapshot_nodes *t, const struct coordinator_snapshot_node *node);
+const struct coordinator_snapshot_node *
+coordinator_snapshot_nodes_find(const struct snapshot_nodes *t,
+                                enum node_kind kind, const char *address);
+/* What stands there now is this snapshot's, for good. */
+void coordinator_snapshot_nodes_show(struct snapshot_nodes *t,
+                                     struct snapshot *s);
 
 #endif

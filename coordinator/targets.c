@@ -40,7 +40,7 @@ struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
         return x;
     x = mem_zalloc(sizeof(*x));
     node->user = x;
-    c->order_stale = true;
+    coordinator_node_changed(c, node);
     owner = work_view_owner(c->view, node->kind, node->address);
     if (owner != NULL) /* its markers may be known before it is */
         markers_told(x, owner);
@@ -77,7 +77,7 @@ void coordinator_targets_forget(struct coordinator *c, struct node *node)
     if (node->kind == NODE_WORKER)
         balancer_remove(c->balancer, node->address);
     master_drop(c, node);
-    c->order_stale = true;
+    coordinator_shown_forget(c, node);
     if (x == NULL)
         return;
     coordinator_group_list_close(c, &x->defined);
@@ -94,7 +94,7 @@ void coordinator_targets_end(struct coordinator *c)
         coordinator_targets_forget(c, n);
     assert(c->n_masters == 0);
     MEM_FREE(c->masters);
-    MEM_FREE(c->order);
+    coordinator_shown_end(c);
 }
 
 /* May new work or picks go to it? */
@@ -129,6 +129,7 @@ void coordinator_targets_update(struct coordinator *c, struct node *node)
     };
 
     assert(x == node->user);
+    coordinator_node_changed(c, node);
     if (node->kind == NODE_MASTER)
         master_add(c, node);
     if (node->kind != NODE_WORKER)
@@ -187,6 +188,7 @@ void coordinator_targets_markers(struct coordinator *c, struct node *node,
     if (owner->n_markers > x->markers)
         planned_shown(x, owner->n_markers - x->markers);
     markers_told(x, owner);
+    coordinator_node_changed(c, node);
     if (node->kind == NODE_WORKER)
         balancer_own(c->balancer, node->address, x->owned, c->clock->mono);
     assert(x->markers == owner->n_markers);

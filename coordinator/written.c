@@ -204,7 +204,7 @@ static void soon(struct coordinator *c, int64_t ms)
 /* As soon as it may be published again. */
 void coordinator_written_wake(struct coordinator *c)
 {
-    int64_t gap = coordinator_publish_gap(c) - (c->clock->mono - c->published);
+    int64_t gap = PUBLISH_GAP_MS - (c->clock->mono - c->published);
 
     if (c->write_waits != NULL)
         soon(c, gap > 0 ? gap : 0);

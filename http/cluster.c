@@ -11,32 +11,44 @@
 
 /* --- the cluster --------------------------------------------------------- */
 
-static void put_counts(struct buf *b, const struct snapshot *s)
+/* Of all nodes. */
+struct tally {
+    unsigned state[NODE_KINDS][NODE_STATES];
+    uint64_t owned;
+};
+
+static void take_tally(struct tally *t, const struct snapshot *s)
+{
+    const struct coordinator_snapshot_node *n;
+    struct snapshot_walk w;
+
+    memset(t, 0, sizeof(*t));
+    coordinator_snapshot_walk(&w, s, NODE_MASTER, "");
+    while ((n = coordinator_snapshot_next(&w)) != NULL) {
+        assert(n->state < NODE_STATES);
+        t->state[n->kind][n->state]++;
+        t->owned += n->owned;
+    }
+}
+
+static void put_counts(struct buf *b, const struct tally *t)
 {
     json_open(b, "nodes", '{');
     for (int kind = 0; kind < NODE_KINDS; kind++) {
-        unsigned count[NODE_STATES] = {0};
-
-        for (size_t i = 0; i < s->n_nodes; i++)
-            if (s->nodes[i].kind == (enum node_kind)kind)
-                count[s->nodes[i].state]++;
         json_open(b, node_kind_name((enum node_kind)kind), '{');
         for (int state = 0; state < NODE_STATES; state++)
             json_put_int(b, node_state_name((enum node_state)state),
-                         count[state]);
+                         t->state[kind][state]);
         json_close(b, '}');
     }
     json_close(b, '}');
 }
 
-static void put_work_counts(struct buf *b, const struct snapshot *s)
+static void put_work_counts(struct buf *b, const struct snapshot *s,
+                            const struct tally *t)
 {
-    uint64_t owned = 0;
-
-    for (size_t i = 0; i < s->n_nodes; i++)
-        owned += s->nodes[i].owned;
     json_open(b, "work", '{');
-    json_put_u64(b, "assigned", owned);
+    json_put_u64(b, "assigned", t->owned);
     json_put_int(b, "unassigned", s->unassigned);
     json_close(b, '}');
 }
@@ -154,6 +166,7 @@ static void put_registry(struct buf *b, const struct snapshot *s)
 
 void http_cluster_get(struct http_request *r)
 {
+    struct tally tally;
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
     struct second_stats second =
         second_stats(coordinator_second(r->h->coordinator));
@@ -172,9 +185,10 @@ void http_cluster_get(struct http_request *r)
         json_close(b, '}');
     }
     json_close(b, ']');
-    put_counts(b, s);
+    take_tally(&tally, s);
+    put_counts(b, &tally);
     put_problems(b, s);
-    put_work_counts(b, s);
+    put_work_counts(b, s, &tally);
     put_balancer(b, s, &second);
     put_engines(b, s);
     json_open(b, "http", '{');

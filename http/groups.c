@@ -7,22 +7,53 @@
 
 #include <string.h>
 
-static void put_group(struct buf *b, const struct coordinator_snapshot_group *g)
+static void put_group(struct buf *b, const struct coordinator_snapshot_group *g,
+                      const struct snapshot_alive *alive)
 {
     assert(g->name[0] != '\0');
     json_put_str(b, "name", g->name);
     http_put_list(b, "addresses", g->addresses, g->n_addresses);
-    http_put_list(b, "alive", g->alive, g->n_alive);
+    http_put_list(b, "alive", alive->addresses, alive->n);
     group_settings_put(b, g->settings);
+}
+
+/* The first group behind the cursor: "default" is first, the others are by
+ * name. */
+static size_t behind(const struct snapshot *s, const char *cursor)
+{
+    size_t i = cursor == NULL ? 0 : 1;
+
+    assert(s->n_groups > 0);
+    if (cursor == NULL || strcmp(cursor, "default") == 0)
+        return i;
+    while (i < s->n_groups && strcmp(s->groups[i].name, cursor) <= 0)
+        i++;
+    return i;
+}
+
+static void put_groups(struct buf *b, const struct snapshot *s, size_t from,
+                       size_t n)
+{
+    struct snapshot_alive *alive = mem_array(n + 1, sizeof(*alive));
+
+    assert(from + n <= s->n_groups);
+    coordinator_snapshot_alive(s, from, n, alive);
+    for (size_t i = 0; i < n; i++) {
+        json_open(b, NULL, '{');
+        put_group(b, &s->groups[from + i], &alive[i]);
+        json_close(b, '}');
+    }
+    coordinator_snapshot_alive_close(alive, n);
+    mem_free(alive);
 }
 
 void http_groups_list(struct http_request *r)
 {
-    const char *cursor = http_query(r, "cursor"), *next = NULL;
-    int64_t limit = HTTP_LIMIT, n = 0;
+    const char *cursor = http_query(r, "cursor");
+    int64_t limit = HTTP_LIMIT;
     char clean[NODE_GROUP_MAX + 1];
     struct snapshot *s;
-    struct buf *b;
+    size_t from, n;
 
     assert(r->method == HTTP_GET);
     if (cursor != NULL &&
@@ -33,29 +64,20 @@ void http_groups_list(struct http_request *r)
     if (!http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
         return;
     s = coordinator_snapshot(r->h->coordinator);
-    b = http_list(r, s);
-    for (size_t i = 0; i < s->n_groups; i++) {
-        const struct coordinator_snapshot_group *g = &s->groups[i];
-
-        /* "default" is first, the others are by name */
-        if (cursor != NULL && (i == 0 || (strcmp(cursor, "default") != 0 &&
-                                          strcmp(g->name, cursor) <= 0)))
-            continue;
-        if (n++ == limit) {
-            next = s->groups[i - 1].name;
-            break;
-        }
-        json_open(b, NULL, '{');
-        put_group(b, g);
-        json_close(b, '}');
-    }
-    http_list_end(r, next);
+    from = behind(s, cursor);
+    n = s->n_groups - from;
+    if (n > (size_t)limit)
+        n = (size_t)limit;
+    put_groups(http_list(r, s), s, from, n);
+    http_list_end(r,
+                  from + n < s->n_groups ? s->groups[from + n - 1].name : NULL);
     coordinator_snapshot_release(&s);
 }
 
 void http_group_get(struct http_request *r)
 {
     const struct coordinator_snapshot_group *g;
+    struct snapshot_alive alive;
     struct snapshot *s;
     struct buf *b;
 
@@ -65,8 +87,10 @@ void http_group_get(struct http_request *r)
     if (g == NULL) {
         http_problem(r, PROBLEM_GROUP_NOT_FOUND, "no group %s", r->param[0]);
     } else {
+        coordinator_snapshot_alive(s, (size_t)(g - s->groups), 1, &alive);
         b = http_object(r, 200);
-        put_group(b, g);
+        put_group(b, g, &alive);
+        coordinator_snapshot_alive_close(&alive, 1);
         http_put_as_of(r->h, b, s);
         json_close(b, '}');
     }

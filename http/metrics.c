@@ -12,6 +12,8 @@
  */
 #include "http/http_priv.h"
 
+#include "base/mem.h"
+
 #include "base/log.h"
 #include "coordinator/journal/journal.h"
 
@@ -159,8 +161,11 @@ struct census {
 
 static void take_census(struct census *c, const struct snapshot *s)
 {
-    for (size_t i = 0; i < s->n_nodes; i++) {
-        const struct coordinator_snapshot_node *n = &s->nodes[i];
+    const struct coordinator_snapshot_node *n;
+    struct snapshot_walk w;
+
+    coordinator_snapshot_walk(&w, s, NODE_MASTER, "");
+    while ((n = coordinator_snapshot_next(&w)) != NULL) {
         bool up = n->state == NODE_UP;
 
         assert(n->kind < NODE_KINDS);
@@ -225,15 +230,22 @@ static void put_nodes(struct buf *b, const struct snapshot *s)
 static void put_groups(struct buf *b, const struct snapshot *s)
 {
     const char *name = "pelorus_group_workers";
+    size_t n =
+        s->n_groups < METRICS_GROUPS_MAX ? s->n_groups : METRICS_GROUPS_MAX;
+    struct snapshot_alive *alive = mem_array(n, sizeof(*alive));
 
+    assert(n > 0);
+    coordinator_snapshot_alive(s, 0, n, alive);
     single(b, "pelorus_groups", "gauge",
            "Groups that are defined or that a worker names.",
            (double)s->n_groups);
     family(b, name, "gauge",
            "Workers of a group that are up; of the first 1000 groups.");
-    for (size_t i = 0; i < s->n_groups && i < METRICS_GROUPS_MAX; i++)
+    for (size_t i = 0; i < n; i++)
         sample(b, name, "group", s->groups[i].name, NULL, NULL,
-               (double)s->groups[i].n_alive);
+               (double)alive[i].n);
+    coordinator_snapshot_alive_close(alive, n);
+    mem_free(alive);
 }
 
 static void put_registry(struct buf *b, const struct snapshot *s)

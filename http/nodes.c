@@ -122,17 +122,28 @@ static bool read_filter(struct http_request *r, struct filter *f)
            http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &f->limit);
 }
 
-/* Is the node behind the cursor? The order is kind, then address. */
-static bool after_cursor(const struct coordinator_snapshot_node *n,
-                         const char *cursor)
+/* From the first node that the filter may pass, and is behind its cursor. */
+static void walk_from(struct snapshot_walk *w, const struct snapshot *s,
+                      const struct filter *f)
 {
-    int kind;
+    int from =
+        f->cursor != NULL ? f->cursor[0] - '0' : 0; /* it was looked at */
+    const char *address = f->cursor != NULL ? f->cursor + 2 : "";
 
-    if (cursor == NULL)
-        return true;
-    kind = cursor[0] - '0'; /* read_filter() looked at it */
-    return (int)n->kind > kind ||
-           ((int)n->kind == kind && strcmp(n->address, cursor + 2) > 0);
+    assert(from < NODE_KINDS);
+    if (f->kind > from) {
+        from = f->kind;
+        address = "";
+    }
+    coordinator_snapshot_walk(w, s, (enum node_kind)from, address);
+}
+
+/* Is it the one that the cursor names? */
+static bool at_cursor(const struct filter *f,
+                      const struct coordinator_snapshot_node *n)
+{
+    return f->cursor != NULL && (int)n->kind == f->cursor[0] - '0' &&
+           strcmp(n->address, f->cursor + 2) == 0;
 }
 
 static const char *watch_word(int value)
@@ -167,7 +178,8 @@ static void put_index(struct http_request *r, struct buf *b,
 static void list_nodes(struct http_request *r)
 {
     char next[NODE_ADDRESS_MAX + 8] = "";
-    const struct coordinator_snapshot_node *last = NULL;
+    const struct coordinator_snapshot_node *node, *last = NULL;
+    struct snapshot_walk walk;
     struct snapshot *s;
     struct filter f = {.kind = -1};
     struct buf *b;
@@ -179,10 +191,11 @@ static void list_nodes(struct http_request *r)
     put_index(r, NULL, s, f.kind < 0 ? NODE_KINDS : (enum node_kind)f.kind,
               NULL);
     b = http_list(r, s);
-    for (size_t i = 0; i < s->n_nodes; i++) {
-        const struct coordinator_snapshot_node *node = &s->nodes[i];
-
-        if (!passes(&f, node) || !after_cursor(node, f.cursor))
+    walk_from(&walk, s, &f);
+    while ((node = coordinator_snapshot_next(&walk)) != NULL) {
+        if (f.kind >= 0 && (int)node->kind > f.kind)
+            break;
+        if (!passes(&f, node) || at_cursor(&f, node))
             continue;
         if (n++ == f.limit) {
             assert(last != NULL);

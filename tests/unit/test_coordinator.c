@@ -59,6 +59,9 @@ static size_t peers(struct world *w, int i)
 static void a_snapshot_shows_what_is_there_sorted(void **state)
 {
     struct world *w = *state;
+    const struct coordinator_snapshot_node *nodes[3];
+    struct snapshot_alive alive[2];
+    struct snapshot_walk walk;
     struct snapshot *s;
 
     put(w, NODE_WORKER, W2, "{\"slots\":4,\"groups\":[\"zoo\",\"gpu\"]}",
@@ -68,17 +71,23 @@ static void a_snapshot_shows_what_is_there_sorted(void **state)
     world_run(w, 300);
     s = coordinator_snapshot(w->c[0]);
     assert_int_equal(s->n_nodes, 3);
-    assert_int_equal(s->nodes[0].kind, NODE_MASTER);
-    assert_string_equal(s->nodes[1].address, W1);
-    assert_string_equal(s->nodes[2].address, W2);
-    assert_int_equal(s->nodes[2].load.slots, 4);
-    assert_int_equal(s->nodes[2].n_groups, 3);
-    assert_string_equal(s->nodes[2].groups[1], "gpu");
+    coordinator_snapshot_walk(&walk, s, NODE_MASTER, "");
+    for (size_t i = 0; i < 3; i++)
+        assert_non_null(nodes[i] = coordinator_snapshot_next(&walk));
+    assert_null(coordinator_snapshot_next(&walk));
+    assert_int_equal(nodes[0]->kind, NODE_MASTER);
+    assert_string_equal(nodes[1]->address, W1);
+    assert_string_equal(nodes[2]->address, W2);
+    assert_int_equal(nodes[2]->load.slots, 4);
+    assert_int_equal(nodes[2]->n_groups, 3);
+    assert_string_equal(nodes[2]->groups[1], "gpu");
     assert_int_equal(s->n_groups, 3);
     assert_string_equal(s->groups[0].name, "default");
-    assert_int_equal(s->groups[0].n_alive, 2);
     assert_string_equal(s->groups[1].name, "gpu");
-    assert_string_equal(s->groups[1].alive[0], W2);
+    coordinator_snapshot_alive(s, 0, 2, alive);
+    assert_int_equal(alive[0].n, 2);
+    assert_string_equal(alive[1].addresses[0], W2);
+    coordinator_snapshot_alive_close(alive, 2);
     assert_true(s->ready);
     assert_string_equal(s->registry_backend, "memory");
     assert_true(s->as_of > 0 && s->as_of_text[0] != '\0');

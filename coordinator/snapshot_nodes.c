@@ -1,0 +1,307 @@
+/*
+ * snapshot_nodes.c - the nodes of a snapshot: a B+ tree whose branches are
+ * never changed once a snapshot shows them.
+ *
+ * A change copies the branches from the root to its leaf (path copying, as
+ * Driscoll, Sarnak, Sleator and Tarjan describe it, "Making data structures
+ * persistent", 1989; LMDB's pages are the same). What was made since the last
+ * snapshot is changed in place, so that a thousand changes of one turn copy
+ * each branch once. What a copy stands for is retired, not counted: snapshots
+ * follow upon each other, so an old branch is in a run of them that ends with
+ * the present one, and goes with the last reader of that run.
+ *
+ * Branches that grow empty go; others are not joined: clusters grow back, and
+ * a leaf with one node costs no more than the node.
+ */
+#include "coordinator/snapshot.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+#define FAN 32U
+
+struct snapshot_branch {
+    uint64_t made; /* in which build */
+    unsigned level;
+    unsigned n;
+    void *child[FAN]; /* level 0: nodes; above: branches, none empty */
+};
+
+/* --- looking ------------------------------------------------------------- */
+
+static int compare(const struct coordinator_snapshot_node *n,
+                   enum node_kind kind, const char *address)
+{
+    if (n->kind != kind)
+        return n->kind < kind ? -1 : 1;
+    return strcmp(n->address, address);
+}
+
+static const struct coordinator_snapshot_node *
+first_of(const struct snapshot_branch *b, unsigned i)
+{
+    assert(i < b->n);
+    for (; b->level > 0; i = 0)
+        b = b->child[i];
+    return b->child[i];
+}
+
+/* How many children begin at this name or before it. */
+static unsigned place(const struct snapshot_branch *b, enum node_kind kind,
+                      const char *address)
+{
+    unsigned low = 0, high = b->n;
+
+    while (low < high) {
+        unsigned mid = low + (high - low) / 2;
+
+        if (compare(first_of(b, mid), kind, address) <= 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    assert(low <= b->n);
+    return low;
+}
+
+static const struct coordinator_snapshot_node *
+find(const struct snapshot_branch *b, enum node_kind kind, const char *address)
+{
+    const struct coordinator_snapshot_node *n;
+    unsigned i = 0;
+
+    for (; b != NULL; b = b->child[i - 1]) {
+        i = place(b, kind, address);
+        if (i == 0)
+            return NULL;
+        if (b->level == 0)
+            break;
+    }
+    if (b == NULL)
+        return NULL;
+    n = b->child[i - 1];
+    assert(n != NULL);
+    return compare(n, kind, address) == 0 ? n : NULL;
+}
+
+const struct coordinator_snapshot_node *
+coordinator_snapshot_node(const struct snapshot *s, enum node_kind kind,
+                          const char *address)
+{
+    return find(s->nodes, kind, address);
+}
+
+const struct coordinator_snapshot_node *
+coordinator_snapshot_nodes_find(const struct snapshot_nodes *t,
+                                enum node_kind kind, const char *address)
+{
+    return find(t->root, kind, address);
+}
+
+static void push(struct snapshot_walk *w, const struct snapshot_branch *b,
+                 unsigned at)
+{
+    assert(w->depth < SNAPSHOT_LEVELS);
+    assert(at <= b->n);
+    w->branch[w->depth] = b;
+    w->at[w->depth++] = at;
+}
+
+void coordinator_snapshot_walk(struct snapshot_walk *w,
+                               const struct snapshot *s, enum node_kind kind,
+                               const char *address)
+{
+    const struct snapshot_branch *b = s->nodes;
+
+    w->depth = 0;
+    while (b != NULL) {
+        unsigned i = place(b, kind, address);
+
+        if (b->level == 0) {
+            if (i > 0 && compare(b->child[i - 1], kind, address) == 0)
+                i--;
+            push(w, b, i);
+            return;
+        }
+        i = i > 0 ? i - 1 : 0;
+        push(w, b, i + 1);
+        b = b->child[i];
+    }
+}
+
+const struct coordinator_snapshot_node *
+coordinator_snapshot_next(struct snapshot_walk *w)
+{
+    while (w->depth > 0) {
+        const struct snapshot_branch *b = w->branch[w->depth - 1];
+        unsigned i = w->at[w->depth - 1];
+
+        if (i == b->n) {
+            w->depth--;
+            continue;
+        }
+        w->at[w->depth - 1]++;
+        if (b->level == 0)
+            return b->child[i];
+        push(w, b->child[i], 0);
+    }
+    return NULL;
+}
+
+/* --- building ------------------------------------------------------------ */
+
+static struct snapshot_branch *branch_new(struct snapshot_nodes *t,
+                                          unsigned level)
+{
+    struct snapshot_branch *b = mem_zalloc(sizeof(*b));
+
+    assert(level < SNAPSHOT_LEVELS);
+    b->made = t->build;
+    b->level = level;
+    t->made++;
+    return b;
+}
+
+/* One that may be changed. */
+static struct snapshot_branch *own(struct snapshot_nodes *t,
+                                   struct snapshot_branch *b)
+{
+    struct snapshot_branch *copy;
+
+    assert(b->made <= t->build);
+    if (b->made == t->build)
+        return b;
+    copy = branch_new(t, b->level);
+    copy->n = b->n;
+    memcpy(copy->child, b->child, b->n * sizeof(b->child[0]));
+    coordinator_snapshot_retire(t->slot, b);
+    return copy;
+}
+
+/* Put a child there; returns what stands behind the branch now, as it was full,
+ * or NULL. Nodes that come in order leave full branches behind. */
+static struct snapshot_branch *insert(struct snapshot_nodes *t,
+                                      struct snapshot_branch *b, unsigned i,
+                                      void *child)
+{
+    struct snapshot_branch *right = NULL;
+
+    assert(i <= b->n);
+    assert(b->made == t->build);
+    if (b->n == FAN) {
+        unsigned keep = i == FAN ? FAN : FAN / 2;
+
+        right = branch_new(t, b->level);
+        right->n = FAN - keep;
+        memcpy(right->child, b->child + keep, right->n * sizeof(void *));
+        b->n = keep;
+        if (i > keep || keep == FAN) {
+            b = right;
+            i -= keep;
+        }
+    }
+    memmove(b->child + i + 1, b->child + i, (b->n - i) * sizeof(void *));
+    b->child[i] = child;
+    b->n++;
+    return right;
+}
+
+/* Recursive: once for each level. */
+static struct snapshot_branch *put(struct snapshot_nodes *t,
+                                   struct snapshot_branch **at,
+                                   struct coordinator_snapshot_node *node)
+{
+    struct snapshot_branch *b = *at = own(t, *at), *below, *right;
+    unsigned i = place(b, node->kind, node->address);
+
+    assert(b->n > 0);
+    if (b->level == 0) {
+        if (i == 0 ||
+            compare(b->child[i - 1], node->kind, node->address) != 0) {
+            t->n++;
+            return insert(t, b, i, node);
+        }
+        coordinator_snapshot_retire(t->slot, b->child[i - 1]);
+        b->child[i - 1] = node;
+        return NULL;
+    }
+    i = i > 0 ? i - 1 : 0;
+    below = b->child[i];
+    right = put(t, &below, node);
+    b->child[i] = below;
+    return right != NULL ? insert(t, b, i + 1, right) : NULL;
+}
+
+void coordinator_snapshot_nodes_put(struct snapshot_nodes *t,
+                                    struct coordinator_snapshot_node *node)
+{
+    struct snapshot_branch *right, *root;
+
+    if (t->root == NULL) {
+        t->root = branch_new(t, 0);
+        t->n = 1;
+        (void)insert(t, t->root, 0, node);
+        return;
+    }
+    right = put(t, &t->root, node);
+    if (right == NULL)
+        return;
+    root = branch_new(t, right->level + 1);
+    (void)insert(t, root, 0, t->root);
+    (void)insert(t, root, 1, right);
+    t->root = root;
+    assert(t->n > FAN);
+}
+
+/* Recursive: once for each level. */
+static void drop(struct snapshot_nodes *t, struct snapshot_branch **at,
+                 const struct coordinator_snapshot_node *node)
+{
+    struct snapshot_branch *b = *at = own(t, *at), *below;
+    unsigned i = place(b, node->kind, node->address);
+
+    assert(i > 0);
+    i--;
+    if (b->level == 0) {
+        assert(b->child[i] == node);
+        coordinator_snapshot_retire(t->slot, b->child[i]);
+    } else {
+        below = b->child[i];
+        drop(t, &below, node);
+        b->child[i] = below;
+        if (below->n > 0)
+            return;
+        mem_free(below); /* made since the last snapshot */
+    }
+    b->n--;
+    memmove(b->child + i, b->child + i + 1, (b->n - i) * sizeof(void *));
+}
+
+void coordinator_snapshot_nodes_remove(
+    struct snapshot_nodes *t, const struct coordinator_snapshot_node *node)
+{
+    struct snapshot_branch *b;
+
+    assert(t->n > 0);
+    drop(t, &t->root, node);
+    t->n--;
+    while ((b = t->root) != NULL &&
+           (b->n == 0 || (b->level > 0 && b->n == 1))) {
+        t->root = b->n == 0 ? NULL : b->child[0];
+        if (b->made == t->build)
+            mem_free(b);
+        else
+            coordinator_snapshot_retire(t->slot, b);
+    }
+    assert((t->n == 0) == (t->root == NULL));
+}
+
+void coordinator_snapshot_nodes_show(struct snapshot_nodes *t,
+                                     struct snapshot *s)
+{
+    assert(s->nodes == NULL);
+    s->nodes = t->root;
+    s->n_nodes = t->n;
+    t->build++;
+}
