@@ -19,8 +19,6 @@
 
 #define STEP 1024 /* nodes that room is made for at once */
 
-static const char *const no_group[] = {"default"};
-
 /* --- who changed --------------------------------------------------------- */
 
 void coordinator_node_changed(struct coordinator *c, struct node *node)
@@ -205,7 +203,7 @@ static void draft_groups(struct draft *d, const struct group_list *l)
 
     assert(d->is.kind == NODE_WORKER);
     d->is.n_groups = l->n + 1;
-    d->is.groups = no_group;
+    d->is.groups = coordinator_snapshot_only_default;
     if (l->n == 0)
         return;
     d->groups = mem_array(l->n + 1, sizeof(*d->groups));
@@ -267,80 +265,6 @@ static void draft_make(struct coordinator *c, struct draft *d,
         d->problems[i] = node->problems[i].text;
     d->is.problems = d->problems;
     d->is.n_problems = node->n_problems;
-}
-
-/* --- the same in one block ----------------------------------------------- */
-
-static size_t text_room(const char *text)
-{
-    return text[0] != '\0' ? strlen(text) + 1 : 0;
-}
-
-static size_t list_room(const char *const *list, size_t n)
-{
-    size_t room = n * sizeof(char *);
-
-    assert(n == 0 || list != NULL);
-    if (list == no_group)
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        room += text_room(list[i]);
-    return room;
-}
-
-static const char *text_put(char **at, const char *text)
-{
-    size_t n = text_room(text);
-    char *to = *at;
-
-    if (n == 0)
-        return "";
-    *at += n;
-    return memcpy(to, text, n);
-}
-
-/* The pointers first: they are aligned there. */
-static const char **list_begin(char **at, const char *const *list, size_t n)
-{
-    const char **to = (const char **)(void *)*at;
-
-    assert((uintptr_t)to % sizeof(char *) == 0);
-    if (n == 0 || list == no_group)
-        return NULL;
-    *at += n * sizeof(char *);
-    return to;
-}
-
-static const char *const *list_fill(char **at, const char **to,
-                                    const char *const *list, size_t n)
-{
-    assert(to != NULL || n == 0 || list == no_group);
-    for (size_t i = 0; to != NULL && i < n; i++)
-        to[i] = text_put(at, list[i]);
-    return list == no_group ? no_group : to;
-}
-
-static struct coordinator_snapshot_node *
-pack(const struct coordinator_snapshot_node *from)
-{
-    size_t room = sizeof(*from) + text_room(from->address) +
-                  text_room(from->gate_who) + text_room(from->gate_reason) +
-                  list_room(from->groups, from->n_groups) +
-                  list_room(from->problems, from->n_problems);
-    struct coordinator_snapshot_node *n = mem_alloc(room);
-    char *at = (char *)(n + 1);
-    const char **groups, **problems;
-
-    *n = *from;
-    groups = list_begin(&at, from->groups, from->n_groups);
-    problems = list_begin(&at, from->problems, from->n_problems);
-    n->groups = list_fill(&at, groups, from->groups, from->n_groups);
-    n->problems = list_fill(&at, problems, from->problems, from->n_problems);
-    n->address = text_put(&at, from->address);
-    n->gate_who = text_put(&at, from->gate_who);
-    n->gate_reason = text_put(&at, from->gate_reason);
-    assert(at == (char *)n + room);
-    return n;
 }
 
 /* --- what is new --------------------------------------------------------- */
@@ -423,7 +347,8 @@ static void show(struct coordinator *c, struct node *node, uint64_t index)
         d.is.seen.all = all ? before->seen.all : index;
         c->shown.n_problems += (d.is.n_problems > 0);
         c->shown.n_problems -= (before != NULL && before->n_problems > 0);
-        coordinator_snapshot_nodes_put(&c->shown.nodes, pack(&d.is));
+        coordinator_snapshot_nodes_put(&c->shown.nodes,
+                                       coordinator_snapshot_node_new(&d.is));
     }
     mem_free(d.groups);
     age_set(c, node);

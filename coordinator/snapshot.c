@@ -247,6 +247,84 @@ coordinator_snapshot_group(const struct snapshot *s, const char *name)
                    compare_groups);
 }
 
+/* --- a node in one block ------------------------------------------------- */
+
+const char *const coordinator_snapshot_only_default[] = {"default"};
+
+static size_t text_room(const char *text)
+{
+    return text[0] != '\0' ? strlen(text) + 1 : 0;
+}
+
+static size_t list_room(const char *const *list, size_t n)
+{
+    size_t room = n * sizeof(char *);
+
+    assert(n == 0 || list != NULL);
+    if (list == coordinator_snapshot_only_default)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        room += text_room(list[i]);
+    return room;
+}
+
+static const char *text_put(char **at, const char *text)
+{
+    size_t n = text_room(text);
+    char *to = *at;
+
+    if (n == 0)
+        return "";
+    *at += n;
+    return memcpy(to, text, n);
+}
+
+/* The pointers first: they are aligned there. */
+static const char **list_begin(char **at, const char *const *list, size_t n)
+{
+    const char **to = (const char **)(void *)*at;
+
+    assert((uintptr_t)to % sizeof(char *) == 0);
+    if (n == 0 || list == coordinator_snapshot_only_default)
+        return NULL;
+    *at += n * sizeof(char *);
+    return to;
+}
+
+static const char *const *list_fill(char **at, const char **to,
+                                    const char *const *list, size_t n)
+{
+    assert(to != NULL || n == 0 || list == coordinator_snapshot_only_default);
+    for (size_t i = 0; to != NULL && i < n; i++)
+        to[i] = text_put(at, list[i]);
+    return list == coordinator_snapshot_only_default
+               ? coordinator_snapshot_only_default
+               : to;
+}
+
+struct coordinator_snapshot_node *
+coordinator_snapshot_node_new(const struct coordinator_snapshot_node *from)
+{
+    size_t room = sizeof(*from) + text_room(from->address) +
+                  text_room(from->gate_who) + text_room(from->gate_reason) +
+                  list_room(from->groups, from->n_groups) +
+                  list_room(from->problems, from->n_problems);
+    struct coordinator_snapshot_node *n = mem_alloc(room);
+    char *at = (char *)(n + 1);
+    const char **groups, **problems;
+
+    *n = *from;
+    groups = list_begin(&at, from->groups, from->n_groups);
+    problems = list_begin(&at, from->problems, from->n_problems);
+    n->groups = list_fill(&at, groups, from->groups, from->n_groups);
+    n->problems = list_fill(&at, problems, from->problems, from->n_problems);
+    n->address = text_put(&at, from->address);
+    n->gate_who = text_put(&at, from->gate_who);
+    n->gate_reason = text_put(&at, from->gate_reason);
+    assert(at == (char *)n + room);
+    return n;
+}
+
 /* --- who is alive -------------------------------------------------------- */
 
 /* Its place among the groups. */

@@ -196,6 +196,12 @@ void *coordinator_snapshot_arena_alloc(struct snapshot_arena **a, size_t size);
 const char *coordinator_snapshot_arena_str(struct snapshot_arena **a,
                                            const char *text);
 
+/* A copy in one block of mem.h, with all that it points to. The groups of a
+ * worker that has no other are this list, which is not copied. */
+struct coordinator_snapshot_node *
+coordinator_snapshot_node_new(const struct coordinator_snapshot_node *from);
+extern const char *const coordinator_snapshot_only_default[1];
+
 /* The place where the current one hangs. */
 struct snapshot_slot;
 struct snapshot_slot *coordinator_snapshot_slot_new(void);
