@@ -62,7 +62,7 @@ class Hand(threading.Thread):
     def run(self):
         try:
             while time.monotonic() < self.shared.until:
-                self.random.choices((self.pick, self.end, self.report, self.leave), (60, 40, 12, 2))[0]()
+                self.random.choices((self.pick, self.end, self.report, self.leave), (40, 90, 12, 2))[0]()
         except Exception as error:  # noqa: a thread must not lose it
             self.error = error
 
