@@ -3,7 +3,7 @@
 beside nginx saying `return 200` where there is one; what a request takes of the
 processor; where there are cores for it, four threads beside one.
 
-Rows for make bench (row.h). PAIRS=7, SECONDS_EACH=2.
+Rows for make bench (row.h). BEST_PAIRS=7, SECONDS_EACH=2.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 from cluster import PELORUS, Api, Process, check, equal, free_port, run, settings, wait_for  # noqa: E402
 
-WORKERS, PAIRS, SECONDS = 10000, int(os.environ.get("PAIRS") or 7), os.environ.get("SECONDS_EACH", "2")
+WORKERS, PAIRS, SECONDS = 10000, int(os.environ.get("BEST_PAIRS") or 7), os.environ.get("SECONDS_EACH", "2")
 CLIENTS = 32     # who register them
 NGINX = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
 
