@@ -172,8 +172,25 @@ bool http_stale(const struct http *h, const struct snapshot *s)
 void http_put_as_of(const struct http *h, struct buf *b,
                     const struct snapshot *s)
 {
-    json_put_str(b, "as_of", s->as_of > 0 ? s->as_of_text : NULL);
-    json_put_bool(b, "stale", http_stale(h, s));
+    static const char key[] = "\"as_of\":\"", next[] = "\",\"stale\":";
+    const size_t n = sizeof(key) - 1, t = CLOCK_RFC3339_SIZE - 1;
+    bool stale = http_stale(h, s);
+    char *to = buf_room(b, n + t + sizeof(next) + 8);
+
+    if (to == NULL || s->as_of <= 0 || s->as_of_text[t - 1] != 'Z') {
+        json_put_str(b, "as_of", s->as_of > 0 ? s->as_of_text : NULL);
+        json_put_bool(b, "stale", stale);
+        return;
+    }
+    /* it is in every answer: in one piece */
+    if (b->len > 0 && to[-1] != '{')
+        *to++ = ',';
+    memcpy(to, key, n);
+    memcpy(to + n, s->as_of_text, t);
+    memcpy(to + n + t, next, sizeof(next) - 1);
+    to += n + t + sizeof(next) - 1;
+    memcpy(to, stale ? "true" : "false", 5);
+    buf_wrote(b, to + (stale ? 4 : 5));
 }
 
 void http_put_as_of_now(const struct http_request *r, struct buf *b)

@@ -18,38 +18,34 @@
  * again and again, and must cost little. `explain` gets all. */
 #define BUSY_MAX ((size_t)32 * 1024)
 
-static void put_pick(struct buf *b, const char *key, pick_id pick)
-{
-    char text[17];
+#define PICK_SIZE 17
 
-    if (pick == 0) {
-        json_put_null(b, key);
-        return;
-    }
+static const char *pick_text(pick_id pick, char out[PICK_SIZE])
+{
     for (int i = 15; i >= 0; i--, pick >>= 4)
-        text[i] = "0123456789abcdef"[pick & 15];
-    text[16] = '\0';
-    json_put_str(b, key, text);
+        out[i] = "0123456789abcdef"[pick & 15];
+    out[16] = '\0';
+    return out;
 }
 
+#define SCORE_SIZE 24
+
 /* Four decimals: more say nothing about a worker, and to print a double in
- * full costs more than the pick. */
-static void put_score(struct buf *b, double score)
+ * full costs more than the pick. NULL: it has no such form. */
+static const char *score_text(double score, char out[SCORE_SIZE])
 {
-    char text[24], *p = text + sizeof(text);
+    char *p = out + SCORE_SIZE;
     uint64_t left;
 
-    if (!(score >= 0) || score > 1e12) {
-        json_put_num(b, "score", score);
-        return;
-    }
+    if (!(score >= 0) || score > 1e12)
+        return NULL;
     left = (uint64_t)(score * 10000 + 0.5);
     *--p = '\0';
     for (int digit = 0; digit < 6 || left > 0; digit++) {
         *--p = digit == 4 ? '.' : (char)('0' + left % 10);
         left = digit == 4 ? left : left / 10;
     }
-    json_put_raw(b, "score", p);
+    return p;
 }
 
 /* Repeated or separated by commas: exclude=a,b&exclude=c. */
@@ -136,9 +132,85 @@ static void put_candidates(struct http_request *r, struct buf *b,
 
 static void put_picked(struct buf *b, const struct balancer_pick *p)
 {
+    char pick[PICK_SIZE], score[SCORE_SIZE];
+    const char *text = score_text(p->score, score);
+
     json_put_str(b, "address", p->address);
-    put_pick(b, "pick", p->pick);
-    put_score(b, p->score);
+    json_put_str(b, "pick", p->pick != 0 ? pick_text(p->pick, pick) : NULL);
+    if (text != NULL)
+        json_put_raw(b, "score", text);
+    else
+        json_put_num(b, "score", p->score);
+}
+
+/* --- the answer that is asked for most, in one piece --------------------- */
+
+/* At most; the rest is names of members. */
+#define ONE_MAX                                                                \
+    (BALANCER_GROUP_MAX + (1 + BALANCER_ALTERNATES) * BALANCER_ADDRESS_MAX +   \
+     PICK_SIZE + SCORE_SIZE + 128)
+
+/* A name of ours; NULL stays NULL. */
+#define NAME(to, literal) bytes((to), (literal), sizeof(literal) - 1)
+static char *bytes(char *to, const char *text, size_t len)
+{
+    if (to == NULL)
+        return NULL;
+    memcpy(to, text, len);
+    return to + len;
+}
+
+/* What stands in a string; NULL: it needs escapes. */
+static char *plain(char *to, const char *text)
+{
+    return to != NULL ? json_plain(to, text, strlen(text)) : NULL;
+}
+
+/* From the group to the alternates, behind the brace: the same as the writers
+ * of JSON would write one by one. False: it is for them, and nothing is
+ * written. */
+static bool put_one(struct buf *b, const char *group,
+                    const struct balancer_answer *got)
+{
+    const struct balancer_pick *one = &got->picks[0];
+    char pick[PICK_SIZE], score[SCORE_SIZE];
+    const char *text = score_text(one->score, score);
+    char *to = buf_room(b, ONE_MAX);
+
+    assert(got->n_alternates <= BALANCER_ALTERNATES);
+    if (to == NULL || one->pick == 0 || text == NULL)
+        return false;
+    to = plain(NAME(to, "\"group\":\""), group);
+    to = plain(NAME(to, "\",\"address\":\""), one->address);
+    to = plain(NAME(to, "\",\"pick\":\""), pick_text(one->pick, pick));
+    to = plain(NAME(to, "\",\"score\":"), text);
+    to = NAME(to, ",\"alternates\":[");
+    for (size_t i = 0; i < got->n_alternates; i++) {
+        to = i > 0 ? NAME(to, ",\"") : NAME(to, "\"");
+        to = NAME(plain(to, got->alternates[i]), "\"");
+    }
+    to = NAME(to, "]");
+    if (to == NULL)
+        return false;
+    buf_wrote(b, to);
+    return true;
+}
+
+static void put_many(struct buf *b, const char *group,
+                     const struct balancer_answer *got, bool many)
+{
+    json_put_str(b, "group", group);
+    if (!many)
+        put_picked(b, &got->picks[0]);
+    json_open(b, many ? "picks" : "alternates", '[');
+    for (size_t i = 0; many && i < got->n_picks; i++) {
+        json_open(b, NULL, '{');
+        put_picked(b, &got->picks[i]);
+        json_close(b, '}');
+    }
+    for (size_t i = 0; !many && i < got->n_alternates; i++)
+        json_put_str(b, NULL, got->alternates[i]);
+    json_close(b, ']');
 }
 
 /* One with its alternates, or the list of many. */
@@ -152,18 +224,8 @@ static void answer_picks(struct http_request *r, const char *group,
     assert(got->n_picks <= ask->count);
     assert(many || got->n_picks == 1);
     assert(got->code == BALANCER_OK);
-    json_put_str(b, "group", group);
-    if (!many)
-        put_picked(b, &got->picks[0]);
-    json_open(b, many ? "picks" : "alternates", '[');
-    for (size_t i = 0; many && i < got->n_picks; i++) {
-        json_open(b, NULL, '{');
-        put_picked(b, &got->picks[i]);
-        json_close(b, '}');
-    }
-    for (size_t i = 0; !many && i < got->n_alternates; i++)
-        json_put_str(b, NULL, got->alternates[i]);
-    json_close(b, ']');
+    if (many || !put_one(b, group, got))
+        put_many(b, group, got, many);
     if (got->degraded)
         json_put_bool(b, "degraded", true);
     if (explain)

@@ -106,15 +106,14 @@ bool http_head_fits(struct http_request *r, const char *version)
  * for others, and not for the library. */
 enum problem http_uri_fault(const char *uri, bool *asks)
 {
-    bool bad = false;
+    unsigned bad = 0;
+    size_t n = 0;
 
-    *asks = false;
-    for (const char *p = uri; *p != '\0'; p++) {
-        if (p - uri == HTTP_URI_MAX)
-            return PROBLEM_URI_TOO_LONG;
-        *asks |= *p == '?';
-        bad |= (unsigned char)*p <= ' ' || *p == '\177' ||
-               (*p == '%' && p[1] == '0' && p[2] == '0');
-    }
-    return bad ? PROBLEM_BAD_URI : PROBLEM_NONE;
+    for (; uri[n] != '\0' && n <= HTTP_URI_MAX; n++)
+        bad |= (unsigned)((unsigned char)uri[n] <= ' ') | (uri[n] == '\177');
+    *asks = memchr(uri, '?', n) != NULL;
+    if (n > HTTP_URI_MAX)
+        return PROBLEM_URI_TOO_LONG;
+    return bad != 0 || strstr(uri, "%00") != NULL ? PROBLEM_BAD_URI
+                                                  : PROBLEM_NONE;
 }

@@ -113,6 +113,11 @@ void json_put_raw(struct buf *b, const char *key, const char *text);
 /* A string with its quotes, escaped; invalid UTF-8 becomes U+FFFD. */
 void json_quote(struct buf *b, const char *s, size_t len);
 
+/* For writers of whole answers: `len` bytes copied to where they fit, and the
+ * place behind them; NULL: there is one among them that a string shows
+ * otherwise, and nothing of use is written. */
+char *json_plain(char *to, const char *s, size_t len);
+
 /* The length of the well-formed UTF-8 character at s, 0 if it is broken. */
 size_t json_utf8(const char *s, size_t len);
 

@@ -56,9 +56,7 @@ static uint64_t odd_ones(uint64_t w)
            HIGHS;
 }
 
-/* Copy `len` bytes that stand in a string as they are; false: one of them does
- * not, and what was copied is of no use. */
-static bool copy_plain(char *to, const char *s, size_t len)
+char *json_plain(char *to, const char *s, size_t len)
 {
     uint64_t w, odd = 0;
 
@@ -75,7 +73,7 @@ static bool copy_plain(char *to, const char *s, size_t len)
         *to++ = (char)c;
         odd |= c < 0x20 || c == '"' || c == '\\' || c >= 0x7f;
     }
-    return odd == 0;
+    return odd == 0 ? to : NULL;
 }
 
 static void quote_odd(struct buf *b, const char *s, size_t len)
@@ -118,7 +116,7 @@ void json_quote(struct buf *b, const char *s, size_t len)
 
     assert(s != NULL || len == 0);
     to = buf_room(b, len + 2);
-    if (to == NULL || !copy_plain(to + 1, s, len)) {
+    if (to == NULL || json_plain(to + 1, s, len) == NULL) {
         quote_odd(b, s, len);
         return;
     }
@@ -161,21 +159,21 @@ static bool put_plain(struct buf *b, const char *key, const char *text,
         *to++ = ',';
     if (key != NULL) {
         *to++ = '"';
-        if (!copy_plain(to, key, n))
+        if ((to = json_plain(to, key, n)) == NULL)
             return false;
-        to += n;
         *to++ = '"';
         *to++ = ':';
     }
     if (!quoted) {
         memcpy(to, text, len);
+        to += len;
     } else {
         *to++ = '"';
-        if (!copy_plain(to, text, len))
+        if ((to = json_plain(to, text, len)) == NULL)
             return false;
-        to[len] = '"';
+        *to++ = '"';
     }
-    buf_wrote(b, to + len + quoted);
+    buf_wrote(b, to);
     return true;
 }
 
