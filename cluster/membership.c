@@ -23,24 +23,13 @@ void membership_emit(struct membership *m, const struct membership_event *ev)
 
 /* --- members ------------------------------------------------------------- */
 
-static void member_id(enum node_kind kind, const char *address,
-                      char id[NODE_ADDRESS_MAX + 4])
-{
-    assert(kind < NODE_KINDS);
-    assert(strlen(address) <= NODE_ADDRESS_MAX);
-    snprintf(id, NODE_ADDRESS_MAX + 4, "%d/%s", (int)kind, address);
-}
-
 static struct member *member_find(const struct membership *m,
                                   enum node_kind kind, const char *address)
 {
-    char id[NODE_ADDRESS_MAX + 4];
     struct member *e;
 
-    if (strlen(address) > NODE_ADDRESS_MAX)
-        return NULL;
-    member_id(kind, address, id);
-    HASH_FIND_STR(m->members, id, e);
+    assert(kind < NODE_KINDS);
+    HASH_FIND_STR(m->members[kind], address, e);
     assert(e == NULL || e->node.kind == kind);
     return e;
 }
@@ -50,15 +39,18 @@ static struct member *member_make(struct membership *m, enum node_kind kind,
 {
     struct member *e = member_find(m, kind, address);
 
+    size_t len = strlen(address);
+
+    assert(len <= NODE_ADDRESS_MAX);
     if (e != NULL)
         return e;
-    e = mem_zalloc(sizeof(*e));
-    member_id(kind, address, e->id);
+    e = mem_zalloc(sizeof(*e) + len + 1);
+    memcpy(e->address, address, len + 1);
     e->node.kind = kind;
-    snprintf(e->node.address, sizeof(e->node.address), "%s", address);
+    e->node.address = e->address;
     e->node.gate = gates_find(m->config.gates, kind, address);
     e->node.load = heartbeat_no_load;
-    HASH_ADD_STR(m->members, id, e);
+    HASH_ADD_KEYPTR(hh, m->members[kind], e->address, len, e);
     assert(e->node.gate != NULL);
     return e;
 }
@@ -67,8 +59,8 @@ static void member_free(struct membership *m, struct member *e)
 {
     assert(e->registrations == NULL);
     windows_stop(&m->windows, &e->window);
-    HASH_DEL(m->members, e);
-    mem_free(e->node.groups);
+    HASH_DEL(m->members[e->node.kind], e);
+    mem_free((void *)(uintptr_t)e->node.groups);
     mem_free(e->node.problems);
     mem_free(e);
 }
@@ -128,10 +120,10 @@ static void registration_free(struct membership *m, struct registration *r)
     *at = r->next;
     windows_stop(&m->windows, &r->window);
     HASH_DEL(m->registrations, r);
-    mem_free(r->groups);
+    mem_free((void *)(uintptr_t)r->groups);
+    mem_free(r->path_group);
     mem_free(r->problems);
     mem_free(r->path_problem);
-    mem_free(r->key);
     mem_free(r);
 }
 
@@ -139,17 +131,19 @@ static struct registration *registration_make(struct membership *m,
                                               const char *key,
                                               const struct node_key *names)
 {
-    struct registration *r = mem_zalloc(sizeof(*r));
+    size_t len = strlen(key);
+    struct registration *r = mem_zalloc(sizeof(*r) + len + 1);
 
-    r->key = mem_strdup(key);
+    memcpy(r->key, key, len + 1);
     r->member = member_named(m, names);
     r->ours = names->ours;
-    memcpy(r->path_group, names->group, sizeof(r->path_group));
+    if (names->group[0] != '\0')
+        r->path_group = mem_strdup(names->group);
     if (names->problem[0] != '\0')
         r->path_problem = mem_strdup(names->problem);
     r->next = r->member->registrations;
     r->member->registrations = r;
-    HASH_ADD_KEYPTR(hh, m->registrations, r->key, strlen(r->key), r);
+    HASH_ADD_KEYPTR(hh, m->registrations, r->key, len, r);
     assert(r->member->registrations == r);
     return r;
 }
@@ -423,10 +417,12 @@ struct node *membership_find(const struct membership *m, enum node_kind kind,
 
 struct node *membership_next(const struct membership *m, struct node *it)
 {
-    struct member *e = it == NULL
-                           ? m->members
-                           : CONTAINER_OF(it, struct member, node)->hh.next;
+    struct member *e =
+        it == NULL ? NULL : CONTAINER_OF(it, struct member, node)->hh.next;
+    int k = it == NULL ? 0 : (int)it->kind + 1;
 
+    while (e == NULL && k < NODE_KINDS)
+        e = m->members[k++];
     return e != NULL ? &e->node : NULL;
 }
 
@@ -477,9 +473,9 @@ void membership_free(struct membership **m)
         return;
     HASH_ITER (hh, (*m)->registrations, r, next_r)
         registration_free(*m, r);
-    HASH_ITER (hh, (*m)->members, e, next_e)
-        member_free(*m, e);
-    assert((*m)->members == NULL);
+    for (int k = 0; k < NODE_KINDS; k++)
+        HASH_ITER (hh, (*m)->members[k], e, next_e)
+            member_free(*m, e);
     assert((*m)->windows.n == 0);
     mem_free((*m)->windows.heap);
     MEM_FREE(*m);

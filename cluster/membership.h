@@ -47,8 +47,8 @@ struct membership;
 
 struct node {
     enum node_kind kind;
-    char address[NODE_ADDRESS_MAX + 1];
     enum node_state state;
+    const char *address; /* as long as the node is there */
     enum node_status status;
     bool degraded;          /* its last heartbeat was refused, or some of it */
     bool unreadable;        /* nothing of it is known: it says nothing of its
@@ -58,8 +58,8 @@ struct node {
                                work */
     struct process process; /* the one registered, or the last one seen */
     struct load load;       /* the last good one */
-    char (*groups)[NODE_GROUP_MAX + 1]; /* path + heartbeat; sorted, without
-                                           "default" */
+    const char *const *groups; /* path + heartbeat; sorted, without
+                                  "default" */
     size_t n_groups;
     struct heartbeat_problem *problems; /* what of its keys and heartbeats is
                                            not used, and why; each once */

@@ -67,8 +67,7 @@ struct registration {
     UT_hash_handle hh; /* by key */
     struct member *member;
     struct registration *next; /* of the same member */
-    char *key;
-    struct window window; /* runs if it has a ttl */
+    struct window window;      /* runs if it has a ttl */
     uint64_t created, version;
     struct process process; /* by its present value */
     struct process written; /* the last known one under this `created` */
@@ -84,18 +83,18 @@ struct registration {
     enum node_status status;
     struct load load; /* the last good one of this process */
     int64_t report_time, ttl_ms;
-    char path_group[NODE_GROUP_MAX + 1];
-    char (*groups)[NODE_GROUP_MAX + 1];
+    char *path_group; /* of its key; NULL: none */
+    const char *const *groups;
     size_t n_groups;
     char *path_problem;                 /* of its key; NULL: none */
     struct heartbeat_problem *problems; /* of its heartbeat */
     size_t n_problems;
+    char key[];
 };
 
 struct member {
     struct node node;
-    UT_hash_handle hh; /* by id; in order of appearance */
-    char id[NODE_ADDRESS_MAX + 4];
+    UT_hash_handle hh; /* by address; in order of appearance */
     struct registration *registrations;
     struct window window;
     bool told;        /* its state was told once; until then it has none */
@@ -106,6 +105,7 @@ struct member {
                          last heartbeat may still be good */
     uint64_t winner;  /* `created` of the registration that counts */
     int64_t report_time;
+    char address[];
 };
 
 struct membership {
@@ -115,7 +115,7 @@ struct membership {
     bool emitting;
     struct registry_watch *watches[2]; /* by source; NULL: none */
     int64_t fresh_ms;                  /* of the one of ours */
-    struct member *members;
+    struct member *members[NODE_KINDS];
     struct registration *registrations;
     struct windows windows;
     bool synced[2], connected;
@@ -126,6 +126,10 @@ struct membership {
     mono_ms answer_set_at; /* when that was worked out */
     uint64_t events;       /* told so far */
 };
+
+/* A copy of names in one block of mem.h; none: NULL. */
+const char *const *membership_names(const char (*names)[NODE_GROUP_MAX + 1],
+                                    size_t n);
 
 /* A node's ttl: its value is to be told several times in it
  * (membership_watch.c). */

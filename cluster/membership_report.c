@@ -72,10 +72,9 @@ void membership_take_report(const struct membership *m, struct registration *r,
         r->status = NODE_NORMAL;
     if (!hb->readable)
         return;
-    MEM_FREE(r->groups);
+    mem_free((void *)(uintptr_t)r->groups);
     r->n_groups = hb->n_groups;
-    if (hb->n_groups > 0)
-        r->groups = mem_dup(hb->groups, hb->n_groups * sizeof(hb->groups[0]));
+    r->groups = membership_names(hb->groups, hb->n_groups);
     assert((r->groups == NULL) == (r->n_groups == 0));
 }
 

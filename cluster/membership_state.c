@@ -106,6 +106,29 @@ struct names {
     bool full; /* and there were more */
 };
 
+const char *const *membership_names(const char (*names)[NODE_GROUP_MAX + 1],
+                                    size_t n)
+{
+    size_t room = n * sizeof(char *);
+    const char **list;
+    char *at;
+
+    assert(n <= HEARTBEAT_GROUPS_MAX);
+    if (n == 0)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        room += strlen(names[i]) + 1;
+    list = mem_alloc(room);
+    at = (char *)(list + n);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(names[i]) + 1;
+
+        list[i] = memcpy(at, names[i], len);
+        at += len;
+    }
+    return list;
+}
+
 static void add_group(struct names *to, const char *name)
 {
     if (!heartbeat_group_add(to->name, &to->n, name))
@@ -154,17 +177,17 @@ static bool show_groups(struct member *e, const struct registration *w)
     for (const struct registration *r = e->registrations; r; r = r->next) {
         if (!of_present(e, r, w))
             continue;
-        add_group(&now, r->path_group);
+        if (r->path_group != NULL)
+            add_group(&now, r->path_group);
         for (size_t i = 0; i < r->n_groups; i++)
             add_group(&now, r->groups[i]);
     }
     e->crowded = now.full;
     if (same_groups(n, &now))
         return false;
-    MEM_FREE(n->groups);
+    mem_free((void *)(uintptr_t)n->groups);
     n->n_groups = now.n;
-    if (now.n > 0)
-        n->groups = mem_dup(now.name, now.n * sizeof(now.name[0]));
+    n->groups = membership_names(now.name, now.n);
     assert((n->groups == NULL) == (n->n_groups == 0));
     return true;
 }

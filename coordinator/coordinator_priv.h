@@ -67,10 +67,9 @@ struct coordinator_node_extra {
     struct group_list defined; /* by configuration and API; see groups.c */
     struct group_list groups;  /* the effective ones */
     bool groups_due;           /* a definition changed; they are out of date */
-    uint64_t logged[16];       /* problems.c: those that are in the log */
-    size_t n_logged;
-    struct process logged_process;
-    mono_ms suspect_since; /* lines.c: and that is not logged yet; 0 */
+    struct problems_logged *logged; /* problems.c: those that are in the log;
+                                       NULL: none ever was */
+    mono_ms suspect_since;          /* lines.c: and that is not logged yet; 0 */
     uint32_t changed_place, age_place; /* shown.c: in the two lists, from 1;
                                           0: it is not there */
 };
@@ -371,7 +370,8 @@ void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
 /* problems.c. A key that is not used, and why, or NULL: it is, or is gone.
  * `arg` is the coordinator: it is a registry_unfit_f, too. */
 void coordinator_problems_key(void *arg, const char *key, const char *reason);
-/* What of a node is not used: said, if it was not. */
+/* What of a node is not used: said, if it was not. Whoever frees `x` frees
+ * x->logged. */
 void coordinator_problems_node(struct coordinator *c, struct node *node,
                                struct coordinator_node_extra *x);
 void coordinator_problems_fill(struct coordinator *c, struct snapshot *s);

@@ -78,31 +78,45 @@ static uint64_t name_of(const struct heartbeat_problem *p)
     return hash_str(what, (uint64_t)p->reason + 1);
 }
 
-static bool was_logged(const struct coordinator_node_extra *x, uint64_t name)
+/* Of one process: another one may have others. */
+struct problems_logged {
+    struct process process;
+    size_t n;
+    uint64_t names[16];
+};
+
+static bool was_logged(const struct problems_logged *l, uint64_t name)
 {
-    assert(x->n_logged <= ARRAY_LEN(x->logged));
-    for (size_t i = 0; i < x->n_logged; i++)
-        if (x->logged[i] == name)
+    assert(l->n <= ARRAY_LEN(l->names));
+    for (size_t i = 0; i < l->n; i++)
+        if (l->names[i] == name)
             return true;
-    return x->n_logged == ARRAY_LEN(x->logged);
+    return l->n == ARRAY_LEN(l->names);
 }
 
 void coordinator_problems_node(struct coordinator *c, struct node *node,
                                struct coordinator_node_extra *x)
 {
+    struct problems_logged *l = x->logged;
+
     assert(x == node->user);
-    if (!process_same(&x->logged_process, &node->process) &&
-        node->process.known) {
-        if (x->logged_process.known)
-            x->n_logged = 0; /* another process, which may have others */
-        x->logged_process = node->process;
+    if (l == NULL && node->n_problems == 0)
+        return;
+    if (l == NULL) {
+        l = x->logged = mem_zalloc(sizeof(*l));
+        l->process = node->process;
+    }
+    if (!process_same(&l->process, &node->process) && node->process.known) {
+        if (l->process.known)
+            l->n = 0;
+        l->process = node->process;
     }
     for (size_t i = 0; i < node->n_problems; i++) {
         uint64_t name = name_of(&node->problems[i]);
 
-        if (was_logged(x, name))
+        if (was_logged(l, name))
             continue;
-        x->logged[x->n_logged++] = name;
+        l->names[l->n++] = name;
         if (may_log(c))
             log_warn("!heartbeat", LOG_S("kind", node_kind_name(node->kind)),
                      LOG_S("address", node->address),

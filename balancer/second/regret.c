@@ -32,18 +32,26 @@ struct late {
     char data[]; /* of second_pack() */
 };
 
+/* What a report says, of what a later one may be taken for. */
+struct figures {
+    bool busy, degraded;
+    double cpu, memory, disk, pool;
+    uint64_t incarnation;
+    mono_ms reported;
+};
+
 /* A worker that something in the queue is of, or the balancer has. */
 struct known {
     struct late *last; /* its last report that waits; NULL: none does */
     double given;      /* granted since, and not ended */
     mono_ms told;      /* that report's `reported` */
     uint64_t incarnation;
-    bool gone;                 /* removed since */
-    uint32_t no;               /* no other has it */
-    uint32_t slot;             /* of the balancer, as its picks say */
-    size_t waiting;            /* events in the queue that are of it alone */
-    bool applied;              /* `as` is what the balancer was told last */
-    struct balancer_worker as; /* its figures, no more */
+    bool gone;      /* removed since */
+    uint32_t no;    /* no other has it */
+    uint32_t slot;  /* of the balancer, as its picks say */
+    size_t waiting; /* events in the queue that are of it alone */
+    bool applied;   /* `as` is what the balancer was told last */
+    struct figures as;
     UT_hash_handle hh;
     char address[]; /* the key */
 };
@@ -274,8 +282,19 @@ void second_regret_event(struct regret *r, const struct balancer_event *event,
 
 /* --- its turn comes ------------------------------------------------------ */
 
-static void take_figures(struct balancer_worker *to,
-                         const struct balancer_worker *from)
+static struct figures figures_of(const struct balancer_worker *w)
+{
+    return (struct figures){.busy = w->busy,
+                            .degraded = w->degraded,
+                            .cpu = w->cpu,
+                            .memory = w->memory,
+                            .disk = w->disk,
+                            .pool = w->pool,
+                            .incarnation = w->incarnation,
+                            .reported = w->reported};
+}
+
+static void take_figures(struct balancer_worker *to, const struct figures *from)
 {
     to->busy = from->busy;
     to->degraded = from->degraded;
@@ -302,11 +321,13 @@ static void with_later(struct regret *r, struct balancer_worker *w,
                        const struct late *later)
 {
     const struct balancer_worker *next;
+    struct figures figures;
 
     second_unpack(&r->ahead, later->data, later->len);
     assert(r->ahead.event.kind == BALANCER_EVENT_SET);
     next = r->ahead.event.u.set;
-    take_figures(w, next);
+    figures = figures_of(next);
+    take_figures(w, &figures);
     if (next->pool >= 0 && w->slots > 0 && next->slots > 0)
         w->pool = pool_before(w, next, later->given);
 }
@@ -327,9 +348,7 @@ static void apply_set(struct regret *r, const struct late *l)
              k->as.reported == w->reported)
         take_figures(w, &k->as);
     k->applied = true;
-    take_figures(&k->as, w);
-    k->as.incarnation = w->incarnation;
-    k->as.reported = w->reported;
+    k->as = figures_of(w);
     balancer_apply(r->b, &r->reader.event, NULL);
 }
 

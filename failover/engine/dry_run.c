@@ -37,7 +37,8 @@ static void add_candidate(struct dry_run *s, const struct node *n)
         .weight = weight >= 0 ? (uint32_t)weight : 100,
         .owned = work_view_marker_count(s->e->c.view, n->kind, n->address),
     };
-    memcpy(s->candidates[i].address, n->address, sizeof(n->address));
+    (void)snprintf(s->candidates[i].address, sizeof(s->candidates[i].address),
+                   "%s", n->address);
 }
 
 /* Who could take work now. A dry run shows the spread over all of them; which
