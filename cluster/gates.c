@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/table.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define REFRESHES_MAX 64
@@ -39,6 +38,18 @@ struct gates {
 
 static const struct gate none = {.state = GATE_ABSENT};
 
+static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
+                      const char *address)
+{
+    size_t len = strnlen(address, NODE_ADDRESS_MAX); /* none is longer */
+
+    assert(kind >= 0 && kind < NODE_KINDS);
+    out[0] = (char)('0' + kind);
+    out[1] = '/';
+    memcpy(out + 2, address, len);
+    out[2 + len] = '\0';
+}
+
 static struct entry *entry_find(const struct gates *g, enum node_kind kind,
                                 const char *address)
 {
@@ -46,7 +57,7 @@ static struct entry *entry_find(const struct gates *g, enum node_kind kind,
     struct entry *e;
 
     assert(kind >= 0 && kind < NODE_KINDS);
-    (void)snprintf(name, sizeof(name), "%u/%s", (unsigned)kind, address);
+    make_name(name, kind, address);
     HASH_FIND_STR(g->entries, name, e);
     assert(e == NULL || e->known.kind == kind);
     return e;
@@ -64,7 +75,7 @@ static struct entry *entry_make(struct gates *g, enum node_kind kind,
     e->gates = g;
     e->known.kind = kind;
     memcpy(e->known.address, address, strlen(address) + 1);
-    (void)snprintf(e->name, sizeof(e->name), "%u/%s", (unsigned)kind, address);
+    make_name(e->name, kind, address);
     HASH_ADD_STR(g->entries, name, e);
     assert(e->known.gate.state == GATE_ABSENT);
     return e;

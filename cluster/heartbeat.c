@@ -343,7 +343,8 @@ const struct load heartbeat_no_load = {
 
 static void begin(struct heartbeat *out)
 {
-    memset(out, 0, sizeof(*out));
+    memset(out, 0, offsetof(struct heartbeat, groups)); /* the rest is long */
+    out->problems[0] = (struct heartbeat_problem){.reason = HEARTBEAT_OK};
     out->load = heartbeat_no_load;
 }
 

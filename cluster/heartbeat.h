@@ -70,10 +70,7 @@ struct heartbeat {
     struct load load;    /* as if not told: what was refused */
     unsigned refused;    /* of the load: enum load_field */
     bool status_refused;
-    double load_average; /* written for people to see; not read */
-    char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* sorted, clean */
-    size_t n_groups; /* of the heartbeat's own `group`/`groups`; never
-                        "default", which holds every worker */
+    double load_average;        /* written for people to see; not read */
     struct registry_place seen; /* our own, read: how far its process has seen
                                    the registry; incarnation "": not told */
     const char *place;          /* the same as text, written if not NULL or "";
@@ -81,6 +78,11 @@ struct heartbeat {
     int64_t ttl_ms;    /* our own field on HTTP nodes, milliseconds or a
                           duration ("30s"); 0 none */
     size_t n_problems; /* 0: all of it is its word; further ones are not kept */
+    size_t n_groups;   /* of the heartbeat's own `group`/`groups`; never
+                          "default", which holds every worker */
+    /* what lies beyond these numbers is not set, but that the first problem
+     * is HEARTBEAT_OK where there is none */
+    char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* sorted, clean */
     struct heartbeat_problem problems[HEARTBEAT_PROBLEMS_MAX];
 };
 /* The load of a node that tells nothing. */

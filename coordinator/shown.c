@@ -192,6 +192,7 @@ static void grow_old(struct coordinator *c)
 /* While it is put together: all borrowed from the node. */
 struct draft {
     struct coordinator_snapshot_node is;
+    struct coordinator_snapshot_gate gate;
     const char *problems[NODE_PROBLEMS_MAX];
     const char **groups; /* to be freed; NULL: none but "default" */
 };
@@ -223,14 +224,18 @@ static void draft_gate(struct coordinator *c, struct draft *d,
 
     assert(gate != NULL);
     d->is.gate = gate->state;
+    d->is.gate_says = &coordinator_snapshot_no_gate;
     d->is.cordoned = gate->cordoned || gate->state == GATE_CORDONED;
     d->is.gate_left = gate->left;
-    d->is.gate_process = gate->process;
-    d->is.gate_who = gate->who;
-    d->is.gate_reason = gate->reason;
-    d->is.gate_since = gate->ordered;
+    if (gate->state == GATE_ABSENT)
+        return;
+    d->gate = (struct coordinator_snapshot_gate){.process = gate->process,
+                                                 .who = gate->who,
+                                                 .reason = gate->reason,
+                                                 .since = gate->ordered};
+    d->is.gate_says = &d->gate;
     if (gate->for_ms > 0) /* as the engine counts it */
-        d->is.gate_until =
+        d->gate.until =
             gate->for_ms +
             coordinator_wall_at(
                 c, gates_order_seen(c->gates, node->kind, node->address));
@@ -296,9 +301,9 @@ static bool same_member(const struct coordinator_snapshot_node *a,
            same_texts(a->groups, a->n_groups, b->groups, b->n_groups) &&
            a->gate == b->gate && a->cordoned == b->cordoned &&
            a->gate_left == b->gate_left &&
-           same_process(&a->gate_process, &b->gate_process) &&
-           strcmp(a->gate_who, b->gate_who) == 0 &&
-           strcmp(a->gate_reason, b->gate_reason) == 0;
+           same_process(&a->gate_says->process, &b->gate_says->process) &&
+           strcmp(a->gate_says->who, b->gate_says->who) == 0 &&
+           strcmp(a->gate_says->reason, b->gate_says->reason) == 0;
 }
 
 static bool same_load(const struct load *a, const struct load *b)
@@ -322,8 +327,9 @@ static bool same_report(const struct coordinator_snapshot_node *a,
 static bool same_rest(const struct coordinator_snapshot_node *a,
                       const struct coordinator_snapshot_node *b)
 {
-    return a->work_index == b->work_index && a->gate_since == b->gate_since &&
-           a->gate_until == b->gate_until;
+    return a->work_index == b->work_index &&
+           a->gate_says->since == b->gate_says->since &&
+           a->gate_says->until == b->gate_says->until;
 }
 
 static void show(struct coordinator *c, struct node *node, uint64_t index)

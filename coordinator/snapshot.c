@@ -250,6 +250,8 @@ coordinator_snapshot_group(const struct snapshot *s, const char *name)
 /* --- a node in one block ------------------------------------------------- */
 
 const char *const coordinator_snapshot_only_default[] = {"default"};
+const struct coordinator_snapshot_gate coordinator_snapshot_no_gate = {
+    .who = "", .reason = ""};
 
 static size_t text_room(const char *text)
 {
@@ -279,7 +281,14 @@ static const char *text_put(char **at, const char *text)
     return memcpy(to, text, n);
 }
 
-/* The pointers first: they are aligned there. */
+static size_t gate_room(const struct coordinator_snapshot_gate *g)
+{
+    return g == &coordinator_snapshot_no_gate
+               ? 0
+               : sizeof(*g) + text_room(g->who) + text_room(g->reason);
+}
+
+/* It and the pointers first: they are aligned there. */
 static const char **list_begin(char **at, const char *const *list, size_t n)
 {
     const char **to = (const char **)(void *)*at;
@@ -306,21 +315,29 @@ struct coordinator_snapshot_node *
 coordinator_snapshot_node_new(const struct coordinator_snapshot_node *from)
 {
     size_t room = sizeof(*from) + text_room(from->address) +
-                  text_room(from->gate_who) + text_room(from->gate_reason) +
+                  gate_room(from->gate_says) +
                   list_room(from->groups, from->n_groups) +
                   list_room(from->problems, from->n_problems);
     struct coordinator_snapshot_node *n = mem_alloc(room);
     char *at = (char *)(n + 1);
+    struct coordinator_snapshot_gate *gate = NULL;
     const char **groups, **problems;
 
     *n = *from;
+    if (from->gate_says != &coordinator_snapshot_no_gate) {
+        gate = memcpy(at, from->gate_says, sizeof(*gate));
+        at += sizeof(*gate);
+    }
     groups = list_begin(&at, from->groups, from->n_groups);
     problems = list_begin(&at, from->problems, from->n_problems);
     n->groups = list_fill(&at, groups, from->groups, from->n_groups);
     n->problems = list_fill(&at, problems, from->problems, from->n_problems);
     n->address = text_put(&at, from->address);
-    n->gate_who = text_put(&at, from->gate_who);
-    n->gate_reason = text_put(&at, from->gate_reason);
+    if (gate != NULL) {
+        gate->who = text_put(&at, from->gate_says->who);
+        gate->reason = text_put(&at, from->gate_says->reason);
+        n->gate_says = gate;
+    }
     assert(at == (char *)n + room);
     return n;
 }

@@ -29,12 +29,19 @@ struct snapshot_seen {
     uint64_t all, membership;
 };
 
+/* What its gate says beside its state. */
+struct coordinator_snapshot_gate {
+    struct process process;
+    const char *who, *reason; /* "" if none */
+    wall_ms since, until;     /* by our clock; 0: none */
+};
+
 struct coordinator_snapshot_node {
     enum node_kind kind;
-    struct snapshot_seen seen;
     enum node_state state;
+    struct snapshot_seen seen;
     enum node_status status;
-    bool degraded;
+    bool degraded, cordoned, gate_left;
     const char *address;
     const char *const *groups; /* effective, sorted, "default" among those of a
                                   worker; none for other kinds */
@@ -50,10 +57,7 @@ struct coordinator_snapshot_node {
                             else is left), "stale" (not picked) */
     uint32_t flaps;
     enum gate_state gate;
-    bool cordoned, gate_left;
-    struct process gate_process;
-    const char *gate_who, *gate_reason; /* "" if none */
-    wall_ms gate_since, gate_until;     /* by our clock; 0: none */
+    const struct coordinator_snapshot_gate *gate_says; /* never NULL */
 };
 
 struct coordinator_snapshot_group {
@@ -201,6 +205,8 @@ const char *coordinator_snapshot_arena_str(struct snapshot_arena **a,
 struct coordinator_snapshot_node *
 coordinator_snapshot_node_new(const struct coordinator_snapshot_node *from);
 extern const char *const coordinator_snapshot_only_default[1];
+/* And so is this one, of a gate that is absent. */
+extern const struct coordinator_snapshot_gate coordinator_snapshot_no_gate;
 
 /* The place where the current one hangs. */
 struct snapshot_slot;

@@ -29,11 +29,11 @@ static void put_gate(struct buf *b, const struct coordinator_snapshot_node *n)
     json_put_str(b, "state", gate_state_name(n->gate));
     json_put_bool(b, "cordoned", n->cordoned);
     json_put_bool(b, "left", n->gate_left);
-    http_put_process(b, "process", &n->gate_process);
-    http_put_text(b, "who", n->gate_who);
-    http_put_text(b, "reason", n->gate_reason);
-    http_put_time(b, "since", n->gate_since);
-    http_put_time(b, "until", n->gate_until);
+    http_put_process(b, "process", &n->gate_says->process);
+    http_put_text(b, "who", n->gate_says->who);
+    http_put_text(b, "reason", n->gate_says->reason);
+    http_put_time(b, "since", n->gate_says->since);
+    http_put_time(b, "until", n->gate_says->until);
     json_close(b, '}');
 }
 

@@ -21,7 +21,13 @@
 static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
                       const char *address)
 {
-    (void)snprintf(out, NODE_ADDRESS_MAX + 4, "%u/%s", (unsigned)kind, address);
+    size_t len = strnlen(address, NODE_ADDRESS_MAX); /* none is longer */
+
+    assert(kind >= 0 && kind < NODE_KINDS);
+    out[0] = (char)('0' + kind); /* looked for all the time: no printf */
+    out[1] = '/';
+    memcpy(out + 2, address, len);
+    out[2 + len] = '\0';
 }
 
 struct owner *work_owner_find(const struct view *v, enum node_kind kind,

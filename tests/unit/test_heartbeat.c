@@ -455,7 +455,9 @@ static void what_is_written_is_read_again(void **state)
     assert_true(process_same(&again.process, &hb.process));
     assert_int_equal(again.status, NODE_BUSY);
     assert_memory_equal(&again.load, &hb.load, sizeof(hb.load));
-    assert_memory_equal(again.groups, hb.groups, sizeof(hb.groups));
+    assert_int_equal(again.n_groups, hb.n_groups);
+    for (size_t i = 0; i < hb.n_groups; i++)
+        assert_string_equal(again.groups[i], hb.groups[i]);
     assert_int_equal(again.ttl_ms, 30000);
     assert_int_equal(again.report_time, 1732000010000);
     buf_close(&b);
