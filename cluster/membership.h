@@ -50,6 +50,9 @@ struct node {
     enum node_state state;
     const char *address; /* as long as the node is there */
     enum node_status status;
+    uint32_t flaps;
+    bool registered;        /* a key stands, fresh within its ttl */
+    bool ours;              /* its key is below /pelorus/nodes */
     bool degraded;          /* its last heartbeat was refused, or some of it */
     bool unreadable;        /* nothing of it is known: it says nothing of its
                                load, or not whose it is */
@@ -64,14 +67,11 @@ struct node {
     struct heartbeat_problem *problems; /* what of its keys and heartbeats is
                                            not used, and why; each once */
     size_t n_problems;
-    bool registered;     /* a key stands, fresh within its ttl */
-    bool ours;           /* its key is below /pelorus/nodes */
     int64_t ttl_ms;      /* HTTP nodes; 0: the session is the lease */
     mono_ms last_report; /* when we saw its last change */
     wall_ms last_report_wall;
     mono_ms state_since;
-    uint64_t registrations; /* how many keys stand now */
-    uint32_t flaps;
+    uint64_t registrations;  /* how many keys stand now */
     const struct gate *gate; /* what gates.h knows of it; never NULL */
     void *user;              /* the coordinator's, untouched */
 };

@@ -20,10 +20,10 @@ enum window_type {
 
 /* Embedded in whatever waits. Runs while it stands in a heap. */
 struct window {
-    enum window_type type;
     mono_ms since;
     int64_t span;
-    size_t place; /* in the heap, counted from 1; 0: not running */
+    enum window_type type;
+    uint32_t place; /* in the heap, counted from 1; 0: not running */
 };
 
 /* Those that run, the first to end on top: a tick costs nothing while nothing
@@ -71,17 +71,17 @@ struct registration {
     uint64_t created, version;
     struct process process; /* by its present value */
     struct process written; /* the last known one under this `created` */
-    bool rewritten;         /* that changed: it is the node of an old session */
     mono_ms written_at;     /* when it was written last, as seen by us */
     int64_t gap;            /* between the last two writes; 0 unknown */
+    enum node_status status;
+    bool rewritten; /* `written` changed: it is the node of an old session */
     bool ours;
     bool stale;      /* its ttl is over */
     bool refused;    /* its present heartbeat was, or some of it */
     bool unreadable; /* nothing could be taken from it */
     bool has_load;
     mono_ms load_whole; /* when a load was told of which nothing was refused */
-    enum node_status status;
-    struct load load; /* the last good one of this process */
+    struct load load;   /* the last good one of this process */
     int64_t report_time, ttl_ms;
     char *path_group; /* of its key; NULL: none */
     const char *const *groups;

@@ -17,7 +17,7 @@ static void put(struct windows *ws, size_t place, struct window *w)
     assert(place >= 1);
     assert(place <= ws->n);
     ws->heap[place - 1] = w;
-    w->place = place;
+    w->place = (uint32_t)place;
 }
 
 static void rise(struct windows *ws, struct window *w)

@@ -362,7 +362,7 @@ struct queue_entry {
     unsigned in_vain;   /* visits in a row without a step forward, */
     uint64_t why;       /* while it looked like this */
     uint64_t hold;      /* the lock hold in which it was visited */
-    char address[NODE_ADDRESS_MAX + 1];
+    char address[];
 };
 /* Looks at who is missing, and at all owners when that is due. */
 void engine_queue_tick(struct engine *e);

@@ -216,13 +216,14 @@ static bool wants(struct engine *e, const char *address)
 
 static struct queue_entry *entry_of(struct engine *e, const char *address)
 {
+    size_t len = strlen(address);
     struct queue_entry *a;
     assert(address[0] != '\0');
     HASH_FIND_STR(e->work_queue, address, a);
     if (a == NULL) {
-        a = mem_zalloc(sizeof(*a));
-        (void)snprintf(a->address, sizeof(a->address), "%s", address);
-        HASH_ADD_STR(e->work_queue, address, a);
+        a = mem_zalloc(sizeof(*a) + len + 1);
+        memcpy(a->address, address, len + 1);
+        HASH_ADD_KEYPTR(hh, e->work_queue, a->address, len, a);
     }
     return a;
 }
