@@ -36,6 +36,10 @@ char *mem_printf(const char *fmt, ...) MUST_CHECK PRINTF_LIKE(1, 2);
 /* Free what one of the above returned; NULL is fine. */
 void mem_free(void *ptr);
 
+/* Give free memory back to the system, as far as whole pages of it are: after
+ * much was read at once that is not needed any more. Takes some ms. */
+void mem_give_back(void);
+
 /* Free and set the variable to NULL. */
 #define MEM_FREE(p)                                                            \
     do {                                                                       \

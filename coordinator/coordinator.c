@@ -454,6 +454,7 @@ void coordinator_tick(struct coordinator *c)
     if (!c->known && coordinator_synced(c)) {
         c->known = true;
         balancer_hold(c->balancer, false);
+        mem_give_back(); /* all that stands was read at once */
     }
     if (balancer_is_due(c)) {
         balancer_tick(c->balancer, c->clock->mono);

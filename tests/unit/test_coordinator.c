@@ -96,6 +96,100 @@ static void a_snapshot_shows_what_is_there_sorted(void **state)
     assert_null(s);
 }
 
+/* Look at every node, whether it changed or not: nothing may be new. */
+static void all_is_shown(struct world *w)
+{
+    struct coordinator *c = w->c[0];
+    struct snapshot *s;
+    uint64_t before;
+
+    coordinator_publish_now(c);
+    before = c->index;
+    coordinator_nodes_changed(c);
+    coordinator_publish_now(c);
+    assert_int_equal(c->index, before);
+    s = coordinator_snapshot(c);
+    for (struct node *n = membership_next(c->membership, NULL); n != NULL;
+         n = membership_next(c->membership, n)) {
+        const struct coordinator_snapshot_node *is =
+            coordinator_snapshot_node(s, n->kind, n->address);
+
+        assert_non_null(is);
+        assert_int_equal(is->state, n->state);
+        assert_int_equal(is->degraded, n->degraded);
+        assert_int_equal(is->gate, n->gate->state);
+        assert_int_equal(is->n_problems, n->n_problems);
+    }
+    coordinator_snapshot_release(&s);
+}
+
+/* Whatever happens to a node, a snapshot finds it without looking at all. */
+static void nothing_that_changes_is_missed(void **state)
+{
+    struct world *w = *state;
+    struct rand rand;
+
+    rand_seed(&rand, 5);
+    for (int round = 0; round < 400; round++) {
+        char key[64], body[128];
+        uint64_t node = rand_below(&rand, 6);
+
+        snprintf(key, sizeof(key), "%s/10.0.9.%d:1",
+                 node < 4 ? "/nodes/worker" : "/nodes/worker/gpu",
+                 (int)node % 4);
+        snprintf(body, sizeof(body),
+                 "{\"startupTime\":%d,\"processId\":%d,\"cpuUsage\":%s}",
+                 5 + round / 50, 1 + (int)rand_below(&rand, 2),
+                 rand_below(&rand, 4) == 0 ? "7" : "0.5");
+        if (rand_below(&rand, 3) > 0)
+            hand_put(w, key, rand_below(&rand, 9) == 0 ? "?" : body, true);
+        else if (memory_find(w->store, key) != NULL)
+            hand_delete(w, key);
+        if (rand_below(&rand, 8) == 0) {
+            snprintf(key, sizeof(key), GATE_PREFIX "/worker/10.0.9.%d:1",
+                     (int)rand_below(&rand, 4));
+            snprintf(body, sizeof(body),
+                     "{\"state\":\"%s\",\"process\":{\"created\":1,"
+                     "\"startupTime\":%d,\"processId\":1}}",
+                     rand_below(&rand, 2) == 0 ? "fenced" : "open",
+                     5 + round / 50);
+            hand_put(w, key, body, false);
+        }
+        world_run(w, (int64_t)rand_below(&rand, 3) * 700);
+        all_is_shown(w);
+    }
+}
+
+/* Without an event: it is only time that passes. */
+static void a_report_that_grows_old_is_shown(void **state)
+{
+    static const char *const words[] = {"fresh", "late", "stale"};
+    struct world *w = *state;
+    int64_t interval = w->conf.balancer.heartbeat_interval_ms;
+
+    hand_put(w, "/nodes/worker/" W1, BEAT, true);
+    hand_put(w, "/nodes/worker/" W2, BEAT, true);
+    for (size_t i = 0; i < 3; i++) {
+        struct snapshot *s;
+        uint64_t index = index_now(w);
+
+        world_run(w, i == 0 ? 1500 : i == 1 ? 2 * interval : interval);
+        if (i == 1) /* this one reports in time */
+            hand_put(w, "/nodes/worker/" W2,
+                     "{\"startupTime\":5,\"processId\":6,\"reportTime\":9}",
+                     true);
+        world_run(w, 1500);
+        s = coordinator_snapshot(w->c[0]);
+        assert_string_equal(
+            coordinator_snapshot_node(s, NODE_WORKER, W1)->report, words[i]);
+        assert_string_equal(
+            coordinator_snapshot_node(s, NODE_WORKER, W2)->report, "fresh");
+        assert_true(i == 0 || s->seen[NODE_WORKER].all > index);
+        coordinator_snapshot_release(&s);
+        all_is_shown(w);
+    }
+}
+
 static void a_snapshot_outlives_the_coordinator(void **state)
 {
     struct world *w = *state;
@@ -566,6 +660,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(a_snapshot_shows_what_is_there_sorted),
+        WORLD_TEST(nothing_that_changes_is_missed),
+        WORLD_TEST(a_report_that_grows_old_is_shown),
         WORLD_TEST(a_snapshot_outlives_the_coordinator),
         WORLD_TEST(a_change_is_published_soon_and_quiet_keeps_the_index),
         WORLD_TEST(out_of_reach_is_stale_and_not_ready_until_synced),
