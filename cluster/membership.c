@@ -110,6 +110,19 @@ static struct member *member_named(struct membership *m,
 
 /* --- registrations ------------------------------------------------------- */
 
+static struct registration *registration_find(const struct membership *m,
+                                              const char *key,
+                                              const struct node_key *names)
+{
+    const struct member *e = member_find(m, names->kind, names->address);
+    struct registration *r = e != NULL ? e->registrations : NULL;
+
+    while (r != NULL && strcmp(r->key, key) != 0)
+        r = r->next;
+    assert(r == NULL || r->member == e);
+    return r;
+}
+
 static void registration_free(struct membership *m, struct registration *r)
 {
     struct registration **at = &r->member->registrations;
@@ -119,7 +132,6 @@ static void registration_free(struct membership *m, struct registration *r)
         at = &(*at)->next;
     *at = r->next;
     windows_stop(&m->windows, &r->window);
-    HASH_DEL(m->registrations, r);
     mem_free((void *)(uintptr_t)r->groups);
     mem_free(r->path_group);
     mem_free(r->problems);
@@ -143,7 +155,6 @@ static struct registration *registration_make(struct membership *m,
         r->path_problem = mem_strdup(names->problem);
     r->next = r->member->registrations;
     r->member->registrations = r;
-    HASH_ADD_KEYPTR(hh, m->registrations, r->key, len, r);
     assert(r->member->registrations == r);
     return r;
 }
@@ -233,7 +244,7 @@ static void key_written(struct membership *m,
     struct heartbeat hb;
 
     assert(!m->emitting);
-    HASH_FIND_STR(m->registrations, entry->key, r);
+    r = registration_find(m, entry->key, names);
     if (r != NULL && r->created == entry->created &&
         r->version == entry->version) {
         tell_key(m, &told); /* told twice */
@@ -258,7 +269,8 @@ static void key_written(struct membership *m,
 }
 
 static void key_removed(struct membership *m,
-                        const struct registry_entry *entry)
+                        const struct registry_entry *entry,
+                        const struct node_key *names)
 {
     struct membership_key told = {.key = entry->key, .removed = true};
     struct registration *r;
@@ -266,7 +278,7 @@ static void key_removed(struct membership *m,
 
     assert(!m->emitting);
     tell_key(m, &told);
-    HASH_FIND_STR(m->registrations, entry->key, r);
+    r = registration_find(m, entry->key, names);
     /* The end of an earlier one of the same name is no news. */
     if (r == NULL || entry->created < r->created)
         return;
@@ -287,7 +299,7 @@ static void key_changed(struct membership *m, const struct registry_event *ev)
         told.refused = why.msg;
         tell_key(m, &told);
     } else if (told.removed) {
-        key_removed(m, &ev->entry);
+        key_removed(m, &ev->entry, &names);
     } else {
         key_written(m, &ev->entry, &names);
     }
@@ -438,10 +450,10 @@ const char *membership_key(const struct node *node, size_t i)
 
 bool membership_has_key(const struct membership *m, const char *key)
 {
-    struct registration *r;
+    struct node_key names;
 
-    HASH_FIND_STR(m->registrations, key, r);
-    return r != NULL;
+    return node_key_parse(key, &names, NULL) == 0 &&
+           registration_find(m, key, &names) != NULL;
 }
 
 struct membership *membership_new(const struct membership_config *config,
@@ -466,16 +478,16 @@ struct membership *membership_new(const struct membership_config *config,
 
 void membership_free(struct membership **m)
 {
-    struct registration *r = NULL, *next_r = NULL;
     struct member *e = NULL, *next_e = NULL;
 
     if (*m == NULL)
         return;
-    HASH_ITER (hh, (*m)->registrations, r, next_r)
-        registration_free(*m, r);
     for (int k = 0; k < NODE_KINDS; k++)
-        HASH_ITER (hh, (*m)->members[k], e, next_e)
+        HASH_ITER (hh, (*m)->members[k], e, next_e) {
+            while (e->registrations != NULL)
+                registration_free(*m, e->registrations);
             member_free(*m, e);
+        }
     assert((*m)->windows.n == 0);
     mem_free((*m)->windows.heap);
     MEM_FREE(*m);

@@ -62,9 +62,8 @@ void membership_turn(struct membership *m);
 
 struct member;
 
-/* One key. */
+/* One key. It is looked for among its member's, which the key names. */
 struct registration {
-    UT_hash_handle hh; /* by key */
     struct member *member;
     struct registration *next; /* of the same member */
     struct window window;      /* runs if it has a ttl */
@@ -116,7 +115,6 @@ struct membership {
     struct registry_watch *watches[2]; /* by source; NULL: none */
     int64_t fresh_ms;                  /* of the one of ours */
     struct member *members[NODE_KINDS];
-    struct registration *registrations;
     struct windows windows;
     bool synced[2], connected;
     mono_ms settle_since;
