@@ -39,14 +39,18 @@ static double ratio(double x, double max)
 void balancer_account_open(struct account *a, const char *address)
 {
     size_t len = strlen(address);
-    struct profile *p = mem_zalloc(sizeof(*p) + len + 1);
+    bool is_long = len >= ACCOUNT_TEXT;
+    struct profile *p = mem_zalloc(sizeof(*p) + (is_long ? len + 1 : 0));
+    char *text = is_long ? p->address : a->text;
 
     assert(len > 0 && len <= BALANCER_ADDRESS_MAX);
     assert(a->profile == NULL);
-    memcpy(p->address, address, len + 1);
+    memset(a->text, 0, sizeof(a->text));
+    memcpy(text, address, len + 1);
     p->account = a;
     a->profile = p;
-    a->address = p->address;
+    a->address = text;
+    a->length = (uint32_t)len;
     a->hash = hash_str(address, 0);
     a->in = a->home;
     a->n_in = 0;

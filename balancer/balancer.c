@@ -197,7 +197,7 @@ static struct account *add_account(struct balancer *b, const char *address)
 
     balancer_account_open(a, address);
     a->bucket = balancer_account_bucket(&b->conf, b->now); /* however late */
-    HASH_ADD_STR(b->profiles, address, a->profile);
+    HASH_ADD_KEYPTR(hh, b->profiles, a->address, a->length, a->profile);
     assert(a->n_in == 0);
     return a;
 }

@@ -67,11 +67,13 @@ struct seat {
 };
 
 /*
- * Split by use. A pick touches two cache lines of the account, and accounts lie
- * side by side (account_at()), because with 100,000 workers each pick meets
- * one that no cache holds; the rest is the profile.
+ * Split by use. What a pick touches of a worker lies in three cache lines, side
+ * by side with those of the others (account_at()), because with 100,000
+ * workers each pick meets one that no cache holds: what is counted, where it
+ * sits, and its address, which answers copy. The rest is the profile.
  */
 #define ACCOUNT_HOME 2U
+#define ACCOUNT_TEXT 64U
 
 struct profile;
 
@@ -83,15 +85,19 @@ struct account {
     uint32_t slot;               /* place among the accounts */
     uint32_t life; /* tells successive holders of the slot apart */
     uint32_t n_in;
-    uint32_t owned;  /* work items that are its own and not done */
-    struct seat *in; /* every group it is in, "default" first */
+    uint32_t owned;      /* work items that are its own and not done */
+    uint32_t length;     /* of the address */
+    const char *address; /* `text`, or the profile's, which is then longer */
+    struct seat *in;     /* every group it is in, "default" first */
     struct seat home[ACCOUNT_HOME]; /* `in`, while it suffices */
     double share;  /* what it should carry beside others: c * weight/100 */
     uint64_t hash; /* of the address */
-    const char *address;     /* the profile's */
     struct profile *profile; /* NULL: a free slot */
+    char text[ACCOUNT_TEXT]; /* the address, if it finds room */
 };
-_Static_assert(sizeof(struct account) == 128, "two cache lines");
+_Static_assert(sizeof(struct account) == 192, "three cache lines");
+_Static_assert(offsetof(struct account, in) == 64, "what is counted: one");
+_Static_assert(offsetof(struct account, text) == 128, "a line of its own");
 
 struct peak {
     double usage; /* negative unknown */
@@ -143,8 +149,8 @@ struct profile {
 
     uint32_t cap_in; /* of the account's `in`, when it is not `home` */
     struct account *account;
-    UT_hash_handle hh;
-    char address[]; /* the key */
+    UT_hash_handle hh; /* by the account's address */
+    char address[];    /* one that is too long for the account; else nothing */
 };
 
 /* Give a free slot's account to a worker (1 .. BALANCER_ADDRESS_MAX bytes,

@@ -71,8 +71,8 @@ static const struct field account_fields[] = {
     FIELD(struct account, owned, 0, U32),
     FIELD(struct account, share, 1e-9, TASKS),
 };
-/* Elsewhere: life, in, the address. Worked out: slot, hash. */
-FIELDS_OF(struct account, 128);
+/* Elsewhere: life, in, the address. Worked out: slot, hash, length. */
+FIELDS_OF(struct account, 192);
 
 static const struct field profile_fields[] = {
     FIELD(struct profile, running, 0, TASKS),
@@ -131,7 +131,7 @@ static const struct field group_fields[] = {
 };
 /* Elsewhere: name, members, n, free, typical, walked, tree, u. Worked out: cap.
  * Not state: ops, conf, peeking (only within a call), hh. */
-FIELDS_OF(struct group, 1000);
+FIELDS_OF(struct group, 1408);
 
 static const struct field typical_fields[] = {
     FIELD_ARRAY(struct typical, n, 0, U32),
@@ -564,7 +564,7 @@ static int get_account(struct restoring *r, struct account *a)
         balancer_account(r->b, address) != NULL)
         return refuse(r, "a worker's address");
     balancer_account_open(a, address);
-    HASH_ADD_STR(r->b->profiles, address, a->profile);
+    HASH_ADD_KEYPTR(hh, r->b->profiles, a->address, a->length, a->profile);
     rc = get(r, OF_PROFILE, a->profile);
     if (rc == 0)
         rc = get(r, OF_ACCOUNT, a);

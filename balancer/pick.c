@@ -19,8 +19,8 @@
 /* Of so many members, who refused is open again on time; else at a tick. */
 #define REOPEN_MAX 1024U
 
-/* A batch in a group that no cache holds meets a miss or three per pick. They
- * overlap when the workers that come next are asked for together. */
+/* In so large a group a batch looks at those who come next; for RANDOM that is
+ * a draw, and so it decides on what comes after it. */
 #define AHEAD     8U
 #define AHEAD_MIN 32768U /* members */
 
@@ -59,7 +59,10 @@ static uint32_t bucket_of(const struct balancer *b, mono_ms now)
 static void copy_address(char out[BALANCER_ADDRESS_MAX + 1],
                          const struct account *a)
 {
-    memcpy(out, a->address, strlen(a->address) + 1);
+    if (a->length < ACCOUNT_TEXT)
+        memcpy(out, a->text, ACCOUNT_TEXT);
+    else
+        memcpy(out, a->address, a->length + 1);
 }
 
 static void hold(struct picking *p, const char *address)
@@ -91,34 +94,14 @@ static void let_go(struct picking *p)
     }
 }
 
-/* Ask for all that picks of these members will touch. Inlined by force: gcc
- * takes a function that only prefetches to be pure and drops the call. */
-static inline __attribute__((always_inline)) void
-fetch(const struct group *g, const uint32_t *members, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        __builtin_prefetch(&g->members[members[i]], 1);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct account *a = g->members[members[i]].account;
-
-        __builtin_prefetch(a, 1);
-        __builtin_prefetch(&a->address);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct account *a = g->members[members[i]].account;
-
-        __builtin_prefetch(a->address);
-        for (uint32_t j = 0; j < a->n_in; j++)
-            __builtin_prefetch(&a->in[j].group->members[a->in[j].member], 1);
-    }
-}
-
+/* Groups with a tree look ahead by themselves: group.c. */
 static void look_ahead(const struct picking *p)
 {
+    const struct policy_ops *ops = p->g->ops;
     uint32_t next[AHEAD];
-    uint32_t n = p->g->ops->choose(p->g, &p->b->rand, AHEAD, next);
 
-    fetch(p->g, next, n);
+    if (ops->choose != balancer_group_tree_choose)
+        (void)ops->choose(p->g, &p->b->rand, AHEAD, next);
 }
 
 static bool choose(struct picking *p, uint32_t *chosen)
@@ -130,8 +113,6 @@ static bool choose(struct picking *p, uint32_t *chosen)
     assert(p->n_candidates <= want);
     if (p->n_candidates == 0)
         return false;
-    if (want > 1 && p->g->n >= AHEAD_MIN)
-        fetch(p->g, p->candidates, p->n_candidates);
     *chosen = p->candidates[0];
     for (uint32_t i = 0; i < p->n_preferred; i++) {
         if (ops->overloaded == NULL ||
@@ -347,8 +328,13 @@ static void answer_request(struct balancer *b,
                            const struct balancer_answer *was,
                            struct balancer_answer *answer)
 {
-    struct picking p = {.b = b, .request = request, .was = was};
+    struct picking p;
 
+    p.b = b; /* one by one: the lists are long, and their lengths say enough */
+    p.request = request;
+    p.was = was;
+    p.n_preferred = p.n_candidates = 0;
+    p.n_held = 0;
     assert(request->count >= 1 && request->count <= BALANCER_COUNT_MAX);
     assert(request->n_exclude <= BALANCER_EXCLUDE_MAX);
     assert(answer->picks != NULL);

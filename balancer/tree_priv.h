@@ -3,8 +3,19 @@
  *
  * Eight-ary, so that the children of a node are one cache line and 100,000
  * slots are six levels. Only keys are stored: the parent's key is the smallest
- * of its children, and the way down to the winner reads the lines that the
- * repair on the way up writes. Not for two threads at once.
+ * of its children.
+ *
+ * Who wins is not looked up by going down the tree for each winner. The tree
+ * keeps a front: its smallest slots in order, some twenty of them, found in
+ * one walk that takes each level at once, so that the lines of one level are
+ * fetched beside each other. As the winner's key grows it is moved back in the
+ * front or falls out of it, and the next one stands first: a pick with its
+ * alternates reads three entries, and a walk is due once in a dozen picks.
+ * Those in the front that will win soon are known before they do, so that
+ * whoever picks can fetch what they need (group.c).
+ *
+ * Slots with the same key are in the order of their numbers. Not for two
+ * threads at once.
  */
 #ifndef PELORUS_BALANCER_TREE_PRIV_H
 #define PELORUS_BALANCER_TREE_PRIV_H
@@ -17,14 +28,29 @@
 #define TREE_ARITY     8U
 #define TREE_LEVELS    9U
 #define TREE_SLOTS_MAX (1U << 24)
-#define TREE_TOP_MAX   8U
 #define TREE_NONE      UINT64_MAX /* the key of a slot that cannot win */
+
+/* A walk looks for so many; with those that were there before they find room.
+ */
+#define TREE_FRONT_WALK 24U
+#define TREE_FRONT_MAX  32U
+
+/* The `n` smallest slots in order, from [at] on, and their keys; `all`: there
+ * are no others but those at TREE_NONE. */
+struct tree_front {
+    uint64_t key[TREE_FRONT_MAX];
+    uint32_t slot[TREE_FRONT_MAX];
+    uint32_t at, n;
+    bool all;
+    uint64_t span; /* from the first key on, about TREE_FRONT_WALK are in it */
+};
 
 struct tree {
     uint64_t *level[TREE_LEVELS]; /* level[0] are the slots; one block of
                                      memory that begins there */
     uint32_t size[TREE_LEVELS];   /* multiples of TREE_ARITY */
     uint32_t n_levels;
+    struct tree_front front;
 };
 
 /* Room for `slots`; those that exist keep their keys, new ones are TREE_NONE.
@@ -34,7 +60,7 @@ void balancer_tree_resize(struct tree *t, uint32_t slots);
 void balancer_tree_close(struct tree *t);
 
 /* Write a key without repairing the way up: balancer_tree_repair() follows
- * before the next balancer_tree_top(). */
+ * before anything else is asked of the tree. */
 static inline void tree_put(struct tree *t, uint32_t slot, uint64_t key)
 {
     assert(slot < t->size[0]);
@@ -48,8 +74,9 @@ void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to);
  */
 void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key);
 
-/* The slots of the `want` smallest keys, smallest first, without those at
- * TREE_NONE; returns how many there are. `want` is 1 .. TREE_TOP_MAX. */
-uint32_t balancer_tree_top(const struct tree *t, uint32_t want, uint32_t *out);
+/* See that at least `want` (1 .. TREE_FRONT_WALK) slots stand in the front, if
+ * there are as many; what stands there is good until the tree changes. O(log n)
+ * for each that is new. */
+const struct tree_front *balancer_tree_front(struct tree *t, uint32_t want);
 
 #endif
