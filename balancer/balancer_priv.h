@@ -306,9 +306,9 @@ struct group {
     mono_ms used;           /* last pick */
     mono_ms reopens;        /* a member that refused is open then; 0: none */
     uint32_t lag;     /* of its reports, in buckets: what may be missing */
-    double share_max; /* the largest share seen */
     uint64_t turn;    /* stride: virtual time; round robin: the cursor */
     struct tree tree; /* of policies that choose the smallest key */
+    struct affinity *affinity;
     union {
         struct {
             double est[2], capacity[2]; /* totals: cold members, hot ones */
@@ -481,9 +481,28 @@ double balancer_ledger_estimate(const struct group *g, const struct account *a,
 void balancer_ledger_fill(const struct group *g, struct account *a,
                           mono_ms now);
 
-/* affinity.c: writes the up to AFFINITY_TOP eligible members that a key prefers
- * to `out`, the most preferred first; returns how many. O(members), about a
- * nanosecond each. */
+/* ---- affinity (affinity.c) ---------------------------------------------- */
+
+struct affinity; /* which keys prefer whom, in one group */
+
+struct affinity *balancer_affinity_new(void);
+void balancer_affinity_free(struct affinity *f);
+/* Room for so many places, never fewer than before. */
+void balancer_affinity_resize(struct affinity *f, uint32_t places);
+/* The account is at that place, with the share that it has now; nothing but a
+ * comparison if that is known. O(1), spread over many calls. */
+void balancer_affinity_enter(struct affinity *f, uint32_t place,
+                             const struct account *a);
+/* May who is there be picked now? At first not. */
+void balancer_affinity_open(struct affinity *f, uint32_t place, bool open);
+/* It is there no longer, if it was. O(1), likewise. */
+void balancer_affinity_leave(struct affinity *f, uint32_t place,
+                             const struct account *a);
+
+/* Writes the up to AFFINITY_TOP eligible members that a key prefers to `out`,
+ * the most preferred first; returns how many. O(1) on average, however large
+ * the group. Where fewer than one in thirty takes work some or all may not be
+ * found. */
 #define AFFINITY_TOP 3U
 uint32_t balancer_affinity_top(const struct group *g, const char *key,
                                uint32_t *out);

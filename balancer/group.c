@@ -26,6 +26,7 @@ struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
     g->lag = balancer_account_bucket(conf, conf->heartbeat_interval_ms / 250);
     g->lag = g->lag < 1 ? 1 : g->lag > LAG_BUCKETS ? LAG_BUCKETS : g->lag;
     g->ops->resize(g, 0);
+    g->affinity = balancer_affinity_new();
     return g;
 }
 
@@ -33,6 +34,7 @@ void balancer_group_free(struct group *g)
 {
     assert(g->n_free <= g->n);
     g->ops->close(g);
+    balancer_affinity_free(g->affinity);
     mem_free(g->members);
     mem_free(g->free);
     mem_free(g);
@@ -78,6 +80,7 @@ static void group_grow(struct group *g)
     members_grow(g);
     g->free = mem_regrow(g->free, g->cap, sizeof(*g->free));
     g->ops->resize(g, g->cap);
+    balancer_affinity_resize(g->affinity, g->cap);
 }
 
 void balancer_group_reserve(struct group *g, uint32_t n)
@@ -101,6 +104,7 @@ uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
         i = g->n++;
     }
     g->members[i] = (struct member){.account = a, .salt = salt};
+    balancer_affinity_enter(g->affinity, i, a);
     balancer_group_refresh(g, i, i + 1, now);
     assert(i < g->n);
     assert(g->n <= g->cap);
@@ -112,6 +116,7 @@ void balancer_group_remove(struct group *g, uint32_t member, mono_ms now)
     assert(g->n_free < g->n);
     assert(member < g->n);
     assert(g->members[member].account != NULL);
+    balancer_affinity_leave(g->affinity, member, g->members[member].account);
     g->members[member].account = NULL;
     g->ops->place(g, member, member + 1, now);
     g->free[g->n_free++] = member;
@@ -135,8 +140,7 @@ static void group_judge(struct group *g, uint32_t from, uint32_t to,
             continue;
         balancer_account_recover(a, g->conf, now);
         balancer_member_judge(g, &g->members[i], now);
-        if (a->share > g->share_max)
-            g->share_max = a->share;
+        balancer_affinity_open(g->affinity, i, member_eligible(&g->members[i]));
         if (g->members[i].standing == STANDING_REFUSED)
             reopens_by(g, balancer_standing_reopens(a, g->conf));
     }

@@ -126,10 +126,10 @@ static const struct field group_fields[] = {
     FIELD(struct group, used, -TIME, TIME),
     FIELD(struct group, reopens, -TIME, TIME),
     FIELD(struct group, lag, 1, LAG_BUCKETS),
-    FIELD(struct group, share_max, 0, TASKS),
     FIELD(struct group, turn, 0, TURN_MAX),
 };
-/* Elsewhere: name, members, n, free, typical, walked, tree, u. Worked out: cap.
+/* Elsewhere: name, members, n, free, typical, walked, tree, u. Worked out: cap,
+ * affinity.
  * Not state: ops, conf, peeking (only within a call), hh. */
 FIELDS_OF(struct group, 1408);
 
@@ -653,9 +653,11 @@ static int get_member(struct restoring *r, struct group *g, uint32_t i,
         key = unpack_u64(&r->in);
         tree_put(&g->tree, i, key);
     }
-    return !r->in.bad && agree_member(g, m, key)
-               ? 0
-               : refuse(r, "a group's member");
+    if (r->in.bad || !agree_member(g, m, key))
+        return refuse(r, "a group's member");
+    balancer_affinity_enter(g->affinity, i, m->account);
+    balancer_affinity_open(g->affinity, i, member_eligible(m));
+    return 0;
 }
 
 static int get_random(struct restoring *r, struct group *g)

@@ -77,6 +77,7 @@ static void hold(struct picking *p, const char *address)
         if (a->in[i].group != p->g || p->g->members[member].held)
             continue;
         p->g->members[member].held = true;
+        balancer_affinity_open(p->g->affinity, member, false);
         p->g->ops->place(p->g, member, member + 1, p->now);
         assert(p->n_held < BALANCER_EXCLUDE_MAX);
         p->held[p->n_held++] = member;
@@ -90,6 +91,8 @@ static void let_go(struct picking *p)
 
         assert(p->g->members[member].held);
         p->g->members[member].held = false;
+        balancer_affinity_open(p->g->affinity, member,
+                               member_eligible(&p->g->members[member]));
         p->g->ops->place(p->g, member, member + 1, p->now);
     }
 }

@@ -1,9 +1,13 @@
 /*
  * test_balancer_affinity.c - a key keeps its worker as long as that one is not
  * loaded more than others of its kind: among cold ones, and when only hot or
- * full ones are left. (What it does among idle ones is in test_balancer.c.)
+ * full ones are left; and keys are spread by share, and move only with who
+ * comes or goes. (What it does among idle ones is in test_balancer.c.)
  */
 #include "tests/unit/test_balancer.h"
+
+#include <math.h>
+#include <stdlib.h>
 
 #define WORKERS 20
 
@@ -129,6 +133,155 @@ static void no_key_is_worth_a_full_worker(void **state)
     balancer_free(&b);
 }
 
+/* Whom each of so many keys has, by the number in the address; its tasks are
+ * not counted. */
+#define SPREAD_KEYS 4000
+#define SPREAD_MAX  3000
+
+static void homes(struct balancer *b, mono_ms now, uint16_t *out)
+{
+    char key[32];
+
+    for (unsigned i = 0; i < SPREAD_KEYS; i++) {
+        snprintf(key, sizeof(key), "table-%u", i);
+        out[i] = (uint16_t)atoi(ask_for(b, key, now) + 1);
+    }
+}
+
+static struct balancer_worker numbered(unsigned i, int32_t slots)
+{
+    char address[32];
+
+    snprintf(address, sizeof(address), "w%u:1", i);
+    return idle(address, slots, START);
+}
+
+/* Each worker's keys, and those of all with so many slots, beside what their
+ * slots are of all. */
+static void keys_are_spread_by_share(void **state)
+{
+    static const int32_t slots[] = {8, 16, 64, 512};
+    static uint16_t home[SPREAD_KEYS];
+    double kind[ARRAY_LEN(slots)] = {0}, all = 0;
+    unsigned got[40] = {0};
+
+    (void)state;
+    struct balancer *b = balancer_of(CONF_LEDGER);
+
+    for (unsigned i = 0; i < 40; i++) {
+        set(b, numbered(i, slots[i % ARRAY_LEN(slots)]), START);
+        all += slots[i % ARRAY_LEN(slots)];
+    }
+    homes(b, START, home);
+    for (unsigned i = 0; i < SPREAD_KEYS; i++) {
+        got[home[i]]++;
+        kind[home[i] % ARRAY_LEN(slots)]++;
+    }
+    for (unsigned i = 0; i < 40; i++) { /* five times the spread, and chance */
+        double due = SPREAD_KEYS * slots[i % ARRAY_LEN(slots)] / all;
+        double most = 5 * (0.09 * due + sqrt(due));
+
+        assert_true(fabs(got[i] - due) < most);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(slots); i++) {
+        double due = SPREAD_KEYS * slots[i] * 10 / all;
+
+        assert_true(fabs(kind[i] - due) < 0.1 * due + 3 * sqrt(due));
+    }
+    balancer_free(&b);
+}
+
+/* As many come and go as make the table grow and shrink several times: whoever
+ * keeps its place keeps its keys, at every step. */
+static void only_the_keys_of_who_comes_or_goes_move(void **state)
+{
+    static uint16_t was[SPREAD_KEYS], home[SPREAD_KEYS];
+    struct balancer *b = balancer_of(CONF_LEDGER);
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++)
+        set(b, numbered(i, 16), START);
+    homes(b, START, was);
+    for (unsigned n = 20; n < SPREAD_MAX; n += n / 3) {
+        for (unsigned i = n; i < n + n / 3; i++) /* they come */
+            set(b, numbered(i, 16), START);
+        homes(b, START, home);
+        for (unsigned i = 0; i < SPREAD_KEYS; i++)
+            assert_true(home[i] == was[i] || home[i] >= n);
+        memcpy(was, home, sizeof(was));
+    }
+    for (unsigned n = 2000; n > 20; n -= n / 4 + 1) {
+        char address[32];
+
+        for (unsigned i = n; i < SPREAD_MAX * 4 / 3; i++) { /* they go */
+            snprintf(address, sizeof(address), "w%u:1", i);
+            balancer_remove(b, address);
+        }
+        homes(b, START, home);
+        for (unsigned i = 0; i < SPREAD_KEYS; i++)
+            assert_true(home[i] < n && (home[i] == was[i] || was[i] >= n));
+        memcpy(was, home, sizeof(was));
+    }
+    balancer_free(&b);
+}
+
+/* In what order they came, and what else there was, says nothing: so that all
+ * coordinators agree. */
+static void keys_have_the_same_workers_in_every_coordinator(void **state)
+{
+    static uint16_t one[SPREAD_KEYS], other[SPREAD_KEYS];
+    struct balancer *b = balancer_of(CONF_LEDGER);
+
+    (void)state;
+    for (unsigned i = 0; i < 300; i++)
+        set(b, numbered(i, 8 << i % 5), START);
+    homes(b, START, one);
+    balancer_free(&b);
+    b = balancer_of(CONF_LEDGER);
+    for (unsigned i = 2000; i-- > 0;) /* as another size, then as they are */
+        set(b, numbered(i, i % 3 == 0 ? 4000 : 1), START);
+    for (unsigned i = 300; i < 2000; i++) {
+        char address[32];
+
+        snprintf(address, sizeof(address), "w%u:1", i);
+        balancer_remove(b, address);
+    }
+    for (unsigned i = 0; i < 300; i++) {
+        struct balancer_worker w = numbered(i, 8 << i % 5);
+
+        w.reported = START + 1;
+        set(b, w, START + 1);
+    }
+    homes(b, START + 1, other);
+    assert_memory_equal(one, other, sizeof(one));
+    balancer_free(&b);
+}
+
+/* Who is closed is passed over, and its keys go to whom they would have if it
+ * were not there; when it opens they come back. */
+static void a_closed_worker_lends_its_keys(void **state)
+{
+    static uint16_t was[SPREAD_KEYS], closed[SPREAD_KEYS], gone[SPREAD_KEYS];
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_worker w = numbered(7, 16);
+
+    (void)state;
+    for (unsigned i = 0; i < 30; i++)
+        set(b, numbered(i, 16), START);
+    homes(b, START, was);
+    w.closed = true;
+    set(b, w, START);
+    homes(b, START, closed);
+    balancer_remove(b, "w7:1");
+    homes(b, START, gone);
+    assert_memory_equal(closed, gone, sizeof(gone));
+    w.closed = false;
+    set(b, w, START);
+    homes(b, START, closed);
+    assert_memory_equal(closed, was, sizeof(was));
+    balancer_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +290,10 @@ int main(void)
             a_key_leaves_who_is_loaded_more_than_others_of_its_kind),
         cmocka_unit_test(no_key_is_worth_a_hot_worker),
         cmocka_unit_test(no_key_is_worth_a_full_worker),
+        cmocka_unit_test(keys_are_spread_by_share),
+        cmocka_unit_test(only_the_keys_of_who_comes_or_goes_move),
+        cmocka_unit_test(keys_have_the_same_workers_in_every_coordinator),
+        cmocka_unit_test(a_closed_worker_lends_its_keys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
