@@ -312,7 +312,7 @@ void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
 }
 
 /* Tasks of a worker that does not say them, by its cpu usage; else what was
- * thought before, which may be more when all of its slots are taken. */
+ * thought before. */
 static double gauge(struct balancer *b, struct account *a, double estimate)
 {
     struct profile *p = a->profile;
@@ -335,7 +335,10 @@ static double gauge(struct balancer *b, struct account *a, double estimate)
     if (used < 0)
         return estimate;
     p->gauged = true;
-    return full ? fmax(fmin(used, p->capacity), estimate) : used;
+    if (!full)
+        return used;
+    return balancer_gauge_full(p->capacity, estimate,
+                               p->running + a->granted - a->acked - estimate);
 }
 
 /* A report came: begin a new period with the tasks that it says. Its groups

@@ -5,18 +5,21 @@
 
 #include <math.h>
 
-#define SUMS_KEEP   0.999
-#define SAMPLES_MIN 60U
-#define SURELY      4.0  /* standard errors */
-#define SLOPE_MIN   0.05 /* cpu from no task to all slots taken */
-#define EXTREME     0.05
-#define STEP        0.005
-#define SEEN_MAX    1000000U
-#define MARGIN      0.01
-#define LEFT_MIN    0.01
-#define LEFT_MAX    0.999
-#define REST_BELOW  0.8
-#define FULL_FROM   0.97 /* of the slots */
+#define SUMS_KEEP      0.999
+#define SAMPLES_MIN    60U
+#define SURELY         4.0  /* standard errors */
+#define SLOPE_MIN      0.05 /* cpu from no task to all slots taken */
+#define EXTREME        0.05
+#define STEP           0.005
+#define EXTREMES_FIRST 100U /* reports */
+#define SEEN_MAX       1000000U
+#define MARGIN         0.01
+#define LEFT_MIN       0.01
+#define LEFT_MAX       0.999
+#define REST_BELOW     0.8
+#define FULL_FROM      0.97 /* of the slots */
+#define MILLS_FROM     20.0 /* deviations: the rest is z + 1/z */
+#define ENDED_MIN      1.0  /* tasks */
 
 void balancer_gauge_begin(struct gauge *g)
 {
@@ -24,31 +27,41 @@ void balancer_gauge_begin(struct gauge *g)
 
     balancer_fit_begin(&g->fit, first);
     g->granted_sum = g->acked_sum = 0;
-    g->low = 0;
-    g->high = 1;
+    g->low = 1;
+    g->high = 0;
 }
 
 /* Follow the value that a share of all is below (Robbins and Monro, A
  * Stochastic Approximation Method, 1951). */
-static double quantile(double q, double x, double share, double step)
+static double quantile(double q, double x, double share)
 {
-    return q + step * (x > q ? share : share - 1);
+    return q + STEP * (x > q ? share : share - 1);
+}
+
+/* The lowest and highest at first: steps from afar would take twenty intervals,
+ * and full workers would be taken for half full as long. */
+static void extremes_learn(struct gauge *g, double cpu)
+{
+    if (g->seen < EXTREMES_FIRST) {
+        g->low = fmin(g->low, cpu);
+        g->high = fmax(g->high, cpu);
+    } else {
+        g->low = quantile(g->low, cpu, EXTREME);
+        g->high = quantile(g->high, cpu, 1 - EXTREME);
+    }
+    g->seen += g->seen < SEEN_MAX; /* or it wraps, after some days of many */
 }
 
 /* A share of a worker's slots is the surer the more slots it has. */
 void balancer_gauge_learn(struct gauge *g, const struct gauge_sample *s)
 {
     double x[FIT_TERMS] = {s->was, (s->granted - s->acked) / s->capacity, 1};
-    double step;
 
     assert(s->capacity > 0);
     assert(s->granted >= 0 && s->acked >= 0);
     g->granted_sum = g->granted_sum * SUMS_KEEP + s->granted;
     g->acked_sum = g->acked_sum * SUMS_KEEP + s->acked;
-    g->seen += g->seen < SEEN_MAX; /* or it wraps, after some days of many */
-    step = fmax(STEP, 1.0 / (8 + g->seen));
-    g->low = quantile(g->low, s->is, EXTREME, step);
-    g->high = quantile(g->high, s->is, 1 - EXTREME, step);
+    extremes_learn(g, s->is);
     if (fmax(s->was, s->is) > g->high - MARGIN)
         return; /* tasks may wait, which it does not show */
     (void)balancer_fit_learn(&g->fit, x, s->is, s->capacity);
@@ -102,4 +115,21 @@ double balancer_gauge_read(const struct gauge *g, double cpu, bool *full)
         *full = used >= FULL_FROM;
     assert(isfinite(used));
     return used;
+}
+
+/* phi(z)/(1 - Phi(z)) of the normal distribution. */
+static double mills(double z)
+{
+    if (z > MILLS_FROM)
+        return z + 1 / z;
+    return exp(-z * z / 2) * M_2_SQRTPI * M_SQRT1_2 / erfc(z * M_SQRT1_2);
+}
+
+double balancer_gauge_full(double capacity, double expected, double ended)
+{
+    double deviation = sqrt(fmax(ended, ENDED_MIN));
+
+    assert(capacity > 0);
+    assert(expected >= 0);
+    return expected + deviation * mills((capacity - expected) / deviation);
 }

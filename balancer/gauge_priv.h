@@ -42,4 +42,13 @@ void balancer_gauge_learn(struct gauge *g, const struct gauge_sample *s);
  * more tasks than that. */
 double balancer_gauge_read(const struct gauge *g, double cpu, bool *full);
 
+/* Tasks of a worker whose slots are all taken, when `expected` were expected
+ * and so many ended since they were known, which is about the variance of that
+ * (ends are Poisson). How many wait the cpu does not show, only that there are
+ * no fewer than slots: the mean of what was expected, cut off below them
+ * (Tobin, Estimation of Relationships for Limited Dependent Variables, 1958).
+ * More than `capacity` (> 0) and than `expected`, which would be met with new
+ * tasks as if nothing waited, so that what waits would stay for ever. */
+double balancer_gauge_full(double capacity, double expected, double ended);
+
 #endif

@@ -302,7 +302,8 @@ static bool has_cooled(const struct group *g, const struct member *m)
     double per_slot = g->u.ledger.cpu.per_slot;
 
     assert(p->capacity > 0);
-    if (m->heat != HEAT_CPU || per_slot <= 0 || p->usage[USUAL_POOL] < 0)
+    if (m->heat != HEAT_CPU || per_slot <= 0 ||
+        (p->usage[USUAL_POOL] < 0 && !p->gauged))
         return false;
     return cpu - per_slot * ended / p->capacity <
            balancer_typical_hot_from(g->conf, USUAL_CPU) - COOLED;

@@ -9,7 +9,9 @@
  * nothing ends, and ends that were acknowledged teach nothing wrong.
  *
  * The cpu per slot in use is the slope of a line through (pool usage, cpu
- * usage) of all reports, and is only used where the line is close to them.
+ * usage) of all reports, and is only used where the line is close to them. Of
+ * those that do not say their pool usage it is the gauge's, by which their
+ * tasks are read (gauge.c).
  */
 #include "balancer/ledger_priv.h"
 
@@ -183,6 +185,8 @@ void balancer_ledger_report(struct group *g, uint32_t member, double tasks,
         return;
     if (p->usage[USUAL_POOL] >= 0)
         cpu_learn(&g->u.ledger.cpu, p->usage[USUAL_POOL], p->usage[USUAL_CPU]);
+    else if (p->gauged)
+        cpu_learn(&g->u.ledger.cpu, tasks / p->capacity, p->usage[USUAL_CPU]);
     balancer_ledger_fade(g, m, now);
     ledger_slopes(g, m, fmin(x, 1), slope);
     n = p->running + a->granted;

@@ -132,6 +132,37 @@ static void a_cpu_at_its_highest_is_that_of_a_full_worker(void **state)
     assert_false(full);
 }
 
+/* Of a cpu that is never above a half. */
+static void after_five_intervals_the_highest_cpu_is_known(void **state)
+{
+    struct gauge g;
+    struct rand r;
+
+    (void)state;
+    begin(&g, &r);
+    work(&g, &r, 0.1, 0.4, 0.5, false, 5);
+    assert_true(g.high > 0.2 && g.high < 0.55);
+}
+
+static void at_a_full_worker_more_may_wait_than_was_expected(void **state)
+{
+    (void)state;
+    /* sqrt(2/pi) deviations above the mean of the upper half */
+    assert_true(fabs(balancer_gauge_full(32, 32, 16) - 35.19) < 0.01);
+    /* what was expected is far from what is so: little more than that */
+    assert_true(fabs(balancer_gauge_full(32, 0, 4) - 32.13) < 0.01);
+    assert_true(fabs(balancer_gauge_full(32, 90, 16) - 90) < 0.01);
+    assert_true(isfinite(balancer_gauge_full(1, 1e9, -1)));
+    assert_true(isfinite(balancer_gauge_full(1e9, 0, 0)));
+    for (double expected = 0; expected < 100; expected += 0.25) {
+        double tasks = balancer_gauge_full(32, expected, 10);
+
+        assert_true(tasks >= 32);
+        assert_true(tasks >= expected);
+        assert_true(tasks < balancer_gauge_full(32, expected + 0.25, 10));
+    }
+}
+
 /* A hundred thousand workers report so often within a week. */
 static void billions_of_reports_are_counted_no_further(void **state)
 {
@@ -155,6 +186,8 @@ int main(void)
         cmocka_unit_test(nothing_is_read_before_enough_is_known),
         cmocka_unit_test(nothing_is_read_where_tasks_do_not_load_it),
         cmocka_unit_test(a_cpu_at_its_highest_is_that_of_a_full_worker),
+        cmocka_unit_test(after_five_intervals_the_highest_cpu_is_known),
+        cmocka_unit_test(at_a_full_worker_more_may_wait_than_was_expected),
         cmocka_unit_test(billions_of_reports_are_counted_no_further),
     };
 

@@ -139,6 +139,44 @@ static void hot_by_its_tasks_it_cools_with_them(void **state)
     balancer_free(&b);
 }
 
+/* Likewise one that only says its cpu: up to eight of its ten slots are in use,
+ * so many at a report as the cpu says, then all. */
+static void its_tasks_read_from_the_cpu_it_cools_with_them(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_worker w = idle("a:1", 10, START);
+    pick_id ids[10];
+    mono_ms at = START;
+    int n = 0;
+
+    (void)state;
+    w.pool = NAN;
+    for (int i = 0; i <= 300; i++, at += INTERVAL) {
+        int tasks = i < 300 ? i * 4 % 9 : 10;
+
+        w.reported = at;
+        w.cpu = n / 10.0;
+        set(b, w, at);
+        while (n > tasks)
+            assert_true(balancer_done(b, ids[--n]));
+        for (; n < tasks; n++) {
+            pick(b, at + 1000);
+            ids[n] = last_pick.pick;
+        }
+    }
+    w.reported = at;
+    w.cpu = 1;
+    set(b, w, at);
+    pick(b, at);
+    assert_true(last.degraded);
+    while (n > 0)
+        assert_true(balancer_done(b, ids[--n]));
+    balancer_tick(b, at + 100);
+    pick(b, at + 100);
+    assert_false(last.degraded);
+    balancer_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +184,7 @@ int main(void)
         cmocka_unit_test(what_others_run_on_a_worker_is_learned),
         cmocka_unit_test(a_worker_that_shrinks_is_believed),
         cmocka_unit_test(hot_by_its_tasks_it_cools_with_them),
+        cmocka_unit_test(its_tasks_read_from_the_cpu_it_cools_with_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
