@@ -11,7 +11,7 @@
 
 struct worker {
     struct loop *loop;
-    loop_f *idle;
+    worker_idle_f *idle;
     void *idle_arg;
     int64_t idle_ms;
     size_t queue_max;
@@ -133,8 +133,10 @@ static void *thread_main(void *arg)
             burst = true;
         }
         if (!end && polls && (job == NULL || now_ms() >= deadline)) {
-            w->idle(w->idle_arg);
-            deadline = now_ms() + w->idle_ms;
+            int64_t again_ms = w->idle(w->idle_arg);
+
+            assert(again_ms >= 0);
+            deadline = now_ms() + (again_ms > 0 ? again_ms : w->idle_ms);
             burst = false;
         }
     }
@@ -142,8 +144,8 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-struct worker *worker_new(struct loop *loop, size_t queue_max, loop_f *idle,
-                          void *idle_arg, int64_t idle_ms)
+struct worker *worker_new(struct loop *loop, size_t queue_max,
+                          worker_idle_f *idle, void *idle_arg, int64_t idle_ms)
 {
     struct worker *w = mem_zalloc(sizeof(*w));
     int rc;

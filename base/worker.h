@@ -18,10 +18,13 @@ struct worker_job {
     struct loop_slot slot;
 };
 
+/* Returns in how many milliseconds it wants to be called again; 0: as ever. */
+typedef int64_t worker_idle_f(void *arg);
+
 /* Loop thread. `idle` is called on the worker's thread about every `idle_ms`
  * and after each burst of jobs: the place to poll. NULL: none. */
-struct worker *worker_new(struct loop *loop, size_t queue_max, loop_f *idle,
-                          void *idle_arg, int64_t idle_ms);
+struct worker *worker_new(struct loop *loop, size_t queue_max,
+                          worker_idle_f *idle, void *idle_arg, int64_t idle_ms);
 
 /* Loop thread. ERR_FULL when `queue_max` jobs wait. */
 int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,

@@ -94,6 +94,7 @@ struct sql_side {
     bool over;         /* and not by chance: told once more */
     bool changed;      /* by others, and not all looked at yet */
     bool dirty;        /* by ourselves */
+    int64_t soon_ms;   /* to the next poll; 0: as ever */
     bool looked;       /* the reaper has looked since the last change */
     mono_ms next_look; /* where the core says how often */
     mono_ms next_try;  /* likewise, for the lock */
@@ -183,8 +184,8 @@ void sql_disconnected(struct sql *s);
 void sql_publish_known(struct sql *s);
 
 /* Worker: the two entry points. */
-loop_f sql_worker_run;  /* arg: struct sql_job (worker.c) */
-loop_f sql_worker_poll; /* arg: struct sql (poll.c) */
+loop_f sql_worker_run;         /* arg: struct sql_job (worker.c) */
+worker_idle_f sql_worker_poll; /* arg: struct sql (poll.c) */
 
 /* Worker (poll.c). */
 bool sql_session_is(const struct sql *s, uint64_t session);

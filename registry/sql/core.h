@@ -245,6 +245,8 @@ struct sql_core_ops {
 struct sql_core {
     const struct sql_core_ops *ops;
     int64_t poll_ms; /* how often the worker looks for changes */
+    int64_t soon_ms; /* and how soon after it saw one of another's; 0: no
+                        sooner */
     int64_t beat_ms; /* how often the session is renewed */
     int64_t look_ms; /* how often for dead sessions; 0: after each change */
     int64_t lock_ms; /* how often a waiter tries besides; 0: never */

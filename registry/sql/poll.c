@@ -5,7 +5,9 @@
  * Runs on the worker's thread after every burst of jobs, so that our own
  * writes are seen at once, and every `poll_ms` of the core, when it costs one
  * cheap look (SQLite's `data_version`, a server's counter) unless somebody
- * else has written.
+ * else has written. Whoever has written once often writes again soon: where
+ * looks are that cheap they then come closer, and further apart again while
+ * nothing is seen.
  */
 #include "registry/sql/backend.h"
 
@@ -363,9 +365,21 @@ static void compare(struct sql *s, mono_ms now)
     side->next_compare = now + compare_in(side);
 }
 
-void sql_worker_poll(void *arg)
+/* After a look. */
+static void poll_again(struct sql_side *side, bool changed)
 {
-    struct sql *s = arg;
+    const struct sql_core *core = side->core;
+
+    if (changed)
+        side->soon_ms = core->soon_ms;
+    else if (side->soon_ms > 0)
+        side->soon_ms =
+            side->soon_ms * 2 < core->poll_ms ? side->soon_ms * 2 : 0;
+    assert(side->soon_ms >= 0 && side->soon_ms <= core->poll_ms);
+}
+
+static void look(struct sql *s)
+{
     struct sql_side *side = &s->side;
     mono_ms now = clock_mono_ms();
     bool changed = false;
@@ -381,9 +395,11 @@ void sql_worker_poll(void *arg)
     if (sql_session_over(rc) && side->session != 0)
         sql_session_gone(s, &err);
     if (rc != 0) {
+        side->soon_ms = 0;
         sql_report_trouble(s, &err);
         return; /* not looked at anything: next time */
     }
+    poll_again(side, changed);
     if (changed)
         side->looked = false;
     if (side->session != 0 && !side->lost && side->core->position != side->told)
@@ -401,4 +417,12 @@ void sql_worker_poll(void *arg)
                              : now + 1 + side->core->lock_ms;
         grant_locks(s);
     }
+}
+
+int64_t sql_worker_poll(void *arg)
+{
+    struct sql *s = arg;
+
+    look(s);
+    return s->side.soon_ms;
 }

@@ -96,13 +96,14 @@ static void on_wake(void *arg)
 }
 
 /* The listener's thread, again and again. */
-static void listen_for_others(void *arg)
+static int64_t listen_for_others(void *arg)
 {
     struct sql *s = arg;
 
     if (!atomic_load(&s->closing) && s->waker->wait(s->waker, LISTEN_MS) &&
         !atomic_exchange(&s->waking, true))
         loop_complete(s->base.loop, &s->wake, on_wake, s);
+    return 0;
 }
 
 /* --- opening and closing ------------------------------------------------- */

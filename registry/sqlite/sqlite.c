@@ -13,6 +13,7 @@
 #include "conf/conf.h"
 
 #define POLL_MS 50
+#define SOON_MS 5 /* others are writing: what they write is soon known here */
 
 static const struct sql_kind kind = {
     .name = "sqlite", .max_ops = 3000, .max_bytes = 16u << 20};
@@ -34,6 +35,7 @@ int sqlite_open(struct registry **out, struct loop *loop,
         return rc;
     core->ops = &sqlite_core_ops;
     core->poll_ms = POLL_MS;
+    core->soon_ms = SOON_MS;
     core->beat_ms = timeout / 3;
     *out = sql_new(&kind, loop, core, NULL, timeout);
     return 0;

@@ -227,7 +227,7 @@ static bool stuck(struct zookeeper *z, int64_t busy_ms)
 
 /* The closer's thread, which closes all handles: what was guarded when we
  * looked stays until we return. Takes mutex "handle". */
-void zk_guard(void *arg)
+int64_t zk_guard(void *arg)
 {
     struct zookeeper *z = arg;
     int64_t busy_ms = loop_busy_ms(z->base.loop);
@@ -248,6 +248,7 @@ void zk_guard(void *arg)
         (void)zookeeper_close(zh);
         loop_complete(z->base.loop, &h->guard_slot, on_guard_ended, h);
     }
+    return 0;
 }
 
 static void on_opened(void *arg)

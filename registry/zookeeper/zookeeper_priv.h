@@ -200,7 +200,7 @@ void zk_handle_close(struct zookeeper *z);
  * closer looks here now and then: a loop that has not turned for the session's
  * timeout has its handle closed, which ends the session and its locks; the
  * loop hears of it when it turns again. */
-loop_f zk_guard; /* arg: struct zookeeper */
+worker_idle_f zk_guard; /* arg: struct zookeeper */
 /* The addresses of "host:port,host:port", for the library, and how many; NULL:
  * none has one. mem_free(). Blocks. (servers.c, to zk_server_text) */
 char *zk_servers(const char *hosts, size_t *n);

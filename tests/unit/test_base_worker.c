@@ -163,10 +163,17 @@ static void a_full_worker_refuses(void **state)
 
 static atomic_int polls;
 
-static void count_poll(void *arg)
+static int64_t count_poll(void *arg)
 {
     (void)arg;
     atomic_fetch_add(&polls, 1);
+    return 0;
+}
+
+static int64_t count_poll_and_want_more(void *arg)
+{
+    (void)arg;
+    return atomic_fetch_add(&polls, 1) < 4 ? 1 : 0;
 }
 
 static void wait_for_polls(int n)
@@ -204,6 +211,21 @@ static void a_worker_polls_after_a_burst(void **state)
     assert_int_equal(n_seen, 1);
 }
 
+static void a_poll_says_when_it_wants_the_next(void **state)
+{
+    struct job job = {.number = 1};
+
+    (void)state;
+    n_seen = 0;
+    atomic_store(&polls, 0);
+    worker = worker_new(loop, 2, count_poll_and_want_more, NULL, 3600000);
+    assert_int_equal(worker_submit(worker, &job.job, run_job, job_done, &job),
+                     0);
+    wait_for_polls(5);
+    stop_worker();
+    assert_int_equal(atomic_load(&polls), 5); /* and then as ever */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -213,6 +235,7 @@ int main(void)
         TEST(a_job_takes_the_waiting_ones_along),
         TEST(a_full_worker_refuses),
         TEST(an_idle_worker_polls),
+        TEST(a_poll_says_when_it_wants_the_next),
         TEST(a_worker_polls_after_a_burst),
     };
 
