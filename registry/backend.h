@@ -30,7 +30,7 @@
 
 struct registry_call;
 struct registry_hold;
-struct registry_diff_key;
+struct packed_map;
 struct registry_unfit_key;
 
 /* --- a timer in the registry's own time ---------------------------------- */
@@ -373,7 +373,7 @@ struct registry_watch {
     void *arg;
     int64_t fresh_ms; /* see registry_watch_freshness() */
     bool gone;
-    struct registry_diff_key *keys;   /* what has been told (uthash) */
+    struct packed_map *keys;          /* what has been told: known.c */
     size_t n_keys;                    /* told as existing */
     uint64_t floor;                   /* looks older than this are stale */
     bool looking;                     /* between diff_begin and diff_end */

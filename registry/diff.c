@@ -10,47 +10,12 @@
  * A removed key stays as a tombstone (created 0) until the next full look, so
  * that a late look at its former self is recognised as stale.
  */
-#include "base/table.h"
+#include "base/map/packed_map.h"
+#include "base/mem.h"
 #include "registry/registry_priv.h"
 
 #include <string.h>
 #include <utlist.h>
-
-struct registry_diff_key {
-    UT_hash_handle hh;
-    uint64_t created; /* 0: a tombstone */
-    uint64_t version;
-    uint64_t revision; /* of the last look */
-    uint32_t look;     /* the last full look that listed it */
-    char key[];
-};
-
-static struct registry_diff_key *key_find(const struct registry_watch *w,
-                                          const char *key)
-{
-    struct registry_diff_key *k;
-
-    HASH_FIND_STR(w->keys, key, k);
-    return k;
-}
-
-static struct registry_diff_key *key_add(struct registry_watch *w,
-                                         const char *key)
-{
-    size_t len = strlen(key);
-    struct registry_diff_key *k = mem_zalloc(sizeof(*k) + len + 1);
-
-    memcpy(k->key, key, len + 1);
-    HASH_ADD_KEYPTR(hh, w->keys, k->key, len, k);
-    return k;
-}
-
-static void key_drop(struct registry_watch *w, struct registry_diff_key *k)
-{
-    assert(w->keys != NULL);
-    HASH_DEL(w->keys, k);
-    mem_free(k);
-}
 
 /* Those above have no session: what is seen meanwhile may be of a store that
  * is not ours. A full look follows when they have one. */
@@ -76,43 +41,55 @@ static void emit(struct registry_watch *w, enum registry_event_type type,
     w->fn(w->arg, &event);
 }
 
-/* `k` becomes a tombstone and is told as removed. */
-static void emit_remove(struct registry_watch *w, struct registry_diff_key *k)
+/* It is told as removed; its owner has made it a tombstone, or dropped it. */
+static void emit_remove(struct registry_watch *w, const char *key,
+                        uint64_t created)
 {
-    struct registry_entry entry = {.key = k->key, .created = k->created};
+    struct registry_entry entry = {.key = key, .created = created};
 
-    assert(k->created != 0);
+    assert(created != 0);
     assert(w->n_keys > 0);
-    k->created = 0;
-    k->version = 0;
     w->n_keys--;
     emit(w, REGISTRY_REMOVE, &entry);
 }
 
+static void make_tombstone(struct registry_watch *w, const char *key,
+                           struct registry_known *k)
+{
+    uint64_t created = k->created;
+
+    k->created = 0;
+    k->version = 0;
+    registry_known_put(w, key, k);
+    if (created != 0)
+        emit_remove(w, key, created);
+}
+
 /* The look is new: tell the difference and remember it. */
-static void key_accept(struct registry_watch *w, struct registry_diff_key *k,
+static void key_accept(struct registry_watch *w, struct registry_known *k,
                        const struct registry_entry *entry)
 {
     bool update = k->created == entry->created;
+    bool same = update && k->version == entry->version;
 
     assert(entry->created != 0);
     assert(entry->version != 0);
-    if (update && k->version == entry->version)
-        return;
     if (!update && k->created != 0)
-        emit_remove(w, k);
+        make_tombstone(w, entry->key, k);
     if (!update)
         w->n_keys++;
     k->created = entry->created;
     k->version = entry->version;
-    emit(w, update ? REGISTRY_UPDATE : REGISTRY_ADD, entry);
+    registry_known_put(w, entry->key, k);
+    if (!same)
+        emit(w, update ? REGISTRY_UPDATE : REGISTRY_ADD, entry);
 }
 
 void registry_diff_seen(struct registry_watch *w,
                         const struct registry_entry *entry, uint64_t revision,
                         bool listed)
 {
-    struct registry_diff_key *k;
+    struct registry_known k;
 
     assert(!listed || w->looking || w->fn == NULL);
     if (w->fn == NULL || not_ready(w) ||
@@ -125,64 +102,72 @@ void registry_diff_seen(struct registry_watch *w,
         return;
     }
     registry_diff_unfit(w, entry->key, strlen(entry->key), NULL);
-    k = key_find(w, entry->key);
-    if (k == NULL) {
-        if (revision != 0 && revision <= w->floor)
-            return; /* the last full look knew that it had gone */
-        k = key_add(w, entry->key);
-    }
-    if (listed || (w->looking && revision == 0))
-        k->look = w->look;
-    if (revision == 0 || revision > k->revision) {
-        k->revision = revision;
-        key_accept(w, k, entry);
+    if (!registry_known_find(w, entry->key, &k) && revision != 0 &&
+        revision <= w->floor)
+        return; /* the last full look knew that it had gone */
+    k.listed |= listed || (w->looking && revision == 0);
+    if (revision == 0 || revision > k.revision) {
+        k.revision = revision;
+        key_accept(w, &k, entry);
+    } else if (listed) {
+        registry_known_put(w, entry->key, &k);
     }
 }
 
 void registry_diff_gone(struct registry_watch *w, const char *key,
                         uint64_t revision)
 {
-    struct registry_diff_key *k = key_find(w, key);
+    struct registry_known k;
+    bool known;
 
     if (w->fn == NULL || not_ready(w) || !registry_key_below(key, w->prefix))
         return;
     registry_diff_unfit(w, key, strlen(key), NULL);
-    if (k == NULL) {
+    known = registry_known_find(w, key, &k);
+    if (revision != 0 && revision <= (known ? k.revision : w->floor))
+        return;
+    if (revision != 0) {
         /* A later look at what was there before must not bring it back. */
-        if (revision > w->floor)
-            key_add(w, key)->revision = revision;
-        return;
+        k.revision = revision;
+        make_tombstone(w, key, &k);
+    } else if (known) {
+        registry_known_drop(w, key);
+        if (k.created != 0)
+            emit_remove(w, key, k.created);
     }
-    if (revision != 0 && revision <= k->revision)
-        return;
-    k->revision = revision;
-    if (k->created != 0)
-        emit_remove(w, k);
-    if (revision == 0)
-        key_drop(w, k);
 }
 
 void registry_diff_begin(struct registry_watch *w)
 {
     w->looking = true;
-    w->look++;
+    registry_known_begin(w);
+}
+
+/* What the look has not listed is gone, unless a later event saw it; and no
+ * older look at a tombstone can come any more. */
+static void sweep(struct registry_watch *w, uint64_t revision)
+{
+    struct packed_cursor c;
+    struct registry_known k;
+
+    for (bool on = registry_known_first(w, &c, &k);
+         on && w->fn != NULL && !not_ready(w);
+         on = registry_known_next(w, &c, &k)) {
+        if (k.revision > revision || (k.created != 0 && k.listed))
+            continue;
+        registry_known_drop(w, c.key);
+        if (k.created != 0)
+            emit_remove(w, c.key, k.created);
+    }
 }
 
 void registry_diff_end(struct registry_watch *w, uint64_t revision, bool tell)
 {
-    struct registry_diff_key *k, *next;
-
     assert(w->looking || w->fn == NULL);
     w->looking = false;
     if (not_ready(w))
         return;
-    for (k = w->keys; k != NULL && w->fn != NULL && !not_ready(w); k = next) {
-        next = k->hh.next;
-        if (k->look != w->look && k->created != 0 && k->revision <= revision)
-            emit_remove(w, k);
-        if (k->created == 0 && k->revision <= revision)
-            key_drop(w, k);
-    }
+    sweep(w, revision);
     if (revision > w->floor)
         w->floor = revision;
     registry_unfit_sweep(w, false);
@@ -192,26 +177,31 @@ void registry_diff_end(struct registry_watch *w, uint64_t revision, bool tell)
 
 void registry_diff_reorder(struct registry_watch *w)
 {
-    struct registry_diff_key *k;
+    struct packed_cursor c;
+    struct registry_known k;
 
     w->floor = 0;
     w->looking = false;
-    for (k = w->keys; k != NULL; k = k->hh.next) {
-        k->revision = 0;
-        k->version = 0; /* it may have been given twice: all is told again */
+    for (bool on = registry_known_first(w, &c, &k); on;
+         on = registry_known_next(w, &c, &k)) {
+        k.revision = 0;
+        k.version = 0; /* it may have been given twice: all is told again */
+        registry_known_put(w, c.key, &k);
     }
 }
 
 void registry_diff_sums(const struct registry_watch *w,
                         struct registry_diff_sums *out)
 {
-    const struct registry_diff_key *k;
+    struct packed_cursor c;
+    struct registry_known k;
 
     *out = (struct registry_diff_sums){.keys = w->n_keys};
-    for (k = w->keys; k != NULL; k = k->hh.next) {
-        if (k->created != 0) {
-            out->created += k->created;
-            out->version += k->version;
+    for (bool on = registry_known_first(w, &c, &k); on;
+         on = registry_known_next(w, &c, &k)) {
+        if (k.created != 0) {
+            out->created += k.created;
+            out->version += k.version;
         }
     }
 }
@@ -219,12 +209,13 @@ void registry_diff_sums(const struct registry_watch *w,
 static bool told_by(const struct registry_watch *w, const char *key,
                     uint64_t created, uint64_t version)
 {
-    const struct registry_diff_key *k = key_find(w, key);
+    struct registry_known k;
 
+    (void)registry_known_find(w, key, &k);
     if (created == 0) /* not yet told is not gone */
-        return !w->looking && !not_ready(w) && (k == NULL || k->created == 0);
-    return k != NULL && (k->created > created ||
-                         (k->created == created && k->version >= version));
+        return !w->looking && !not_ready(w) && k.created == 0;
+    return k.created > created ||
+           (k.created == created && k.version >= version);
 }
 
 bool registry_watches_caught_up(const struct registry *r, const char *key,
@@ -261,6 +252,7 @@ struct registry_watch *registry_watch(struct registry *r, const char *prefix,
     w->fn = fn;
     w->arg = arg;
     w->fresh_ms = REGISTRY_FRESH_MS;
+    w->keys = packed_map_new();
     w->priv = mem_zalloc(r->ops->watch_size);
     DL_APPEND(r->watches, w);
     r->ops->watch(r, w);
@@ -302,8 +294,7 @@ void registry_watches_free(struct registry_watch **list)
 
     DL_FOREACH_SAFE (*list, w, next) {
         DL_DELETE(*list, w);
-        while (w->keys != NULL)
-            key_drop(w, w->keys);
+        packed_map_free(&w->keys);
         registry_unfit_sweep(w, true);
         mem_free(w->prefix);
         mem_free(w->priv);

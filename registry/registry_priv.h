@@ -21,6 +21,32 @@ void registry_listeners_tell(struct registry *r, enum registry_state state);
 /* Free the watches and holds that ended, in the next turn. */
 void registry_free_later(struct registry *r);
 
+/* --- known.c ------------------------------------------------------------- */
+
+/* What a watch knows of one key. */
+struct registry_known {
+    uint64_t created; /* 0: a tombstone */
+    uint64_t version;
+    uint64_t revision; /* of the last look */
+    bool listed;       /* in the full look that began last */
+};
+
+/* Of a key it does not know: false, and all zero. */
+bool registry_known_find(const struct registry_watch *w, const char *key,
+                         struct registry_known *out);
+void registry_known_put(struct registry_watch *w, const char *key,
+                        const struct registry_known *k);
+void registry_known_drop(struct registry_watch *w, const char *key);
+/* A full look begins: nothing is listed yet. */
+void registry_known_begin(struct registry_watch *w);
+
+/* All in order, what changes meanwhile included: see packed_map.h. */
+struct packed_cursor;
+bool registry_known_first(const struct registry_watch *w,
+                          struct packed_cursor *c, struct registry_known *out);
+bool registry_known_next(const struct registry_watch *w,
+                         struct packed_cursor *c, struct registry_known *out);
+
 /* --- diff.c, unfit.c ----------------------------------------------------- */
 
 /* Free them all, told or not; the list is empty then. */

@@ -18,7 +18,7 @@
 
 /* --- owners -------------------------------------------------------------- */
 
-static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
+static void make_name(char out[OWNER_NAME_SIZE], enum node_kind kind,
                       const char *address)
 {
     size_t len = strnlen(address, NODE_ADDRESS_MAX); /* none is longer */
@@ -33,7 +33,7 @@ static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
 struct owner *work_owner_find(const struct view *v, enum node_kind kind,
                               const char *address)
 {
-    char name[NODE_ADDRESS_MAX + 4];
+    char name[OWNER_NAME_SIZE];
     struct owner *o;
 
     if (work_is_nobody(address))
@@ -65,12 +65,12 @@ void work_owner_changed(struct view *v, struct owner *o)
 {
     bool nobody = o == &v->nobody[o->pub.kind];
 
-    assert(o->pub.n_foreign <= o->marks.n);
-    o->pub.n_markers = o->marks.n;
+    assert(o->pub.n_foreign <= o->n_marks);
+    o->pub.n_markers = o->n_marks;
     o->pub.index = ++v->index;
     if (v->config.changed != NULL)
         v->config.changed(v->config.arg, &o->pub);
-    if (!nobody && o->marks.n == 0 && o->pub.gate->state == GATE_ABSENT &&
+    if (!nobody && o->n_marks == 0 && o->pub.gate->state == GATE_ABSENT &&
         o->unfinished == NULL) {
         HASH_DEL(v->owners, o);
         mem_free(o);
@@ -114,12 +114,13 @@ static void gate_changed(void *arg, const struct gate_known *known)
 {
     struct view *v = arg;
     struct owner *o = work_owner_make(v, known->kind, known->address);
+    struct mark_cursor c;
 
     o->pub.gate = &known->gate;
     o->pub.n_foreign = 0;
-    for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0])
-        o->pub.n_foreign += foreign(o, m);
-    assert(o->pub.n_foreign <= o->marks.n);
+    for (bool on = work_mark_first(v, o, NULL, &c); on; on = work_mark_next(&c))
+        o->pub.n_foreign += foreign(o, &c.mark);
+    assert(o->pub.n_foreign <= o->n_marks);
     work_owner_changed(v, o);
 }
 
@@ -128,35 +129,34 @@ static void gate_changed(void *arg, const struct gate_known *known)
 static void marker_gone(struct view *v, const struct marker *key)
 {
     struct owner *o = work_owner_find(v, key->kind, key->address);
-    struct mark *m = o == NULL ? NULL : work_marks_find(&o->marks, key->id);
+    struct mark m;
 
-    if (m == NULL)
+    if (o == NULL || !work_mark_find(v, o, key->id, &m))
         return;
-    assert(o->marks.n > 0);
-    assert(o->pub.n_foreign >= foreign(o, m));
-    o->pub.n_foreign -= foreign(o, m);
-    (void)work_marks_remove(&o->marks, key->id);
+    assert(o->pub.n_foreign >= foreign(o, &m));
+    o->pub.n_foreign -= foreign(o, &m);
+    work_mark_remove(v, o, key->id);
     work_owner_changed(v, o);
 }
 
 static void marker_put(struct view *v, const struct marker *marker)
 {
     struct owner *o = work_owner_make(v, marker->kind, marker->address);
-    bool fresh;
-    struct mark *m = work_marks_put(&o->marks, marker->id, &fresh);
+    const struct mark m = {.epoch = marker->epoch,
+                           .version = marker->version,
+                           .process = marker->process,
+                           .held = marker->held};
+    struct mark old;
 
     assert(marker->epoch > 0);
-    if (!fresh) {
-        if (m->version == marker->version && m->epoch == marker->epoch)
+    if (work_mark_find(v, o, marker->id, &old)) {
+        if (old.version == m.version && old.epoch == m.epoch)
             return;
-        o->pub.n_foreign -= foreign(o, m);
+        o->pub.n_foreign -= foreign(o, &old);
     }
     keep_highest(&v->epoch, marker->epoch);
-    m->epoch = marker->epoch;
-    m->version = marker->version;
-    m->process = marker->process;
-    m->held = marker->held;
-    o->pub.n_foreign += foreign(o, m);
+    work_mark_put(v, o, marker->id, &m);
+    o->pub.n_foreign += foreign(o, &m);
     work_owner_changed(v, o);
 }
 
@@ -186,19 +186,19 @@ const struct marker *work_view_marker_next(const struct view *v,
                                            const char *after)
 {
     struct owner *o = work_owner_find(v, kind, address);
-    struct mark *m = o == NULL ? NULL : work_marks_after(&o->marks, after);
     struct marker *lent = &((struct view *)v)->lent;
+    struct mark_cursor c;
 
-    if (m == NULL)
+    if (o == NULL || !work_mark_first(v, o, after, &c))
         return NULL;
-    assert(m->epoch > 0);
+    assert(c.mark.epoch > 0);
     *lent = (struct marker){.kind = kind,
-                            .epoch = m->epoch,
-                            .process = m->process,
-                            .held = m->held,
-                            .version = m->version};
+                            .epoch = c.mark.epoch,
+                            .process = c.mark.process,
+                            .held = c.mark.held,
+                            .version = c.mark.version};
     (void)snprintf(lent->address, sizeof(lent->address), "%s", address);
-    (void)snprintf(lent->id, sizeof(lent->id), "%s", m->id);
+    (void)snprintf(lent->id, sizeof(lent->id), "%s", c.id);
     return lent;
 }
 
@@ -207,7 +207,7 @@ size_t work_view_marker_count(const struct view *v, enum node_kind kind,
 {
     struct owner *o = work_owner_find(v, kind, address);
 
-    return o == NULL ? 0 : o->marks.n;
+    return o == NULL ? 0 : o->n_marks;
 }
 
 /* --- life ---------------------------------------------------------------- */
@@ -219,11 +219,9 @@ static void forget(struct view *v)
     work_view_records_close(v);
     HASH_ITER (hh, v->owners, o, tmp) {
         HASH_DEL(v->owners, o);
-        work_marks_close(&o->marks);
         mem_free(o);
     }
-    for (size_t i = 0; i < NODE_KINDS; i++)
-        work_marks_close(&v->nobody[i].marks);
+    packed_map_free(&v->marks);
     assert(v->owners == NULL);
     assert(v->failovers == NULL && v->finished == NULL);
 }
@@ -247,12 +245,14 @@ struct view *work_view_new(const struct view_config *config)
     assert(config->clock != NULL && config->registry != NULL);
     assert(config->gates != NULL);
     v->config = *config;
+    v->marks = packed_map_new();
     gates_listen(config->gates, gate_changed, v);
     for (size_t i = 0; i < NODE_KINDS; i++) {
         v->nobody[i].pub.kind = (enum node_kind)i;
         v->nobody[i].pub.gate =
             gates_find(config->gates, (enum node_kind)i, WORK_NOBODY);
         memcpy(v->nobody[i].pub.address, WORK_NOBODY, sizeof(WORK_NOBODY));
+        make_name(v->nobody[i].name, (enum node_kind)i, WORK_NOBODY);
     }
     for (size_t i = 0; i < WATCHES; i++) {
         v->watches[i].v = v;

@@ -25,18 +25,19 @@ static bool room(const struct buf *out, size_t max, bool *cut)
     return !*cut;
 }
 
-static void items_of(const struct owner *o, struct buf *out, size_t max,
-                     bool *cut)
+static void items_of(const struct view *v, const struct owner *o,
+                     struct buf *out, size_t max, bool *cut)
 {
+    struct mark_cursor c;
     char owner[NODE_ADDRESS_MAX + 16];
 
     (void)snprintf(owner, sizeof(owner), "%s/%s", node_kind_name(o->pub.kind),
                    o->pub.address);
-    for (const struct mark *m = o->marks.head[0];
-         m != NULL && room(out, max, cut); m = m->next[0]) {
+    for (bool on = work_mark_first(v, o, NULL, &c); on && room(out, max, cut);
+         on = work_mark_next(&c)) {
         json_open(out, NULL, '[');
-        json_put_str(out, NULL, m->id);
-        json_put_u64(out, NULL, m->epoch);
+        json_put_str(out, NULL, c.id);
+        json_put_u64(out, NULL, c.mark.epoch);
         json_put_str(out, NULL, owner);
         json_close(out, ']');
     }
@@ -48,9 +49,9 @@ bool work_view_put_evidence(const struct view *v, struct buf *out, size_t max)
 
     json_open(out, "items", '[');
     for (const struct owner *o = v->owners; o != NULL; o = o->hh.next)
-        items_of(o, out, max, &cut);
+        items_of(v, o, out, max, &cut);
     for (size_t kind = 0; kind < NODE_KINDS; kind++)
-        items_of(&v->nobody[kind], out, max, &cut);
+        items_of(v, &v->nobody[kind], out, max, &cut);
     json_close(out, ']');
     json_open(out, "finished", '[');
     for (const struct view_finished *f = v->finished;

@@ -1,45 +1,28 @@
 /*
- * view_priv.h - one owner's markers in order, and what the view keeps.
- *
- * Markers are kept in a skip list (Pugh, 1990): 100,000 of them are listed in
- * order, found and removed in O(log n), at about 100 bytes each.
+ * view_priv.h - owners, their markers in order, and what the view keeps.
  */
 #ifndef PELORUS_WORK_VIEW_PRIV_H
 #define PELORUS_WORK_VIEW_PRIV_H
 
+#include "base/map/packed_map.h"
 #include "base/table.h"
 #include "work/view.h"
 
-#define MARKS_LEVELS 12
-
+/* What is known of a marker; its owner and its id are its key. */
 struct mark {
     uint64_t epoch, version;
     struct process process;
     bool held;
-    uint8_t levels;
-    const char *id; /* behind next[] */
-    struct mark *next[];
 };
-
-struct marks {
-    struct mark *head[MARKS_LEVELS];
-    size_t n;
-};
-
-void work_marks_close(struct marks *m);
-struct mark *work_marks_find(const struct marks *m, const char *id);
-/* The first one behind `after`; NULL: the first. */
-struct mark *work_marks_after(const struct marks *m, const char *after);
-/* The mark of `id`, made if there was none (*fresh). */
-struct mark *work_marks_put(struct marks *m, const char *id, bool *fresh);
-bool work_marks_remove(struct marks *m, const char *id);
 
 struct work_view_failover;
 
+#define OWNER_NAME_SIZE (NODE_ADDRESS_MAX + 4)
+
 struct owner {
-    struct work_view_owner pub;      /* first: handed out */
-    char name[NODE_ADDRESS_MAX + 4]; /* "<kind>/<address>" */
-    struct marks marks;
+    struct work_view_owner pub; /* first: handed out */
+    char name[OWNER_NAME_SIZE]; /* "<kind>/<address>" */
+    size_t n_marks;
     struct work_view_failover *unfinished; /* newest first */
     UT_hash_handle hh;
 };
@@ -80,6 +63,7 @@ struct view {
     uint64_t index;
     uint64_t epoch, fence;                /* the highest, ever */
     struct owner *owners;                 /* by name */
+    struct packed_map *marks;             /* of all of them: view_marks.c */
     struct owner nobody[NODE_KINDS];      /* "-" */
     struct work_view_failover *failovers; /* by id */
     bool failovers_unsorted;
@@ -92,6 +76,30 @@ struct view {
     uint64_t asked_in; /* this session; 0: before the first */
     struct marker lent;
 };
+
+/* --- view_marks.c: what an owner's markers are; O(log n) each ------------- */
+
+/* False: there is none of this id. */
+bool work_mark_find(const struct view *v, const struct owner *o, const char *id,
+                    struct mark *out) MUST_CHECK;
+void work_mark_put(struct view *v, struct owner *o, const char *id,
+                   const struct mark *m);
+void work_mark_remove(struct view *v, struct owner *o, const char *id);
+
+/* By id, ascending. */
+struct mark_cursor {
+    const char *id; /* lent by the cursor */
+    struct mark mark;
+    char name[OWNER_NAME_SIZE + 1]; /* and a slash */
+    size_t prefix;
+    struct packed_cursor at;
+};
+/* To the first one behind `after`, which need not exist; NULL: the first. */
+bool work_mark_first(const struct view *v, const struct owner *o,
+                     const char *after, struct mark_cursor *c) MUST_CHECK;
+bool work_mark_next(struct mark_cursor *c) MUST_CHECK;
+
+/* --- view.c --------------------------------------------------------------- */
 
 struct owner *work_owner_find(const struct view *v, enum node_kind kind,
                               const char *address);

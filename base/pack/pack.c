@@ -73,24 +73,27 @@ void pack_float(struct buf *out, float v)
     pack_u32(out, bits);
 }
 
-void pack_uint(struct buf *out, uint64_t v)
+size_t pack_number(uint8_t out[PACK_VARINT_MAX], uint64_t v)
 {
-    uint8_t own[PACK_VARINT_MAX], *bytes = room(out, PACK_VARINT_MAX);
-    bool direct = bytes != NULL;
     size_t n = 0;
 
-    if (!direct)
-        bytes = own;
     do {
-        bytes[n] = (uint8_t)(v & 0x7f) | (uint8_t)(v > 0x7f ? 0x80 : 0);
+        out[n] = (uint8_t)(v & 0x7f) | (uint8_t)(v > 0x7f ? 0x80 : 0);
         n++;
         v >>= 7;
     } while (v > 0);
     assert(n <= PACK_VARINT_MAX);
-    if (direct)
-        wrote(out, n);
+    return n;
+}
+
+void pack_uint(struct buf *out, uint64_t v)
+{
+    uint8_t own[PACK_VARINT_MAX], *bytes = room(out, PACK_VARINT_MAX);
+
+    if (bytes != NULL)
+        wrote(out, pack_number(bytes, v));
     else
-        buf_add(out, own, n);
+        buf_add(out, own, pack_number(own, v));
 }
 
 /* 0, -1, 1, -2 ... become 0, 1, 2, 3 ... */

@@ -24,6 +24,9 @@ void pack_int(struct buf *out, int64_t v);
 void pack_bytes(struct buf *out, const void *data, size_t len); /* and len */
 void pack_str(struct buf *out, const char *s);
 
+/* What pack_uint() writes, without a buffer; how many bytes. */
+size_t pack_number(uint8_t out[PACK_VARINT_MAX], uint64_t v);
+
 struct unpack {
     const uint8_t *at, *end; /* borrowed */
     bool bad;                /* something was not there */

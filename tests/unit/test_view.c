@@ -344,43 +344,60 @@ static double seconds(void)
 static void a_hundred_thousand_markers_are_cheap(void **state)
 {
     uint32_t *order = mem_array(MANY, sizeof(*order));
-    struct marks marks = {.n = 0};
+    struct view v = {.marks = packed_map_new()};
+    struct owner owner = {.name = "0/10.0.0.1:5678"};
+    struct owner others[2] = {{.name = "0/10.0.0.1:567"},
+                              {.name = "0/10.0.0.1:56789"}};
+    struct mark mark = {
+        .epoch = 1, .version = 123456, .process = process_of(3)};
+    struct mark_cursor c;
+    struct mark found;
     struct rand rand;
-    struct mark *m;
     double began = seconds();
     size_t bytes = mallinfo2().uordblks, n = 0;
     char id[32];
-    bool fresh;
 
     (void)state;
     rand_seed(&rand, 1);
     shuffle(order, &rand);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        work_mark_put(&v, &others[i], "somebody-elses", &mark);
     for (size_t i = 0; i < MANY; i++) {
         (void)snprintf(id, sizeof(id), "workflow-instance-%08u", order[i]);
-        (void)work_marks_put(&marks, id, &fresh);
-        assert_true(fresh);
+        mark.epoch = order[i] + 1;
+        work_mark_put(&v, &owner, id, &mark);
+        assert_int_equal(owner.n_marks, i + 1);
     }
     bytes = mallinfo2().uordblks - bytes;
-    for (m = work_marks_after(&marks, NULL); m != NULL;
-         m = work_marks_after(&marks, m->id)) {
+    for (bool on = work_mark_first(&v, &owner, NULL, &c); on;
+         on = work_mark_next(&c)) {
         (void)snprintf(id, sizeof(id), "workflow-instance-%08zu", n++);
-        assert_string_equal(m->id, id);
+        assert_string_equal(c.id, id);
+        assert_int_equal(c.mark.epoch, n);
+        assert_int_equal(c.mark.version, 123456);
+        assert_true(process_same(&c.mark.process, &mark.process));
     }
     assert_int_equal(n, MANY);
     shuffle(order, &rand);
     for (size_t i = 0; i < MANY; i++) {
         (void)snprintf(id, sizeof(id), "workflow-instance-%08u", order[i]);
-        assert_non_null(work_marks_find(&marks, id));
-        assert_true(work_marks_remove(&marks, id));
-        assert_false(work_marks_remove(&marks, id));
+        assert_true(work_mark_find(&v, &owner, id, &found));
+        assert_int_equal(found.epoch, order[i] + 1);
+        work_mark_remove(&v, &owner, id);
+        assert_false(work_mark_find(&v, &owner, id, &found));
     }
-    assert_int_equal(marks.n, 0);
+    assert_int_equal(owner.n_marks, 0);
+    assert_false(work_mark_first(&v, &owner, NULL, &c));
+    assert_true(work_mark_first(&v, &others[0], NULL, &c));
+    assert_false(work_mark_first(&v, &others[0], "somebody-elses", &c));
+    assert_true(work_mark_first(&v, &others[1], "", &c));
+    assert_false(work_mark_next(&c));
     /* 0 bytes where a sanitizer brings its own allocator */
     print_message("%d markers: %zu bytes each; put, walk, find and remove took "
                   "%.2f s\n",
                   MANY, bytes / MANY, seconds() - began);
-    assert_true(bytes / MANY < 250);
-    work_marks_close(&marks);
+    assert_true(bytes / MANY < 50);
+    packed_map_free(&v.marks);
     mem_free(order);
 }
 
