@@ -23,7 +23,7 @@ static const char *const stmt_texts[] = {
 static const char settings[] = "PRAGMA synchronous = FULL;"
                                "PRAGMA secure_delete = OFF;"
                                "PRAGMA temp_store = MEMORY;"
-                               "PRAGMA cache_size = -32768;"
+                               "PRAGMA cache_size = -4096;"
                                "PRAGMA trusted_schema = OFF;"
                                "PRAGMA wal_autocheckpoint = 4000;"
                                "PRAGMA journal_size_limit = 67108864;";
