@@ -93,10 +93,8 @@ struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
                               uint64_t instance)
 {
     struct balancer *b = mem_zalloc(sizeof(*b));
-    int rc = pthread_mutex_init(&b->lock, NULL);
 
-    assert(rc == 0);
-    (void)rc;
+    lock_init(&b->lock);
     assert(conf->heartbeat_interval_ms > 0);
     assert(instance != 0);
     b->conf = *conf;

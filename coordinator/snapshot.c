@@ -128,10 +128,8 @@ void coordinator_snapshot_release(struct snapshot **s)
 struct snapshot_slot *coordinator_snapshot_slot_new(void)
 {
     struct snapshot_slot *slot = mem_zalloc(sizeof(*slot));
-    int rc = pthread_mutex_init(&slot->mutex, NULL);
 
-    assert(rc == 0);
-    (void)rc;
+    lock_init(&slot->mutex);
     return slot;
 }
 

@@ -50,10 +50,8 @@ struct second {
 struct second *second_new(struct balancer *b)
 {
     struct second *s = mem_zalloc(sizeof(*s));
-    int rc = pthread_mutex_init(&s->lock, NULL);
 
-    assert(rc == 0);
-    (void)rc;
+    lock_init(&s->lock);
     s->b = b;
     buf_init(&s->filling, FEED_MAX);
     buf_init(&s->draining, FEED_MAX);
