@@ -8,7 +8,7 @@ import sys
 
 from cluster import PELORUS, Process, check, equal, free_port, run, settings, wait_for, Api
 
-WORKERS, ROUNDS, PAIRS, SECONDS, WANTED = 1000, 8, 5, 2, 0.75
+WORKERS, ROUNDS, PAIRS, SECONDS, WANTED = 1000, 8, 5, 2, 0.8
 
 
 def wrk(port, path):
