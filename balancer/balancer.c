@@ -1,17 +1,19 @@
 /*
  * balancer.c - the balancer's state and what the coordinator's loop does with
- * it: workers, groups, the tick.
+ * it: workers, groups, the tick. (Longer than 500 lines: all of it is what one
+ * lock and one clock belong to.)
  *
  * One lock. A worker is in `default` and often in a group of its own, and its
  * load is counted once: a grant in one group changes its score in all of
  * them. With a lock per group every pick would take default's as well, and two
- * groups' locks would need an order; one lock that is held for 100 ns is
- * simpler and not slower. The tick takes longer and is cut into slices, with
- * the lock let go in between: only the loop adds or removes workers and groups,
- * so they stay as they are meanwhile.
+ * groups' locks would need an order; one lock that is held for 150 ns is
+ * simpler and not slower (balancer.h says why). The tick takes longer and is
+ * cut into slices, with the lock let go in between: only the loop adds or
+ * removes workers and groups, so they stay as they are meanwhile.
  *
  * The tick renews only groups that were used lately; a pick in another renews
- * it first.
+ * it first, if it is small. Large ones the tick renews now and then also when
+ * nobody uses them, so that no request goes through a large group.
  */
 #include "balancer/balancer_priv.h"
 
@@ -21,8 +23,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_SLICE   1024U /* members per hold of the lock */
+#define TICK_SLICE   256U /* members per hold of the lock */
 #define KEEP_WARM_MS 10000
+#define IDLE_MS      2000 /* of those that no pick may renew: they are large */
+
+/* A clock is read for one hold in HOLD_SAMPLE, and decides nothing. */
+void balancer_lock(struct balancer *b)
+{
+    lock_acquire(&b->lock);
+    if (b->holds.n++ % HOLD_SAMPLE == 0)
+        b->holds.since = clock_mono_ns();
+}
+
+static void hold_ended(struct balancer *b)
+{
+    uint64_t ns = clock_mono_ns() - b->holds.since;
+    uint32_t i = 0;
+
+    while (i < BALANCER_HOLDS - 1 && ns >> (i + 6) != 0)
+        i++;
+    b->holds.timed.n[i]++;
+    b->holds.timed.sum_ns += ns;
+    b->holds.since = 0;
+}
+
+void balancer_unlock(struct balancer *b)
+{
+    if (b->holds.since != 0)
+        hold_ended(b);
+    lock_release(&b->lock);
+}
 
 static int by_name(const void *a, const void *b)
 {
@@ -153,7 +183,7 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
     mono_ms told = now;
 
     assert(n == 0 || own != NULL);
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     now = balancer_now(b, now);
     settle_on(&next, &b->conf);
     b->conf = next;
@@ -169,7 +199,7 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
         balancer_group_configure(g, balancer_conf_of(b, g->name), now);
     BALANCER_TELL(b, .kind = BALANCER_EVENT_CONFIGURE, .now = told,
                   .u.configure = {conf, own, n});
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
@@ -178,7 +208,7 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
     const struct policy_ops *ops = balancer_policy_of(policy);
     mono_ms told = now;
 
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     now = balancer_now(b, now);
     for (struct group *g = b->groups; g != NULL && b->ops != ops;
          g = g->hh.next)
@@ -186,7 +216,7 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
     b->ops = ops;
     BALANCER_TELL(b, .kind = BALANCER_EVENT_POLICY, .now = told,
                   .u.policy = policy);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 static struct account *add_account(struct balancer *b, const char *address)
@@ -281,10 +311,10 @@ mono_ms balancer_now(struct balancer *b, mono_ms told)
 
 void balancer_hold(struct balancer *b, bool hold)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     b->held = hold;
     BALANCER_TELL(b, .kind = BALANCER_EVENT_HOLD, .u.hold = hold);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 /* How long it stands still by now; a clock that is behind says nothing. */
@@ -296,7 +326,7 @@ static mono_ms frozen_for(const struct balancer *b, mono_ms now)
 
 void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     if (frozen && !b->frozen) {
         (void)balancer_now(b, now);
         b->frozen_at = now;
@@ -306,7 +336,7 @@ void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
     b->frozen = frozen;
     BALANCER_TELL(b, .kind = BALANCER_EVENT_FREEZE, .now = now,
                   .u.freeze = frozen);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 /* Tasks of a worker that does not say them, by its cpu usage; else what was
@@ -368,7 +398,7 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
     bool same = false; /* process as before */
 
     assert(w->n_groups == 0 || w->groups != NULL);
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     unheard = b->unheard + frozen_for(b, now);
     now = balancer_now(b, now);
     struct account *a = balancer_account(b, w->address);
@@ -391,12 +421,12 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
                                a->in[i].member + 1, b->now);
     }
     BALANCER_TELL(b, .kind = BALANCER_EVENT_SET, .now = told, .u.set = w);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 void balancer_remove(struct balancer *b, const char *address)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     struct account *a = balancer_account(b, address);
 
     if (a != NULL) {
@@ -407,7 +437,7 @@ void balancer_remove(struct balancer *b, const char *address)
         balancer_accounts_give_back(&b->accounts, a);
         BALANCER_TELL(b, .kind = BALANCER_EVENT_REMOVE, .u.remove = address);
     }
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 void balancer_define(struct balancer *b, const char *const *names, size_t n)
@@ -415,7 +445,7 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n)
     struct group *g, *next;
 
     assert(n == 0 || names != NULL);
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     for (g = b->groups; g != NULL; g = g->hh.next)
         g->defined = false;
     for (size_t i = 0; i < n; i++) {
@@ -429,17 +459,17 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n)
         group_drop_if_unused(b, g);
     }
     BALANCER_TELL(b, .kind = BALANCER_EVENT_DEFINE, .u.define = {names, n});
-    lock_release(&b->lock);
+    balancer_unlock(b);
     assert(b->groups != NULL);
 }
 
 void balancer_set_coordinators(struct balancer *b, uint32_t n)
 {
     assert(n >= 1);
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     b->scale = n;
     BALANCER_TELL(b, .kind = BALANCER_EVENT_COORDINATORS, .u.coordinators = n);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 /* Under the lock. */
@@ -455,12 +485,17 @@ static void slice(struct balancer *b, struct group *g, uint32_t from,
 void balancer_slice(struct balancer *b, const char *group, uint32_t from,
                     uint32_t to, mono_ms now)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     struct group *g = balancer_group(b, group);
 
     if (g != NULL && from <= to && to <= g->n)
         slice(b, g, from, to, now);
-    lock_release(&b->lock);
+    balancer_unlock(b);
+}
+
+static bool is_neglected(const struct group *g, mono_ms now)
+{
+    return g->n > GROUP_RENEW_MAX && now - g->refreshed >= IDLE_MS;
 }
 
 static void group_tick(struct balancer *b, struct group *g, mono_ms now)
@@ -469,8 +504,8 @@ static void group_tick(struct balancer *b, struct group *g, mono_ms now)
     bool more;
 
     do {
-        lock_acquire(&b->lock);
-        more = now - g->used <= KEEP_WARM_MS;
+        balancer_lock(b);
+        more = now - g->used <= KEEP_WARM_MS || is_neglected(g, now);
         if (more) {
             uint32_t to = g->n - from > TICK_SLICE ? from + TICK_SLICE : g->n;
 
@@ -478,17 +513,17 @@ static void group_tick(struct balancer *b, struct group *g, mono_ms now)
             from = to;
             more = to < g->n;
         }
-        lock_release(&b->lock);
+        balancer_unlock(b);
     } while (more);
 }
 
 mono_ms balancer_clock(struct balancer *b, mono_ms now)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     mono_ms ours = balancer_now(b, now);
 
     BALANCER_TELL(b, .kind = BALANCER_EVENT_CLOCK, .now = now);
-    lock_release(&b->lock);
+    balancer_unlock(b);
     return ours;
 }
 
@@ -499,10 +534,18 @@ void balancer_tick(struct balancer *b, mono_ms now)
         group_tick(b, g, now);
 }
 
+struct balancer_holds balancer_holds(struct balancer *b)
+{
+    balancer_lock(b);
+    struct balancer_holds holds = b->holds.timed;
+    balancer_unlock(b);
+    return holds;
+}
+
 struct balancer_stats balancer_stats(struct balancer *b)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     struct balancer_stats stats = b->stats;
-    lock_release(&b->lock);
+    balancer_unlock(b);
     return stats;
 }

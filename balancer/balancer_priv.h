@@ -304,7 +304,8 @@ struct group {
     bool typical_due;       /* before the next pick */
     mono_ms refreshed;      /* when all members were judged last */
     mono_ms used;           /* last pick */
-    mono_ms reopens;        /* a member that refused is open then; 0: none */
+    uint32_t standing_n[STANDING_REFUSED + 1]; /* how many members have it */
+    mono_ms reopens;  /* a member that refused is open then; 0: none */
     uint32_t lag;     /* of its reports, in buckets: what may be missing */
     uint64_t turn;    /* stride: virtual time; round robin: the cursor */
     struct tree tree; /* of policies that choose the smallest key */
@@ -331,6 +332,9 @@ struct group {
     } u;
     UT_hash_handle hh;
 };
+
+/* A request renews a group of so many places at most. */
+#define GROUP_RENEW_MAX 1024U
 
 static inline uint32_t group_size(const struct group *g)
 {
@@ -577,6 +581,15 @@ struct account *balancer_accounts_take(struct accounts *all);
 void balancer_accounts_give_back(struct accounts *all, struct account *a);
 void balancer_accounts_close(struct accounts *all); /* all are closed */
 
+/* One hold of the lock in HOLD_SAMPLE is timed. */
+#define HOLD_SAMPLE 64U
+
+struct holds {
+    uint32_t n;     /* holds; wraps */
+    uint64_t since; /* ns, of the one being timed; 0: it is not */
+    struct balancer_holds timed;
+};
+
 struct tap {
     balancer_tap_f *tap;
     void *arg;
@@ -584,6 +597,7 @@ struct tap {
 
 struct balancer {
     pthread_mutex_t lock; /* "balancer" of the table in base/locks.h */
+    struct holds holds;
     struct conf_balancer conf;
     struct balancer_group_conf *own; /* sorted by name */
     size_t n_own;
@@ -606,6 +620,10 @@ struct balancer {
     struct tap taps[BALANCER_TAPS_MAX];
     uint32_t n_taps;
 };
+
+/* balancer.c: hold the lock, and let it go. */
+void balancer_lock(struct balancer *b);
+void balancer_unlock(struct balancer *b);
 
 /* event.c: an event took effect; the macro takes members of it. Under the
  * lock. */

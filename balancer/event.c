@@ -3,8 +3,6 @@
  */
 #include "balancer/balancer_priv.h"
 
-#include "base/locks.h"
-
 void balancer_tell(struct balancer *b, const struct balancer_event *event)
 {
     assert(b->n_taps <= BALANCER_TAPS_MAX);
@@ -33,18 +31,18 @@ static void basis_tell(struct balancer *b, uint32_t i)
 
 void balancer_tap(struct balancer *b, balancer_tap_f *tap, void *arg)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     assert(b->n_taps < BALANCER_TAPS_MAX);
     assert(tap_find(b, tap, arg) == b->n_taps);
     b->taps[b->n_taps] = (struct tap){tap, arg};
     b->n_taps++;
     basis_tell(b, b->n_taps - 1);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 void balancer_untap(struct balancer *b, balancer_tap_f *tap, void *arg)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     uint32_t i = tap_find(b, tap, arg);
 
     if (i < b->n_taps) {
@@ -52,17 +50,17 @@ void balancer_untap(struct balancer *b, balancer_tap_f *tap, void *arg)
         for (; i < b->n_taps; i++)
             b->taps[i] = b->taps[i + 1];
     }
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 void balancer_tap_basis(struct balancer *b, balancer_tap_f *tap, void *arg)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     uint32_t i = tap_find(b, tap, arg);
 
     if (i < b->n_taps)
         basis_tell(b, i);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 static void end_apply(struct balancer *b, pick_id pick, enum balancer_end how)

@@ -5,8 +5,6 @@
 #include "balancer/balancer_priv.h"
 
 #include "base/json/json.h"
-#include "base/locks.h"
-
 #include <string.h>
 
 #define EXPLAIN_SLICE 64U /* members per hold of the lock */
@@ -107,7 +105,7 @@ void balancer_explain(struct balancer *b,
     balancer_renew(b, request->group, request->now);
     json_open(out, NULL, '[');
     do {
-        lock_acquire(&b->lock);
+        balancer_lock(b);
         const struct group *g = balancer_group(b, request->group);
         uint32_t end = g != NULL ? g->n : 0;
         uint32_t to = end - from > EXPLAIN_SLICE && end > from
@@ -118,7 +116,7 @@ void balancer_explain(struct balancer *b,
             if (g->members[from].account != NULL)
                 explain_member(g, from, request, b->now, out);
         more = from < end && !out->overflow;
-        lock_release(&b->lock);
+        balancer_unlock(b);
     } while (more);
     json_close(out, ']');
 }

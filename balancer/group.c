@@ -9,6 +9,10 @@
 
 #include <string.h>
 
+/* Inlined by force: gcc takes a function that only prefetches to be pure and
+ * drops the call. */
+#define FETCHES static inline __attribute__((always_inline)) void
+
 #define CAP_FIRST      8U
 #define RETRY_MIN_MS   1000
 #define RETRY_SCAN_MAX 1024U
@@ -54,6 +58,8 @@ void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
     for (uint32_t i = 0; i < n; i++)
         g->members[i] = (struct member){.account = g->members[i].account,
                                         .salt = g->members[i].salt};
+    memset(g->standing_n, 0, sizeof(g->standing_n));
+    g->standing_n[STANDING_OPEN] = n - g->n_free;
     g->ops = ops;
     g->n = 0; /* as for the first member: nothing is to be carried over */
     g->ops->resize(g, g->cap);
@@ -104,6 +110,7 @@ uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
         i = g->n++;
     }
     g->members[i] = (struct member){.account = a, .salt = salt};
+    g->standing_n[STANDING_OPEN]++;
     balancer_affinity_enter(g->affinity, i, a);
     balancer_group_refresh(g, i, i + 1, now);
     assert(i < g->n);
@@ -116,6 +123,7 @@ void balancer_group_remove(struct group *g, uint32_t member, mono_ms now)
     assert(g->n_free < g->n);
     assert(member < g->n);
     assert(g->members[member].account != NULL);
+    g->standing_n[g->members[member].standing]--;
     balancer_affinity_leave(g->affinity, member, g->members[member].account);
     g->members[member].account = NULL;
     g->ops->place(g, member, member + 1, now);
@@ -129,6 +137,24 @@ static void reopens_by(struct group *g, mono_ms at)
         g->reopens = at;
 }
 
+/* What judging a member reads lies in three places, of which one names the
+ * next: ask for it some members before. */
+#define FETCH_JUDGED 4U
+
+FETCHES fetch_judged(const struct group *g, uint32_t i, uint32_t to)
+{
+    const struct account *a;
+
+    if (i + 2 * FETCH_JUDGED < to)
+        __builtin_prefetch(
+            (const char *)g->members[i + 2 * FETCH_JUDGED].account + MEM_LINE);
+    if (i + FETCH_JUDGED >= to)
+        return;
+    a = g->members[i + FETCH_JUDGED].account;
+    for (size_t at = 0; a != NULL && at < sizeof(*a->profile); at += MEM_LINE)
+        __builtin_prefetch((const char *)a->profile + at);
+}
+
 static void group_judge(struct group *g, uint32_t from, uint32_t to,
                         mono_ms now)
 {
@@ -136,10 +162,13 @@ static void group_judge(struct group *g, uint32_t from, uint32_t to,
     for (uint32_t i = from; i < to; i++) {
         struct account *a = g->members[i].account;
 
+        fetch_judged(g, i, to);
         if (a == NULL)
             continue;
         balancer_account_recover(a, g->conf, now);
+        g->standing_n[g->members[i].standing]--;
         balancer_member_judge(g, &g->members[i], now);
+        g->standing_n[g->members[i].standing]++;
         balancer_affinity_open(g->affinity, i, member_eligible(&g->members[i]));
         if (g->members[i].standing == STANDING_REFUSED)
             reopens_by(g, balancer_standing_reopens(a, g->conf));
@@ -207,10 +236,6 @@ void balancer_group_tree_close(struct group *g)
  */
 #define FETCH_FIRST 6U
 #define FETCH_LAST  4U
-
-/* Inlined by force: gcc takes a function that only prefetches to be pure and
- * drops the call. */
-#define FETCHES static inline __attribute__((always_inline)) void
 
 FETCHES fetch_account(const struct group *g, uint32_t member)
 {

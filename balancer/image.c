@@ -12,7 +12,6 @@
 #include "balancer/image.h"
 
 #include "balancer/balancer_priv.h"
-#include "base/locks.h"
 #include "base/pack/fields.h"
 
 #include <string.h>
@@ -60,8 +59,8 @@ static const struct field balancer_fields[] = {
     FIELD(struct balancer, receipts.instance, 1, U64),
 };
 /* Elsewhere: conf, own, ops, profiles, groups, everyone, accounts,
- * the receipts. Not state: lock, undo, taps. */
-FIELDS_OF(struct balancer, 632);
+ * the receipts. Not state: lock, holds, undo, taps. */
+FIELDS_OF(struct balancer, 816);
 
 static const struct field account_fields[] = {
     FIELD(struct account, granted, 0, TASKS),
@@ -129,9 +128,9 @@ static const struct field group_fields[] = {
     FIELD(struct group, turn, 0, TURN_MAX),
 };
 /* Elsewhere: name, members, n, free, typical, walked, tree, u. Worked out: cap,
- * affinity.
+ * affinity, standing_n.
  * Not state: ops, conf, peeking (only within a call), hh. */
-FIELDS_OF(struct group, 1408);
+FIELDS_OF(struct group, 1440);
 
 static const struct field typical_fields[] = {
     FIELD_ARRAY(struct typical, n, 0, U32),
@@ -502,9 +501,9 @@ void balancer_image_locked(const struct balancer *b, struct buf *out)
 
 void balancer_image(struct balancer *b, struct buf *out)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     balancer_image_locked(b, out);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 /* ---- in ----------------------------------------------------------------- */
@@ -655,6 +654,7 @@ static int get_member(struct restoring *r, struct group *g, uint32_t i,
     }
     if (r->in.bad || !agree_member(g, m, key))
         return refuse(r, "a group's member");
+    g->standing_n[m->standing]++;
     balancer_affinity_enter(g->affinity, i, m->account);
     balancer_affinity_open(g->affinity, i, member_eligible(m));
     return 0;

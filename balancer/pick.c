@@ -9,15 +9,11 @@
  */
 #include "balancer/balancer_priv.h"
 
-#include "base/locks.h"
-
 #include <string.h>
 
 /* The loop ticks at least every 250 ms; a group that it left alone is renewed
  * here. */
 #define REFRESH_MAX_MS 500
-/* Of so many members, who refused is open again on time; else at a tick. */
-#define REOPEN_MAX 1024U
 
 /* In so large a group a batch looks at those who come next; for RANDOM that is
  * a draw, and so it decides on what comes after it. */
@@ -270,31 +266,29 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
  * exclusions are let go. */
 static enum balancer_code why_nobody(const struct picking *p)
 {
-    bool alive = false, old = false, busy = false;
+    const uint32_t *n = p->g->standing_n;
+    uint32_t old = n[STANDING_STALE];
+    uint32_t busy = n[STANDING_BUSY] + n[STANDING_REFUSED];
 
     assert(p->n_candidates == 0);
-    for (uint32_t i = 0; i < p->g->n; i++) {
-        const struct member *m = &p->g->members[i];
-        const struct account *a = m->account;
+    for (size_t i = 0; i < p->n_held; i++) {
+        uint8_t standing = p->g->members[p->held[i]].standing;
 
-        if (a == NULL || a->profile->dead)
-            continue;
-        alive = true;
-        if (m->held) /* it is excluded */
-            continue;
-        old |= m->standing == STANDING_STALE;
-        busy |= m->standing == STANDING_BUSY || m->standing == STANDING_REFUSED;
+        old -= standing == STANDING_STALE;
+        busy -= standing == STANDING_BUSY || standing == STANDING_REFUSED;
     }
-    return !alive         ? BALANCER_GROUP_EMPTY
-           : old && !busy ? BALANCER_REPORTS_OLD
-                          : BALANCER_ALL_BUSY;
+    if (n[STANDING_DEAD] == group_size(p->g))
+        return BALANCER_GROUP_EMPTY;
+    return old > 0 && busy == 0 ? BALANCER_REPORTS_OLD : BALANCER_ALL_BUSY;
 }
 
 static void group_renew(struct group *g, mono_ms now)
 {
     assert(g->name[0] != '\0');
+    if (g->n > GROUP_RENEW_MAX)
+        return; /* by the tick alone */
     if (now - g->refreshed > REFRESH_MAX_MS || g->typical_due ||
-        (g->reopens != 0 && now >= g->reopens && g->n <= REOPEN_MAX))
+        (g->reopens != 0 && now >= g->reopens))
         balancer_group_refresh_all(g, now);
 }
 
@@ -345,7 +339,7 @@ static void answer_request(struct balancer *b,
     answer->degraded = false;
     answer->n_picks = answer->n_alternates = 0;
     answer->retry_after_ms = 0;
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     p.g = balancer_group(b, request->group);
     p.now = balancer_now(b, request->now);
     p.bucket = bucket_of(b, p.now);
@@ -364,7 +358,7 @@ static void answer_request(struct balancer *b,
     }
     BALANCER_TELL(b, .kind = BALANCER_EVENT_PICK, .now = request->now,
                   .u.pick = {request, answer});
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 static void account_refresh(const struct balancer *b, const struct account *a)
@@ -418,7 +412,7 @@ static bool pick_ended(struct balancer *b, pick_id pick, enum balancer_end how)
     bool known;
 
     assert((size_t)how < ARRAY_LEN(ended));
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     known = balancer_receipts_settle(&b->receipts, pick, &receipt);
     if (known) {
         struct account *a = account_at(&b->accounts, receipt.holder - 1);
@@ -430,7 +424,7 @@ static bool pick_ended(struct balancer *b, pick_id pick, enum balancer_end how)
     b->stats.refused += known && how == BALANCER_REFUSED;
     b->stats.unknown_picks += !known;
     BALANCER_TELL(b, .kind = BALANCER_EVENT_END, .u.end = {pick, how});
-    lock_release(&b->lock);
+    balancer_unlock(b);
     return known;
 }
 
@@ -452,7 +446,7 @@ bool balancer_unused(struct balancer *b, pick_id pick)
 void balancer_own(struct balancer *b, const char *address, uint32_t items,
                   mono_ms now)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     struct account *a = balancer_account(b, address);
 
     if (a != NULL && a->owned != items) {
@@ -462,13 +456,13 @@ void balancer_own(struct balancer *b, const char *address, uint32_t items,
         BALANCER_TELL(b, .kind = BALANCER_EVENT_OWN, .now = now,
                       .u.own = {address, items});
     }
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 void balancer_count(struct balancer *b, const char *address, int delta,
                     mono_ms now)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     struct account *a = balancer_account(b, address);
     mono_ms told = now;
 
@@ -482,7 +476,7 @@ void balancer_count(struct balancer *b, const char *address, int delta,
     }
     BALANCER_TELL(b, .kind = BALANCER_EVENT_COUNT, .now = told,
                   .u.count = {address, delta});
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }
 
 void balancer_pick(struct balancer *b, const struct balancer_request *request,
@@ -508,7 +502,7 @@ void balancer_follow(struct balancer *b, const struct balancer_request *request,
 
 void balancer_renew(struct balancer *b, const char *group, mono_ms now)
 {
-    lock_acquire(&b->lock);
+    balancer_lock(b);
     struct group *g = balancer_group(b, group);
     mono_ms ours = balancer_now(b, now);
 
@@ -516,5 +510,5 @@ void balancer_renew(struct balancer *b, const char *group, mono_ms now)
         group_renew(g, ours);
     BALANCER_TELL(b, .kind = BALANCER_EVENT_RENEW, .now = now,
                   .u.renew = group);
-    lock_release(&b->lock);
+    balancer_unlock(b);
 }

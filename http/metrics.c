@@ -413,10 +413,35 @@ static void put_journal(struct buf *b, const struct journal *journal)
            "1: a journal is kept, and nothing is being left out.", f.complete);
 }
 
+/* Buckets add up, and are called by what is in none beyond. */
+static void put_holds(struct buf *b, const struct balancer_holds *h)
+{
+    static const char name[] = "pelorus_balancer_lock_hold_seconds";
+    uint64_t so_far = 0;
+    char le[32];
+
+    family(b, name, "histogram",
+           "How long the balancer's lock was held, of one hold in 64.");
+    for (int i = 0; i < BALANCER_HOLDS; i++) {
+        so_far += h->n[i];
+        if (i < BALANCER_HOLDS - 1)
+            (void)snprintf(le, sizeof(le), "%.9g", ldexp(1e-9, i + 6));
+        else
+            (void)snprintf(le, sizeof(le), "+Inf");
+        sample(b, "pelorus_balancer_lock_hold_seconds_bucket", "le", le, NULL,
+               NULL, (double)so_far);
+    }
+    sample(b, "pelorus_balancer_lock_hold_seconds_sum", NULL, NULL, NULL, NULL,
+           (double)h->sum_ns / 1e9);
+    sample(b, "pelorus_balancer_lock_hold_seconds_count", NULL, NULL, NULL,
+           NULL, (double)so_far);
+}
+
 void http_metrics(struct http_request *r)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
     struct balancer_stats stats = balancer_stats(r->h->balancer);
+    struct balancer_holds holds = balancer_holds(r->h->balancer);
     struct second_stats second =
         second_stats(coordinator_second(r->h->coordinator));
     struct buf *b = http_json(r, MHD_HTTP_OK);
@@ -433,6 +458,7 @@ void http_metrics(struct http_request *r)
     family(b, "pelorus_balancer_info", "gauge", "1 for the policy in use.");
     sample(b, "pelorus_balancer_info", "policy", s->policy, NULL, NULL, 1);
     put_picks(b, &stats);
+    put_holds(b, &holds);
     put_journal(b, r->h->journal);
     put_shadow(b, &second);
     put_regret(b, &second);

@@ -43,7 +43,7 @@ struct bench {
     struct balancer *b;
     uint32_t n;
     const char *group;
-    const char *affinity;
+    bool affinity; /* each pick with another key, of KEYS */
     uint32_t count;
     mono_ms now;
 };
@@ -80,24 +80,29 @@ static void fill(struct bench *bench)
     }
 }
 
+#define KEYS 4096U
+static char keys[KEYS][16];
+
 static double run_picks(struct bench *bench)
 {
     struct balancer_pick picks[BATCH];
     struct balancer_answer answer = {.picks = picks};
     struct balancer_request request = {
         .group = bench->group,
-        .affinity = bench->affinity,
         .count = bench->count,
         .now = bench->now,
     };
     uint32_t calls = PICKS / bench->count;
 
-    if (bench->affinity != NULL)
-        calls = 100 + 2000000 / bench->n;
+    if (bench->affinity)
+        calls = PICKS / 10;
     uint64_t start = clock_mono_ns();
 
-    for (uint32_t i = 0; i < calls; i++)
+    for (uint32_t i = 0; i < calls; i++) {
+        if (bench->affinity)
+            request.affinity = keys[i % KEYS];
         balancer_pick(bench->b, &request, &answer);
+    }
     assert(answer.code == BALANCER_OK);
     return (double)(clock_mono_ns() - start) / calls / bench->count;
 }
@@ -135,7 +140,7 @@ static void tell_row(const struct bench *bench, double ns)
 {
     char name[32];
 
-    if (bench->affinity != NULL) {
+    if (bench->affinity) {
         (void)snprintf(name, sizeof(name), "affinity-%u", bench->n);
         row_at_most(name, "us", ns / 1e3, AFFINITY_US);
     } else if (bench->group == NULL && bench->count == 1) {
@@ -161,7 +166,7 @@ static double median(struct bench *bench, double (*run)(struct bench *))
 }
 
 struct reached {
-    bool one, batch;
+    bool one, batch, affinity;
 };
 
 static void measure(uint32_t n, struct reached *reached)
@@ -180,7 +185,7 @@ static void measure(uint32_t n, struct reached *reached)
 
     bench.count = 1;
     bench.group = NULL;
-    bench.affinity = "a-key";
+    bench.affinity = true;
     double affinity = median(&bench, run_picks);
     double tick = median(&bench, run_tick);
     double set = median(&bench, run_sets);
@@ -189,6 +194,7 @@ static void measure(uint32_t n, struct reached *reached)
            1e3 / batch, two, set, tick / 1e3, affinity);
     balancer_free(&bench.b);
     reached->one = reached->one && one <= PICK_NS_MAX;
+    reached->affinity = reached->affinity && affinity <= AFFINITY_US * 1e3;
     reached->batch = reached->batch && 1e9 / batch >= BATCH_PER_S;
 }
 
@@ -279,8 +285,10 @@ static void measure_second(void)
 int main(void)
 {
     static const uint32_t sizes[] = {100, 1000, 10000, 100000};
-    struct reached reached = {true, true};
+    struct reached reached = {true, true, true};
 
+    for (uint32_t i = 0; i < KEYS; i++)
+        (void)snprintf(keys[i], sizeof(keys[i]), "key-%u", i);
     printf("%8s %9s %9s %11s %9s %9s %11s %9s\n", "workers", "pick ns",
            "batch ns", "batch M/s", "2 groups", "report ns", "tick us",
            "affinity");
@@ -290,6 +298,8 @@ int main(void)
            reached.one ? "reached" : "NOT reached");
     printf("batches of %u >= %.0f M picks/s at every size: %s\n", BATCH,
            BATCH_PER_S / 1e6, reached.batch ? "reached" : "NOT reached");
+    printf("pick with affinity <= %.0f us at every size: %s\n", AFFINITY_US,
+           reached.affinity ? "reached" : "NOT reached");
     measure_second();
     return 0;
 }

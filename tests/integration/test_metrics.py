@@ -43,19 +43,20 @@ def parse(text):
         elif line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ")
             equal(name, family, f"TYPE behind its HELP: {line}")
-            check(name not in types and kind in ("counter", "gauge"), line)
+            check(name not in types and kind in ("counter", "gauge", "histogram"), line)
             equal(name.endswith("_total"), kind == "counter", f"the name of a {kind}: {name}")
             types[name] = kind
         else:
             m = SAMPLE.fullmatch(line)
             check(m, f"a sample: {line!r}")
             name, labels, value = m.group(1), labels_of(m.group(2) or ""), float(m.group(3))
-            equal(name, family, f"samples stand with their family: {line}")
-            check(name in types, f"typed first: {line}")
+            parts = [family + part for part in ("_bucket", "_sum", "_count")]
+            check(name in (parts if types.get(family) == "histogram" else [family]), f"samples stand with their family: {line}")
+            check(family in types, f"typed first: {line}")
             check(name.startswith("pelorus_"), f"ours: {line}")
             check(not any(u in name for u in UNITS), f"base units: {line}")
             check((name, labels) not in samples, f"once: {line}")
-            check(math.isfinite(value) and (types[name] == "gauge" or value >= 0), line)
+            check(math.isfinite(value) and (types[family] == "gauge" or value >= 0), line)
             samples[name, labels] = value
     equal(helped, set(types), "HELP and TYPE of each")
     return samples
@@ -123,6 +124,11 @@ def test_counters_follow_what_happens(cluster):
     equal(rose("pelorus_picks_unknown_total"), 1, "said twice")
     equal(rose("pelorus_pick_requests_failed_total", code="group_not_found"), 1, "nobody")
     check(rose("pelorus_http_answers_total", code="200") >= 8, "answers")
+    held = "pelorus_balancer_lock_hold_seconds"
+    buckets = [v for (n, _), v in after.items() if n == f"{held}_bucket"]
+    equal(buckets, sorted(buckets), "buckets add up")
+    equal(after[f"{held}_bucket", (("le", "+Inf"),)], after[f"{held}_count", ()], "the last one holds all")
+    check(after[f"{held}_sum", ()] > 0, "the lock was held")
     equal(after["pelorus_http_answers_total", (("code", "404"),)], 1, "one 404")
 
 
