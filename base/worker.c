@@ -192,12 +192,15 @@ int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,
 }
 
 /* Takes mutex "worker". */
-struct worker_job *worker_take_next(struct worker *w)
+struct worker_job *worker_take_next(struct worker *w, int64_t wait_us)
 {
     struct worker_job *job;
 
     assert(w->running);
+    assert(wait_us >= 0);
     lock_acquire(&w->mutex);
+    if (w->head == NULL && !w->stopping && wait_us > 0)
+        (void)uv_cond_timedwait(&w->wake, &w->mutex, (uint64_t)wait_us * 1000);
     job = pop(w);
     lock_release(&w->mutex);
     if (job != NULL) {

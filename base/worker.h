@@ -31,9 +31,10 @@ int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,
                   loop_f *done, void *arg) MUST_CHECK;
 
 /* Worker thread, inside run(): the next job waiting, taken off the queue for
- * this run() to do as well (group commit), or NULL. Its done() is called
- * after that of the job running. */
-struct worker_job *worker_take_next(struct worker *w);
+ * this run() to do as well (group commit), or NULL: there is none, nor did
+ * one come within so many microseconds. Its done() is called after that of the
+ * job running. */
+struct worker_job *worker_take_next(struct worker *w, int64_t wait_us);
 
 /*
  * Loop thread: no new jobs; *w is NULL from here on. Those that wait are still

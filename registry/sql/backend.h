@@ -80,6 +80,18 @@ struct sql_watch {
 };
 
 /* The worker's own. */
+/* How many writes the next group may expect, and what a commit takes. */
+struct sql_gather {
+    size_t expected;
+    uint64_t commit_ns, began_ns;
+};
+
+/* A group of so many writes, begun then: how long it may wait for one more. */
+int64_t sql_gather_us(const struct sql_gather *g, size_t writes,
+                      uint64_t begun_ns);
+void sql_gather_begin(struct sql_gather *g);
+void sql_gather_done(struct sql_gather *g, size_t writes);
+
 struct sql_side {
     struct sql_core *core;
     int64_t timeout_ms;
@@ -98,6 +110,7 @@ struct sql_side {
     bool looked;       /* the reaper has looked since the last change */
     mono_ms next_look; /* where the core says how often */
     mono_ms next_try;  /* likewise, for the lock */
+    struct sql_gather gather;
     struct sql_reaper reaper;
     struct sql_hold *waiting;
     struct sql_watch *attached;

@@ -25,7 +25,7 @@
 struct group {
     struct sql_job *jobs; /* in order; ->next */
     struct sql_job **tail;
-    size_t ops, bytes;
+    size_t ops, bytes, writes;
 };
 
 static bool is_write(const struct sql_job *job)
@@ -64,6 +64,7 @@ static void group_add(struct group *g, struct sql_job *job)
     g->tail = &job->next;
     g->ops += job_ops(job);
     g->bytes += job_bytes(job);
+    g->writes += is_write(job);
     assert(g->jobs != NULL);
 }
 
@@ -450,16 +451,22 @@ static void run_group(struct sql *s, struct group *g)
         else if (admit(s, job))
             group_add(&writes, job);
     }
-    if (writes.jobs != NULL)
+    if (writes.jobs != NULL) {
+        sql_gather_begin(&s->side.gather);
         write_jobs(s, writes.jobs);
+        sql_gather_done(&s->side.gather, writes.writes);
+    }
     read_together(s, others.jobs);
     for (job = others.jobs; job != NULL; job = job->next)
         run_others(s, job);
 }
 
-static struct sql_job *take_next(struct sql *s)
+/* NULL: there is none, and no reason to wait for one. */
+static struct sql_job *take_next(struct sql *s, const struct group *g,
+                                 uint64_t begun)
 {
-    struct worker_job *next = worker_take_next(s->worker);
+    struct worker_job *next = worker_take_next(
+        s->worker, sql_gather_us(&s->side.gather, g->writes, begun));
 
     return next == NULL ? NULL : CONTAINER_OF(next, struct sql_job, job);
 }
@@ -478,10 +485,11 @@ void sql_worker_run(void *arg)
     struct sql *s = job->s;
     struct group g = {.tail = &g.jobs};
     struct group rest = {.tail = &rest.jobs};
+    uint64_t begun = clock_mono_ns();
 
     do {
         group_add(&g, job);
-        job = take_next(s);
+        job = take_next(s, &g, begun);
     } while (job != NULL && group_has_room(&g, job));
     run_group(s, &g);
     if (job != NULL) {
