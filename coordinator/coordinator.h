@@ -133,6 +133,9 @@ struct write_index {
 void coordinator_index_add(struct write_index *w, const char *key);
 void coordinator_index_add_over(struct write_index *w, const char *key,
                                 uint64_t created, uint64_t version);
+/* One of those that were added stands new, at this version. */
+void coordinator_index_made(struct write_index *w, const char *key,
+                            uint64_t version);
 /* "w:" and what needs no escape in a query; "" if it is too long. */
 const char *coordinator_index_text(const struct write_index *w,
                                    char out[WRITE_INDEX_SIZE]);

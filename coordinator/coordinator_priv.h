@@ -39,7 +39,7 @@
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
 #define PUBLISH_GAP_MS                                                         \
-    2 /* between two for those who wait for what                               \
+    1 /* between two for those who wait for what                               \
          they wrote: the loop has more to do */
 
 /* The name of a group, once for all who carry it. Never "default". */

@@ -100,6 +100,15 @@ void coordinator_index_add_over(struct write_index *w, const char *key,
     w->keys[w->n - 1].version = version != 0 ? version + 1 : 0;
 }
 
+void coordinator_index_made(struct write_index *w, const char *key,
+                            uint64_t version)
+{
+    assert(version != 0);
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->keys[i].key, key) == 0)
+            w->keys[i].created = w->keys[i].version = version;
+}
+
 const char *coordinator_index_text(const struct write_index *w,
                                    char out[WRITE_INDEX_SIZE])
 {

@@ -59,6 +59,8 @@ static void item_wrote(struct write_index *wrote,
 
         snprintf(key, sizeof(key), "%.*s", (int)n, at);
         coordinator_index_add(wrote, key);
+        if (reply->made != 0)
+            coordinator_index_made(wrote, key, reply->made);
         at += n + 1;
     }
     coordinator_index_add(

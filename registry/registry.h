@@ -71,6 +71,8 @@ struct registry_reply {
     size_t failed_op;  /* ERR_CONFLICT: index in the txn (put, delete: 0),
                           otherwise SIZE_MAX */
     uint64_t revision; /* a lower bound of what was seen, 0 if unknown */
+    uint64_t written;  /* txn: the version of all that it put, and `created` of
+                          what is new; 0 if unknown */
     const struct registry_entry *entries;
     size_t n_entries; /* get: 1; list: a page; otherwise 0 */
     const char *next; /* list: where the next page begins, NULL at the end */

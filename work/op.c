@@ -40,6 +40,8 @@ void work_op_run(struct work_op *op)
     err_clear(&op->trouble);
     if (verb->reads == 0)
         verb->then(op);
+    else if (verb->ahead != NULL && work_take_known_floor(op))
+        verb->ahead(op);
     else
         work_op_gather(op, verb->reads, verb->of_item ? item_read : verb->then);
 }
@@ -294,14 +296,17 @@ static void on_txn(void *arg, const struct registry_reply *reply)
         return;
     assert(op->won != NULL && op->pending == 0);
     op->writing = false;
-    if (code == ERR_OK)
+    op->made = reply->written;
+    if (code == ERR_OK) {
         op->won(op);
-    else if (code == ERR_CONFLICT)
+    } else if (code == ERR_CONFLICT) {
+        work_known_forget(op);
         work_op_again(op);
-    else if (code == ERR_UNKNOWN && !op->check_only)
+    } else if (code == ERR_UNKNOWN && !op->check_only) {
         work_op_unknown(op);
-    else
+    } else {
         work_op_failed(op, &reply->err);
+    }
 }
 
 /* For whoever waits to see them. */

@@ -43,6 +43,7 @@ static void reply_existing(struct work_op *op)
     if (ours && strcmp(op->item.owner, op->target.address) == 0)
         work_op_used(op);
     op->created = ours;
+    op->made = 0;
     work_op_reply(op, PROBLEM_NONE, &op->item);
 }
 
@@ -106,10 +107,29 @@ static void submit_nobody(struct work_op *op)
 static void submit_read(struct work_op *op)
 {
     assert(op->pending == 0);
+    work_known_floor(op);
     if (op->found)
         reply_found(op);
     else if (work_op_epoch_left(op, 0))
         work_op_choose(op, create, submit_nobody);
+}
+
+static void read_first(struct work_op *op)
+{
+    assert(op->pending == 0);
+    work_op_gather(op, op->verb->reads, op->verb->then);
+}
+
+/* Most ids are new: the txn finds out, for it makes the record. Nothing is
+ * refused upon what is only believed. */
+static void submit_ahead(struct work_op *op)
+{
+    assert(op->floor_version != 0);
+    assert(!op->found);
+    if (work_epoch_left(0, op->floor))
+        work_op_choose(op, create, read_first);
+    else
+        read_first(op);
 }
 
 /* --- claim --------------------------------------------------------------- */
@@ -240,8 +260,10 @@ static void begin(struct work *w, const struct op_verb *verb,
 void work_submit(struct work *w, const struct work_submit *what,
                  work_reply_f *done, void *arg)
 {
-    static const struct op_verb verb = {
-        .reads = READ(READ_RECORD) | READ(READ_FLOOR), .then = submit_read};
+    static const struct op_verb verb = {.reads = READ(READ_RECORD) |
+                                                 READ(READ_FLOOR),
+                                        .then = submit_read,
+                                        .ahead = submit_ahead};
 
     assert(what->owner == NULL);
     begin(w, &verb, what, done, arg);

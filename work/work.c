@@ -118,7 +118,8 @@ static void tell(struct work_op *op, enum problem code,
                                .created = op->created,
                                .item = item,
                                .id = op->want.id,
-                               .wrote = buf_text(&op->wrote)};
+                               .wrote = buf_text(&op->wrote),
+                               .made = op->created ? op->made : 0};
 
     assert(op->w->replying);
     assert(op->type != OP_WORK || op->done != NULL);
@@ -299,6 +300,7 @@ void work_free(struct work **w)
     }
     DL_FOREACH_SAFE ((*w)->replied, op, next)
         op->w = NULL;
+    work_known_free(*w);
     mem_free((*w)->shown_items);
     MEM_FREE(*w);
 }
@@ -315,6 +317,7 @@ void work_abandon(struct work **w)
         work_op_used(op);
         op_free(op);
     }
+    work_known_free(*w);
     mem_free((*w)->shown_items);
     MEM_FREE(*w);
 }

@@ -97,6 +97,8 @@ struct work_reply {
     const char *id;    /* outcome_unknown: which */
     const char *wrote; /* the keys that were written, or that an earlier try of
                           unknown outcome wrote, a newline after each */
+    uint64_t made;     /* with `created`: the version of all of them, which are
+                          new; 0: not known */
 };
 typedef void work_reply_f(void *arg, const struct work_reply *reply);
 

@@ -15,6 +15,7 @@
 #define PELORUS_WORK_WORK_PRIV_H
 
 #include "base/rand.h"
+#include "base/table.h"
 #include "registry/attempt.h"
 #include "work/work.h"
 
@@ -30,12 +31,14 @@ enum op_read { READ_RECORD, READ_MARKER, READ_GATE, READ_FLOOR, OP_READS };
 
 /* What is asked for. */
 struct op_verb {
-    unsigned reads;  /* READ(), at the beginning of each run; 0: none */
-    op_step_f *then; /* with these */
-    bool of_item;    /* of one that stands: else it is not found, and an epoch
-                        above what stands is evidence (evidence.c) */
-    bool check_only; /* its txn changes nothing */
-    bool ends;       /* it says that the item is finished */
+    unsigned reads;   /* READ(), at the beginning of each run; 0: none */
+    op_step_f *then;  /* with these */
+    op_step_f *ahead; /* optional: the first run does without `reads`, upon
+                         what is known of the floor (place.c) */
+    bool of_item;     /* of one that stands: else it is not found, and an epoch
+                         above what stands is evidence (evidence.c) */
+    bool check_only;  /* its txn changes nothing */
+    bool ends;        /* it says that the item is finished */
 };
 
 struct op_slot { /* one read under way */
@@ -91,6 +94,7 @@ struct work_op {
     struct work_item next_item;
     struct gate next_gate;
     struct buf wrote; /* see struct work_reply */
+    uint64_t made;
     /* progress */
     struct attempt attempt;
     enum problem refused; /* NONE, or reply with this at the next tick */
@@ -110,6 +114,17 @@ struct work_shown {
     } items[WORK_SHOWN_MAX];
 };
 
+/* An open gate, or the floor, as some run read it. */
+#define WORK_KNOWN_MAX 1024
+struct work_known {
+    UT_hash_handle hh;
+    char key[NODE_ADDRESS_MAX + 2]; /* the kind as a digit, the address */
+    struct process process;
+    uint64_t floor, version;
+    uint64_t session; /* in which it was read, and when: see attempt.h */
+    mono_ms read_at;
+};
+
 struct work {
     struct work_config config;
     struct rand rand;
@@ -118,6 +133,8 @@ struct work {
     size_t n_ops;                   /* both */
     uint64_t shown;                 /* the highest epoch, see work_shown() */
     struct work_shown *shown_items; /* NULL: nothing ever was */
+    struct work_known *gates;       /* uthash by key */
+    struct work_known floor;        /* version 0: not known */
     bool replying;
 };
 
@@ -188,6 +205,17 @@ void work_op_exclude(struct work_op *op, const char *address);
 /* What the last work_op_choose() found came to nothing, or got its item. */
 void work_op_unpick(struct work_op *op);
 void work_op_used(struct work_op *op);
+
+/* What this run just read. Only what may be written upon is kept. */
+void work_known_gate(struct work_op *op);
+void work_known_floor(struct work_op *op);
+/* True: as if it had been read in this run; its txn finds out. Never after a
+ * conflict or a doubt. */
+bool work_take_known_gate(struct work_op *op);
+bool work_take_known_floor(struct work_op *op);
+/* It was not so: of this operation's target. */
+void work_known_forget(struct work_op *op);
+void work_known_free(struct work *w);
 /* The process that is registered, UP and known; NULL: none. */
 const struct process *work_op_process(const struct work_op *op,
                                       enum node_kind kind, const char *address);

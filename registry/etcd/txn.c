@@ -245,7 +245,8 @@ static void answer(struct etcd_call *c, enum err_code code, size_t failed_op,
                    uint64_t revision, const char *why)
 {
     struct registry_reply reply = {.failed_op = failed_op,
-                                   .revision = revision};
+                                   .revision = revision,
+                                   .written = code == ERR_OK ? revision : 0};
 
     assert((code == ERR_OK) == (why == NULL));
     if (failed_op != SIZE_MAX)

@@ -35,6 +35,8 @@ static void on_call_done(void *arg)
 
     assert(s->queued_bytes >= job->of.call->bytes);
     assert(s->queued > 0);
+    if (job->type == SQL_JOB_TXN && job->err.code == ERR_OK)
+        reply.written = job->revision;
     s->queued--;
     s->queued_bytes -= job->of.call->bytes;
     registry_call_done(job->of.call, &reply); /* frees the job, too */

@@ -60,6 +60,7 @@ PROGRAMS = [
     ("picks", "{build}/tests/bench/bench_pick", 1),
     ("journal", "{build}/tests/bench/bench_journal", 1),
     ("best", "python3 tests/bench/best.py", 1),
+    ("work-post", "{build}/tests/bench/bench_work_post", 1),
     ("moves-sql", "{build}/tests/bench/bench_sql_move", 1),
     ("moves-sqlite", "{build}/tests/bench/bench_sqlite_move", 1),
     ("moves-zookeeper", "{build}/tests/bench/bench_zookeeper_move", 1),

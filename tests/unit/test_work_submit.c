@@ -347,6 +347,44 @@ static void a_gate_that_closes_meanwhile_sends_the_work_elsewhere(void **state)
     assert_true(moved > 0);
 }
 
+/* The second submission reads nothing first; what it believes is found out by
+ * its txn, and read then. */
+static void what_is_known_is_never_trusted(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+
+    (void)state;
+    s->only = "m:1";
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "3"), ERR_OK);
+    assert_string_equal(submit(s, e, "a", NULL), "");
+    assert_string_equal(submit(s, e, "b", NULL), "");
+    assert_true(e->item.epoch == 4);
+    /* an id that stands */
+    assert_string_equal(submit(s, e, "a", NULL), "");
+    assert_false(e->created);
+    /* the floor */
+    while (hand_put(w, EPOCH_FLOOR_KEY, "9") != ERR_OK)
+        pass(w, STEP_MS);
+    assert_string_equal(submit(s, e, "c", NULL), "");
+    assert_true(e->item.epoch == 10);
+    /* the gate: closed, and nobody else may be chosen */
+    put_gate(w, NODE_MASTER, "m:1", GATE_CORDONED, 1);
+    assert_string_not_equal(submit(s, e, "d", NULL), "");
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    assert_string_equal(submit(s, e, "d", NULL), "");
+    assert_true(e->created);
+    /* of another session nothing is known */
+    memory_expire(s->registry);
+    pass(w, 3 * SESSION_MS);
+    assert_string_equal(submit(s, e, "e", NULL), "");
+    assert_int_equal(audit(w).live, 5);
+    ended_free(e);
+    world_free(w);
+}
+
 /* The floor is raised between the read and the write: a new id must not begin
  * at an epoch that a collected namesake had. */
 static void a_raised_floor_is_never_missed(void **state)
@@ -498,6 +536,7 @@ int main(void)
         cmocka_unit_test(claim_needs_an_owner_that_is_up_and_open),
         cmocka_unit_test(two_coordinators_give_one_id_to_one_owner),
         cmocka_unit_test(a_gate_that_closes_meanwhile_sends_the_work_elsewhere),
+        cmocka_unit_test(what_is_known_is_never_trusted),
         cmocka_unit_test(a_raised_floor_is_never_missed),
         cmocka_unit_test(a_thousand_submissions_under_faults_never_double),
     };
