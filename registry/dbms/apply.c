@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define ASSUME_MIN 64 /* keys; reading fewer costs nothing */
+
 /* --- slots --------------------------------------------------------------- */
 
 struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
@@ -18,10 +20,22 @@ struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
     return slot;
 }
 
+/* Is any key to be deleted higher up? */
+static bool any_above(const struct dbms_txn *t, const char *key, size_t len)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < len; i++)
+        n += key[i] == '/';
+    return t->highest > 0 && n > t->highest;
+}
+
 /* A key appeared or went: those above it count what is below them. */
 void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by)
 {
     assert(by == 1 || by == -1);
+    if (!any_above(t, key, len))
+        return;
     while (len > 0) {
         struct dbms_slot *above;
 
@@ -42,6 +56,42 @@ unsigned dbms_depth(const char *key)
     for (; *key != '\0'; key++)
         n += *key == '/';
     return n;
+}
+
+/* --- what is not read ---------------------------------------------------- */
+
+/* Could its write prove that the store is as `op` expects? */
+bool dbms_is_provable(const struct dbms *d, const struct registry_op *op)
+{
+    if (registry_key_below(op->key, DBMS_NODES))
+        return false;
+    return op->type == REGISTRY_PUT
+               ? op->expect == REGISTRY_ABSENT && !op->ephemeral
+               : op->type == REGISTRY_DELETE && op->version != 0 &&
+                     d->target.driver->returns != NULL &&
+                     d->target.driver->returns(d->link);
+}
+
+/* What the keys that are not read are taken for. */
+void dbms_assume(struct dbms *d)
+{
+    struct dbms_txn *t = &d->txn;
+
+    assert(t->n_assumed == 0);
+    if (d->careful > 0)
+        d->careful--;
+    else if (t->n_slots >= ASSUME_MIN && !d->certified) {
+        for (size_t i = 0; i < t->n_slots; i++) {
+            struct dbms_slot *slot = &t->slots[i];
+
+            if (!slot->fit)
+                continue;
+            slot->assumed = true;
+            slot->stored = slot->exists = slot->deleted;
+            slot->version = slot->deleted ? slot->op->version : 0;
+            t->n_assumed++;
+        }
+    }
 }
 
 /* --- undoing one call ---------------------------------------------------- */
@@ -155,6 +205,20 @@ static int apply_check_lock(const struct dbms_txn *t,
     return sql_op_lock_not_ours(op, err);
 }
 
+/* Mostly they come in the order in which they were collected. */
+static struct dbms_slot *slot_of(struct dbms_txn *t,
+                                 const struct registry_op *op)
+{
+    struct dbms_slot *slot;
+
+    if (t->cursor < t->n_slots && t->slots[t->cursor].op == op)
+        return &t->slots[t->cursor++];
+    slot = dbms_slot_find(t, op->key, strlen(op->key));
+    assert(slot != NULL);
+    t->cursor = (size_t)(slot - t->slots) + 1;
+    return slot;
+}
+
 static int apply_op(struct dbms_txn *t, uint64_t session,
                     const struct registry_op *op, struct err *err)
 {
@@ -163,8 +227,7 @@ static int apply_op(struct dbms_txn *t, uint64_t session,
     assert(t->open);
     if (op->type == REGISTRY_CHECK_LOCK)
         return apply_check_lock(t, op, err);
-    slot = dbms_slot_find(t, op->key, strlen(op->key));
-    assert(slot != NULL);
+    slot = slot_of(t, op);
     switch (op->type) {
     case REGISTRY_PUT:
         return apply_put(t, session, op, slot, err);
@@ -191,5 +254,6 @@ int dbms_apply(struct sql_core *core, uint64_t session,
         if (rc != 0)
             *failed = i;
     }
+    t->doubtful |= rc != 0 && t->n_assumed > 0;
     return rc;
 }

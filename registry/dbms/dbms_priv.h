@@ -49,7 +49,7 @@
 
 #define DBMS_SQL_MAX  (4u << 20) /* of one request; a value is 1 MiB in it */
 #define DBMS_SQL_FULL (1u << 20) /* send and begin another */
-#define DBMS_IN_MAX   1000       /* rows or keys of one statement */
+#define DBMS_IN_MAX   1536       /* rows or keys of one statement */
 #define DBMS_RETRIES  3          /* of a group that was rolled back */
 /* The columns that dbms_push() takes, with their tag. */
 #define DBMS_ENTRIES                                                           \
@@ -106,6 +106,14 @@ struct dbms_cell {
     size_t n;
 };
 typedef void dbms_row_f(void *arg, const struct dbms_cell *cells, unsigned n);
+
+/* One column of many rows: bytes, or (p NULL) numbers. */
+#define DBMS_COLUMNS 5
+struct dbms_column {
+    const char **p;
+    const unsigned long *len;
+    const uint64_t *numbers;
+};
 
 #define DBMS_LINE 3
 
@@ -169,10 +177,18 @@ struct dbms_driver {
     /* Optional: do others write at other servers, and are our transactions
      * compared with theirs at the end? */
     bool (*certifies)(const struct dbms_link *link);
+    /* Can a DELETE tell what it deletes (RETURNING)? */
+    bool (*returns)(const struct dbms_link *link);
     /* One or more statements, separated by ';'; rows are told as they come.
      * The first error ends it. */
     enum dbms_fault (*run)(struct dbms_link *link, const char *sql, size_t len,
                            dbms_row_f *row, void *arg, struct err *err);
+    /* Optional, with `run`: an INSERT of `rows` rows at a time, without their
+     * text. `sql` has a '?' for each column. */
+    bool (*inserts)(const struct dbms_link *link);
+    enum dbms_fault (*insert)(struct dbms_link *link, const char *sql,
+                              const struct dbms_column *columns, unsigned n,
+                              size_t rows, struct err *err);
     /* Optional: from now on take rows one by one, which costs time and saves
      * memory, or each answer as a whole. */
     void (*stream)(struct dbms_link *link, bool one_by_one);
@@ -260,14 +276,18 @@ struct dbms_txn {
     struct dbms_slot *slots;  /* all keys that it is about */
     struct dbms_slot *index;  /* uthash over them */
     size_t n_slots;
+    size_t cursor; /* where the next operation's is likely to be */
     struct dbms_guard *guards;
     size_t n_guards;
     struct dbms_undo *undo; /* since the savepoint */
     size_t n_undo, cap_undo;
     unsigned parts; /* rows of the feed so far */
+    bool doubtful;  /* somebody was refused, beside what was assumed */
+    size_t n_assumed, n_unproved; /* slots; deletions that are not proved yet */
     bool session_seen, heartbeat_seen;
-    size_t n_below; /* rows told of keys below those to be deleted */
-    uint64_t depth; /* of the deepest key, as the counter's row says */
+    unsigned highest; /* slashes of the highest key to be deleted */
+    size_t n_below;   /* rows told of keys below those to be deleted */
+    uint64_t depth;   /* of the deepest key, as the counter's row says */
 };
 
 /* DolphinScheduler's side (dolphin.c). */
@@ -315,6 +335,7 @@ struct dbms {
     bool left;              /* a server was left and none has written since */
     size_t was_at, was_nth; /* the last one that we were connected to */
     size_t rolled_back;     /* times in a row */
+    unsigned careful;       /* so many groups assume nothing */
     mono_ms linked;         /* since when */
     mono_ms next_connect;   /* not before, after one that failed */
     struct err down;        /* why it failed */
@@ -411,6 +432,10 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
  */
 int dbms_run(struct dbms *d, dbms_row_f *row, void *arg, enum dbms_fault *fault,
              struct err *err) MUST_CHECK;
+/* The driver's insert(), in a transaction; otherwise as dbms_run(). */
+int dbms_insert(struct dbms *d, const char *sql,
+                const struct dbms_column *columns, unsigned n, size_t rows,
+                enum dbms_fault *fault_out, struct err *err) MUST_CHECK;
 void dbms_rollback(struct dbms *d);
 void dbms_disconnect(struct dbms *d);
 

@@ -396,10 +396,64 @@ static bool certifies(const struct dbms_link *link)
     return link->galera;
 }
 
+/* MariaDB since 10.0.5; MySQL does not. */
+static bool returns(const struct dbms_link *link)
+{
+    assert(link->my != NULL);
+    return mariadb_connection(link->my) != 0;
+}
+
+/* MariaDB since 10.2. */
+static bool inserts(const struct dbms_link *link)
+{
+    unsigned long can = 0;
+
+    return !link->galera && mariadb_connection(link->my) != 0 &&
+           mariadb_get_infov(link->my,
+                             MARIADB_CONNECTION_EXTENDED_SERVER_CAPABILITIES,
+                             &can) == 0 &&
+           (can & (MARIADB_CLIENT_STMT_BULK_OPERATIONS >> 32)) != 0;
+}
+
+/* Rows as bytes and numbers, column by column, which nobody has to parse. It is
+ * prepared each time: another server may stand behind the connection by now. */
+static enum dbms_fault insert(struct dbms_link *link, const char *sql,
+                              const struct dbms_column *columns, unsigned n,
+                              size_t rows, struct err *err)
+{
+    MYSQL_STMT *stmt = mysql_stmt_init(link->my);
+    MYSQL_BIND bind[DBMS_COLUMNS] = {0};
+    unsigned size = (unsigned)rows;
+    enum dbms_fault fault = DBMS_OK;
+
+    assert(n <= DBMS_COLUMNS);
+    assert(rows > 0);
+    for (unsigned i = 0; i < n; i++) {
+        bool bytes = columns[i].p != NULL;
+
+        bind[i].buffer_type = bytes ? MYSQL_TYPE_BLOB : MYSQL_TYPE_LONGLONG;
+        bind[i].buffer = bytes ? (void *)columns[i].p
+                               : (void *)(uintptr_t)columns[i].numbers;
+        bind[i].length = (unsigned long *)(uintptr_t)columns[i].len;
+        bind[i].is_unsigned = 1;
+    }
+    if (stmt == NULL ||
+        mysql_stmt_prepare(stmt, sql, (unsigned long)strlen(sql)) != 0 ||
+        mysql_stmt_attr_set(stmt, STMT_ATTR_ARRAY_SIZE, &size) != 0 ||
+        mysql_stmt_bind_param(stmt, bind) != 0 || mysql_stmt_execute(stmt) != 0)
+        fault = failed(link->my, err);
+    if (stmt != NULL)
+        (void)mysql_stmt_close(stmt);
+    return fault;
+}
+
 const struct dbms_driver dbms_mysql = {.name = "mysql",
                                        .syntax = &syntax,
                                        .connect = connect_,
                                        .begin = begin,
                                        .certifies = certifies,
+                                       .returns = returns,
                                        .run = run,
+                                       .inserts = inserts,
+                                       .insert = insert,
                                        .close = close_};

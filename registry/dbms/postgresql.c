@@ -578,10 +578,16 @@ static bool has_room(struct dbms_link *link)
            left > 0;
 }
 
+static bool returns(const struct dbms_link *link)
+{
+    return link != NULL;
+}
+
 const struct dbms_driver dbms_postgresql = {.name = "postgresql",
                                             .syntax = &syntax,
                                             .connect = connect_,
                                             .begin = begin,
+                                            .returns = returns,
                                             .run = run,
                                             .stream = stream,
                                             .wait = wait_,

@@ -268,6 +268,30 @@ static void after(struct dbms *d, enum dbms_fault fault, const char *why)
         dbms_disconnect(d);
 }
 
+static int answered(struct dbms *d, enum dbms_fault fault, struct err *err)
+{
+    int rc = (int)code_of(fault);
+
+    err->code = (enum err_code)rc;
+    /* one that does not write is left: the search says if all are so */
+    err->trouble = fault == DBMS_NOT_HERE ? 0 : dbms_trouble(fault, err);
+    after(d, fault, err->msg);
+    return rc;
+}
+
+int dbms_insert(struct dbms *d, const char *sql,
+                const struct dbms_column *columns, unsigned n, size_t rows,
+                enum dbms_fault *fault_out, struct err *err)
+{
+    struct err unwanted = {0};
+
+    err = err != NULL ? err : &unwanted;
+    assert(d->inside);
+    assert(d->link != NULL && !d->alone);
+    *fault_out = d->target.driver->insert(d->link, sql, columns, n, rows, err);
+    return answered(d, *fault_out, err);
+}
+
 int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
              enum dbms_fault *fault_out, struct err *err)
 {
@@ -288,11 +312,7 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     rc = ensure_link(d, &fault, err);
     if (rc == 0) {
         fault = send(d, row, arg, err);
-        rc = (int)code_of(fault);
-        err->code = (enum err_code)rc;
-        /* one that does not write is left: the search says if all are so */
-        err->trouble = fault == DBMS_NOT_HERE ? 0 : dbms_trouble(fault, err);
-        after(d, fault, err->msg);
+        rc = answered(d, fault, err);
     }
     if (fault_out != NULL)
         *fault_out = fault;

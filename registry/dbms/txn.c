@@ -8,6 +8,13 @@
  * call changed is undone from a list (apply.c). Then the slots that differ
  * are written in statements of many rows (write.c). Values are borrowed
  * from the calls throughout.
+ *
+ * In a large group (a failover's moves) two keys of three are not read: one
+ * that must be absent is inserted, and one that must have a version is deleted
+ * by a statement that tells what it deleted. If the store refuses the one or
+ * the other says something else, or if any call of the group was refused, the
+ * transaction is rolled back and done again with everything read: so what is
+ * answered, and which operation is to blame, is the same.
  */
 #include "registry/dbms/txn.h"
 
@@ -19,19 +26,23 @@
 
 #define BELOW_IN_ONE 20
 #define OWN_BYTES    (16u << 20) /* kept for our own feed */
+#define CAREFUL      16          /* groups, after one that assumed too much */
 
 /* --- slots --------------------------------------------------------------- */
 
 static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
 {
     size_t len = strlen(key);
-    struct dbms_slot *slot = dbms_slot_find(t, key, len);
+    struct dbms_slot *slot;
+    unsigned hash;
 
     assert(key[0] == '/');
+    HASH_VALUE(key, len, hash);
+    HASH_FIND_BYHASHVALUE(hh, t->index, key, len, hash, slot);
     if (slot == NULL) {
         slot = &t->slots[t->n_slots++];
         slot->key = key;
-        HASH_ADD_KEYPTR(hh, t->index, slot->key, len, slot);
+        HASH_ADD_KEYPTR_BYHASHVALUE(hh, t->index, slot->key, len, hash, slot);
     }
     return slot;
 }
@@ -48,10 +59,29 @@ static void add_guard(struct dbms_txn *t, const struct registry_op *op)
         (struct dbms_guard){.key = op->key, .fence = op->version};
 }
 
+static void add_op(struct dbms *d, const struct registry_op *op)
+{
+    size_t before = d->txn.n_slots;
+    struct dbms_slot *slot = find_or_add(&d->txn, op->key);
+    bool first = d->txn.n_slots > before;
+
+    if (op->type == REGISTRY_DELETE) {
+        unsigned depth = dbms_depth(op->key);
+
+        slot->deleted = true;
+        if (d->txn.highest == 0 || depth < d->txn.highest)
+            d->txn.highest = depth;
+    }
+    slot->fit = first && d->link != NULL && dbms_is_provable(d, op);
+    if (first)
+        slot->op = op;
+}
+
 /* Returns how far the counter goes up. */
-static uint64_t collect(struct dbms_txn *t, const struct sql_piece *pieces,
+static uint64_t collect(struct dbms *d, const struct sql_piece *pieces,
                         size_t n)
 {
+    struct dbms_txn *t = &d->txn;
     uint64_t revisions = 0;
     size_t n_ops = 0;
 
@@ -70,11 +100,12 @@ static uint64_t collect(struct dbms_txn *t, const struct sql_piece *pieces,
             if (op->type == REGISTRY_CHECK_LOCK)
                 add_guard(t, op);
             else
-                find_or_add(t, op->key)->deleted |= op->type == REGISTRY_DELETE;
+                add_op(d, op);
         }
     }
     assert(t->n_slots <= n_ops);
     assert(revisions >= n);
+    dbms_assume(d);
     return revisions;
 }
 
@@ -200,18 +231,21 @@ static void add_guards(struct dbms *d)
 static void add_slots(struct dbms *d)
 {
     const struct dbms_txn *t = &d->txn;
+    size_t n = 0;
 
     assert(d->opens);
     for (size_t i = 0; i < t->n_slots; i++) {
-        if (i % DBMS_IN_MAX == 0) {
-            if (i > 0)
+        if (t->slots[i].assumed)
+            continue;
+        if (n % DBMS_IN_MAX == 0) {
+            if (n > 0)
                 dbms_in_end(d);
             buf_str(&d->sql, ";SELECT 'K', name, created, version, owner"
                              " FROM pelorus_registry WHERE");
         }
-        dbms_in_next(d, i % DBMS_IN_MAX, t->slots[i].key);
+        dbms_in_next(d, n++ % DBMS_IN_MAX, t->slots[i].key);
     }
-    if (t->n_slots > 0)
+    if (n > 0)
         dbms_in_end(d);
 }
 
@@ -342,7 +376,7 @@ int dbms_begin(struct sql_core *core, uint64_t session, bool beat,
     t->beat = beat;
     rest(d);
     t->mark = rand_u64(&d->rand) >> 1 | 1;
-    revisions = collect(t, pieces, n);
+    revisions = collect(d, pieces, n);
     rc = read_all(d, revisions, err);
     if (rc != 0) {
         dbms_rollback(d);
@@ -398,12 +432,34 @@ static void remember(struct dbms *d)
     }
 }
 
+/* Something is not as it was assumed, or may not be: all is done again. */
+static int assumed_too_much(struct dbms *d, struct err *err)
+{
+    assert(d->txn.n_assumed > 0);
+    d->careful = CAREFUL;
+    d->core.again = true;
+    return err_set(err, ERR_UNAVAILABLE, "others have written: once more");
+}
+
+static int write_and_prove(struct dbms *d, struct err *err)
+{
+    enum dbms_fault fault = DBMS_OK;
+    int rc =
+        d->txn.doubtful ? assumed_too_much(d, err) : dbms_write(d, &fault, err);
+
+    assert(d->inside || rc != 0);
+    if (d->txn.n_assumed > 0 &&
+        (rc == 0 ? d->txn.n_unproved > 0 : fault == DBMS_DUPLICATE))
+        rc = assumed_too_much(d, err);
+    return rc;
+}
+
 int dbms_end(struct sql_core *core, struct err *err)
 {
     struct dbms *d = dbms_of(core);
     struct dbms_txn *t = &d->txn;
     uint64_t before = d->marked;
-    bool dirty = t->locks;
+    bool dirty = t->locks || t->doubtful;
     int rc = 0;
 
     assert(d->inside);
@@ -417,7 +473,7 @@ int dbms_end(struct sql_core *core, struct err *err)
         dbms_abandon(core);
         return 0;
     }
-    rc = dbms_write(d, err);
+    rc = write_and_prove(d, err);
     if (rc == 0) {
         d->marked = 0;
         rc = dbms_commit(d, t->session, t->mark, err);

@@ -14,12 +14,16 @@
 
 struct dbms_slot {
     UT_hash_handle hh;
-    const char *key; /* a call's */
-    bool stored;     /* our table had it when the transaction began */
-    bool lease;      /* as a session's */
-    bool foreign;    /* it stands in DolphinScheduler's */
-    bool deleted;    /* some operation wants to delete it */
-    int below;       /* keys below it; counted if `deleted` */
+    const char *key;              /* a call's */
+    const struct registry_op *op; /* the first */
+    bool stored;  /* our table had it when the transaction began */
+    bool lease;   /* as a session's */
+    bool foreign; /* it stands in DolphinScheduler's */
+    bool deleted; /* some operation wants to delete it */
+    bool assumed; /* not read: it stands as its only operation expects */
+    bool fit;     /* it may be; so far it has one operation */
+    bool proved;  /* the write has found it so */
+    int below;    /* keys below it; counted if `deleted` */
     /* As it would be after a commit. */
     union {
         struct dbms_state {
@@ -48,6 +52,11 @@ struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
 /* A key appeared (1) or went (-1): those above it count. */
 void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by);
 
+/* Could the write of `op` prove that the store is as it expects? */
+bool dbms_is_provable(const struct dbms *d, const struct registry_op *op);
+/* Choose the slots that are not read, see txn.c. */
+void dbms_assume(struct dbms *d);
+
 /* How deep a key stands: its slashes. */
 unsigned dbms_depth(const char *key);
 
@@ -58,7 +67,9 @@ static inline bool dbms_is_new(const struct dbms *d,
     return slot->exists && slot->created > d->txn.base;
 }
 
-/* Everything that is dirty, with its notes in the feed. */
-int dbms_write(struct dbms *d, struct err *err) MUST_CHECK;
+/* Everything that is dirty, with its notes in the feed. Counts the deletions
+ * that were assumed and do not prove right: txn.n_unproved. */
+int dbms_write(struct dbms *d, enum dbms_fault *fault,
+               struct err *err) MUST_CHECK;
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define FEED_KEEP  200000 /* revisions; one of ours is one key at least */
+#define BULK_MIN   32     /* rows; fewer are sooner written as text */
 #define FEED_SLACK 5000   /* prune in steps, not at every commit */
 
 /* Slots for one statement. */
@@ -22,6 +23,7 @@ enum step {
     INSERTS,
     UPDATES,
     DELETIONS,
+    ASSUMED, /* deletions */
     OLD_LEASES,
     NEW_LEASES,
     CHANGES,
@@ -39,7 +41,9 @@ static bool is_chosen(const struct dbms *d, const struct dbms_slot *slot,
     case UPDATES:
         return slot->exists && slot->stored;
     case DELETIONS:
-        return !slot->exists && slot->stored;
+        return !slot->exists && slot->stored && !slot->assumed;
+    case ASSUMED:
+        return !slot->exists && slot->stored && slot->assumed;
     case OLD_LEASES:
         return slot->lease && (!slot->exists || fresh);
     case NEW_LEASES:
@@ -49,11 +53,126 @@ static bool is_chosen(const struct dbms *d, const struct dbms_slot *slot,
     }
 }
 
+static void add_statement(struct dbms *d, const struct batch *b,
+                          enum step step);
+
+/* --- requests ------------------------------------------------------------ */
+
+/* What is deleted upon an assumption says how it stood. */
+static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct dbms *d = arg;
+    struct dbms_slot *slot;
+    const char *key;
+    size_t len;
+
+    if (n != 4 || cells[0].p == NULL || cells[0].p[0] != 'A')
+        return;
+    key = dbms_strip(d, &cells[1], &len);
+    slot = key == NULL ? NULL : dbms_slot_find(&d->txn, key, len);
+    if (slot == NULL || !slot->assumed || slot->proved ||
+        dbms_u64(&cells[2]) != slot->op->version || dbms_u64(&cells[3]) != 0)
+        return;
+    assert(d->txn.n_unproved > 0);
+    slot->proved = true;
+    d->txn.n_unproved--;
+}
+
+static int run(struct dbms *d, enum dbms_fault *fault, struct err *err)
+{
+    int rc = d->sql.len > 0 ? dbms_run(d, on_row, d, fault, err) : 0;
+
+    dbms_start(d);
+    return rc;
+}
+
+/* Another statement, or another request if this one is full. */
+static int begin_statement(struct dbms *d, enum dbms_fault *fault,
+                           struct err *err)
+{
+    assert(d->inside);
+    if (d->sql.len > DBMS_SQL_FULL / 2)
+        return run(d, fault, err);
+    if (d->sql.len > 0)
+        buf_char(&d->sql, ';');
+    return 0;
+}
+
+/* INSERTS and UPDATES as columns, where the driver can. */
+static int insert_batch(struct dbms *d, const struct batch *b, const char *end,
+                        enum dbms_fault *fault, struct err *err)
+{
+    const char *names[DBMS_IN_MAX], *values[DBMS_IN_MAX];
+    unsigned long name_lens[DBMS_IN_MAX], value_lens[DBMS_IN_MAX];
+    uint64_t created[DBMS_IN_MAX], version[DBMS_IN_MAX], owner[DBMS_IN_MAX];
+    const struct dbms_column columns[] = {{.p = names, .len = name_lens},
+                                          {.p = values, .len = value_lens},
+                                          {.numbers = created},
+                                          {.numbers = version},
+                                          {.numbers = owner}};
+    struct buf text, sql;
+    int rc;
+
+    buf_init(&text, DBMS_IN_MAX * SQL_FULL_KEY_MAX);
+    for (size_t i = 0; i < b->n; i++) {
+        const struct dbms_slot *slot = b->slots[i];
+
+        name_lens[i] = d->prefix_len + strlen(slot->key);
+        buf_add(&text, d->prefix, d->prefix_len);
+        buf_str(&text, slot->key);
+        values[i] = slot->value;
+        value_lens[i] = slot->value_len;
+        created[i] = slot->created;
+        version[i] = slot->version;
+        owner[i] = slot->owner;
+    }
+    assert(!text.overflow);
+    for (size_t i = 0, at = 0; i < b->n; at += name_lens[i++])
+        names[i] = text.data + at;
+    buf_init(&sql, 1024);
+    buf_printf(&sql,
+               "INSERT INTO pelorus_registry(name, value, created, version,"
+               " owner) VALUES(?,?,?,?,?)%s",
+               end);
+    rc = dbms_insert(d, buf_text(&sql), columns, ARRAY_LEN(columns), b->n,
+                     fault, err);
+    buf_close(&text);
+    buf_close(&sql);
+    return rc;
+}
+
+static bool goes_as_columns(const struct dbms *d, const struct batch *b,
+                            enum step step)
+{
+    const struct dbms_driver *driver = d->target.driver;
+
+    return (step == INSERTS || step == UPDATES) && b->n >= BULK_MIN &&
+           driver->inserts != NULL && driver->inserts(d->link);
+}
+
 static int write_batch(struct dbms *d, const struct batch *b, enum step step,
-                       struct err *err);
+                       enum dbms_fault *fault, struct err *err)
+{
+    int rc;
+
+    assert(b->n > 0);
+    assert(b->n <= DBMS_IN_MAX);
+    if (goes_as_columns(d, b, step)) {
+        return insert_batch(
+            d, b, step == INSERTS ? "" : d->target.driver->syntax->upsert,
+            fault, err);
+    }
+    rc = begin_statement(d, fault, err);
+    if (rc == 0)
+        add_statement(d, b, step);
+    if (step == ASSUMED)
+        d->txn.n_unproved += b->n;
+    return rc;
+}
 
 /* All slots of a step, a batch at a time. */
-static int in_batches(struct dbms *d, enum step step, struct err *err)
+static int in_batches(struct dbms *d, enum step step, enum dbms_fault *fault,
+                      struct err *err)
 {
     struct batch b = {.n = 0};
     int rc = 0;
@@ -68,11 +187,11 @@ static int in_batches(struct dbms *d, enum step step, struct err *err)
         b.slots[b.n++] = slot;
         b.bytes += slot->value_len;
         if (b.n == DBMS_IN_MAX || b.bytes > DBMS_SQL_FULL / 2) {
-            rc = write_batch(d, &b, step, err);
+            rc = write_batch(d, &b, step, fault, err);
             b.n = b.bytes = 0;
         }
     }
-    return rc == 0 && b.n > 0 ? write_batch(d, &b, step, err) : rc;
+    return rc == 0 && b.n > 0 ? write_batch(d, &b, step, fault, err) : rc;
 }
 
 /* --- as rows, or as columns where the server takes arrays ---------------- */
@@ -84,15 +203,26 @@ static bool is_bytes(enum column column)
     return column == NAME || column == VALUE;
 }
 
+static void add_number(struct buf *sql, uint64_t n)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+
+    do {
+        digits[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    buf_add(sql, digits + at, sizeof(digits) - at);
+}
+
 /* Bytes as hex digits between `begin` and `end`, or a number. */
 static void add_cell(struct dbms *d, const struct dbms_slot *slot,
                      enum column column, const char *begin, const char *end)
 {
     if (!is_bytes(column)) {
-        buf_printf(&d->sql, "%" PRIu64,
-                   column == CREATED   ? slot->created
-                   : column == VERSION ? slot->version
-                                       : slot->owner);
+        add_number(&d->sql, column == CREATED   ? slot->created
+                            : column == VERSION ? slot->version
+                                                : slot->owner);
         return;
     }
     buf_str(&d->sql, begin);
@@ -155,45 +285,32 @@ static void add_batch(struct dbms *d, const struct batch *b,
 
 /* --- what is written ----------------------------------------------------- */
 
-static int write_rows(struct dbms *d, const struct batch *b, const char *end,
-                      struct err *err)
+static void add_rows(struct dbms *d, const struct batch *b, const char *end)
 {
     static const enum column columns[] = {NAME, VALUE, CREATED, VERSION, OWNER};
 
-    assert(b->n > 0);
-    assert(b->n <= DBMS_IN_MAX);
-    dbms_start(d);
     buf_str(&d->sql, "INSERT INTO pelorus_registry(name, value, created,"
                      " version, owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
     buf_str(&d->sql, end);
-    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
-static int delete_from(struct dbms *d, const char *table, const struct batch *b,
-                       struct err *err)
+static void add_delete(struct dbms *d, const char *table, const struct batch *b,
+                       const char *end)
 {
-    assert(b->n > 0);
-    assert(b->n <= DBMS_IN_MAX);
-    dbms_start(d);
     buf_printf(&d->sql, "DELETE FROM %s WHERE", table);
     for (size_t i = 0; i < b->n; i++)
         dbms_in_next(d, i, b->slots[i]->key);
     dbms_in_end(d);
-    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
+    buf_str(&d->sql, end);
 }
 
-static int write_new_leases(struct dbms *d, const struct batch *b,
-                            struct err *err)
+static void add_new_leases(struct dbms *d, const struct batch *b)
 {
     static const enum column columns[] = {NAME, OWNER};
 
-    assert(b->n > 0);
-    assert(b->n <= DBMS_IN_MAX);
-    dbms_start(d);
     buf_str(&d->sql, "INSERT INTO pelorus_ephemeral(name, owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
-    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 static int by_key(const void *a, const void *b)
@@ -205,14 +322,11 @@ static int by_key(const void *a, const void *b)
 
 /* One row of names for all of a batch: a row for each would cost as much as
  * the keys themselves. */
-static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
+static void add_changes(struct dbms *d, const struct batch *b)
 {
     const struct dbms_syntax *w = d->target.driver->syntax;
     const struct dbms_slot *sorted[DBMS_IN_MAX];
 
-    assert(b->n > 0);
-    assert(b->n <= DBMS_IN_MAX);
-    dbms_start(d);
     buf_printf(&d->sql,
                "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
                ", %u, %s",
@@ -222,28 +336,37 @@ static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
     for (size_t i = 0; i < b->n; i++)
         dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
     buf_printf(&d->sql, "%s)", w->bytes_end);
-    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 /* Nobody else can have made meanwhile what is inserted: the counter is ours. */
-static int write_batch(struct dbms *d, const struct batch *b, enum step step,
-                       struct err *err)
+static void add_statement(struct dbms *d, const struct batch *b, enum step step)
 {
-    assert(b->n > 0);
-    assert(b->n <= DBMS_IN_MAX);
     switch (step) {
     case INSERTS:
-        return write_rows(d, b, "", err);
+        add_rows(d, b, "");
+        break;
     case UPDATES:
-        return write_rows(d, b, d->target.driver->syntax->upsert, err);
+        add_rows(d, b, d->target.driver->syntax->upsert);
+        break;
     case DELETIONS:
-        return delete_from(d, "pelorus_registry", b, err);
+        add_delete(d, "pelorus_registry", b, "");
+        break;
+    case ASSUMED:
+        add_delete(d, "pelorus_registry", b,
+                   " RETURNING 'A', name, version, owner");
+        break;
     case OLD_LEASES:
-        return delete_from(d, "pelorus_ephemeral", b, err);
+        add_delete(d, "pelorus_ephemeral", b, "");
+        break;
     case NEW_LEASES:
-        return write_new_leases(d, b, err);
-    default:
-        return write_changes(d, b, err);
+        add_new_leases(d, b);
+        break;
+    case CHANGES:
+        add_changes(d, b);
+        break;
+    case STEPS:
+        assert(step != STEPS);
+        break;
     }
 }
 
@@ -260,45 +383,41 @@ static unsigned deepest(const struct dbms_txn *t)
 }
 
 /* Prune the feed now and then, and wake the others up. */
-static int write_rest(struct dbms *d, struct err *err)
+static int write_rest(struct dbms *d, enum dbms_fault *fault, struct err *err)
 {
     uint64_t floor = d->txn.last - FEED_KEEP;
     unsigned depth = deepest(&d->txn);
+    int rc = 0;
 
     assert(d->inside);
     if (depth > d->txn.depth) {
-        int rc;
-
-        dbms_start(d);
+        rc = begin_statement(d, fault, err);
         buf_printf(&d->sql, "UPDATE pelorus_meta SET depth = %u WHERE id = 1",
                    depth);
-        rc = dbms_run(d, dbms_ignore_row, NULL, NULL, err);
-        if (rc != 0)
-            return rc;
     }
-    dbms_start(d);
-    if (d->txn.last > d->floor + FEED_KEEP + FEED_SLACK) {
+    if (rc == 0 && d->txn.last > d->floor + FEED_KEEP + FEED_SLACK) {
+        rc = begin_statement(d, fault, err);
         buf_printf(&d->sql,
                    "UPDATE pelorus_meta SET floor_rev = %" PRIu64
                    " WHERE id = 1;DELETE FROM pelorus_change WHERE rev <= "
                    "%" PRIu64,
                    floor, floor);
-    } else {
-        buf_str(&d->sql, "SELECT 1");
     }
-    buf_str(&d->sql, d->target.driver->syntax->hint);
-    return d->sql.len > strlen("SELECT 1")
-               ? dbms_run(d, dbms_ignore_row, NULL, NULL, err)
-               : 0;
+    if (d->target.driver->syntax->hint[0] != '\0')
+        buf_printf(&d->sql, "%s%s", d->sql.len > 0 ? "" : "SELECT 1",
+                   d->target.driver->syntax->hint);
+    return rc != 0 ? rc : run(d, fault, err);
 }
 
-int dbms_write(struct dbms *d, struct err *err)
+int dbms_write(struct dbms *d, enum dbms_fault *fault, struct err *err)
 {
     int rc = 0;
 
     assert(d->txn.open);
     assert(d->inside);
+    dbms_start(d);
+    d->txn.n_unproved = 0;
     for (int step = INSERTS; rc == 0 && step < STEPS; step++)
-        rc = in_batches(d, (enum step)step, err);
-    return rc != 0 ? rc : write_rest(d, err);
+        rc = in_batches(d, (enum step)step, fault, err);
+    return rc != 0 ? rc : write_rest(d, fault, err);
 }

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define SESSION_MS 30000
+#define RATIO_MAX  1.15
 
 struct bench {
     struct sql_server *server;
@@ -113,10 +114,14 @@ int main(int argc, char **argv)
     log_configure(LOG_WARN, LOG_TEXT);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         struct bench b;
-        struct move_store store = {
-            .name = kinds[k]->name, .arg = &b, .ours = ours, .bare = bare};
+        struct move_store store = {.name = kinds[k]->name,
+                                   .ratio_max = RATIO_MAX,
+                                   .arg = &b,
+                                   .ours = ours,
+                                   .bare = bare};
 
         start(&b, kinds[k]);
+        move_cpu_of((int)b.server->daemon.pid);
         failed += move_compare(&store, asked, &passed);
         dbms_target_close(&b.target);
         sql_server_free(&b.server);

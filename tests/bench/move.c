@@ -226,6 +226,7 @@ static void move_all(struct run *run, struct move_result *result)
     char prefix[MOVE_KEY_SIZE];
     uint64_t start = clock_mono_ns();
 
+    result->cpu_ms = -move_cpu_ms();
     do {
         uint64_t page = clock_mono_ns();
 
@@ -239,6 +240,7 @@ static void move_all(struct run *run, struct move_result *result)
     } while (run->next != NULL);
     result->all_ms = move_ms_since(start);
     result->move_ms = result->all_ms - result->read_ms;
+    result->cpu_ms += move_cpu_ms();
     if (run->from != run->n_items)
         die("not all items were listed");
 }

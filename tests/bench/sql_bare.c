@@ -203,6 +203,7 @@ void sql_bare_move(const struct dbms_target *target, struct move_item *items,
     }
     buf_init(&b.sql, 64u << 20);
     fill(&b, n);
+    result->cpu_ms = -move_cpu_ms();
     start = clock_mono_ns();
     for (size_t i = 0; i < n; i += MOVE_PAGE) {
         size_t to = i + MOVE_PAGE < n ? i + MOVE_PAGE : n;
@@ -228,6 +229,7 @@ void sql_bare_move(const struct dbms_target *target, struct move_item *items,
     }
     result->all_ms = move_ms_since(start);
     result->move_ms = result->all_ms - result->read_ms;
+    result->cpu_ms += move_cpu_ms();
     buf_str(&b.sql, "DROP TABLE bare");
     run(&b);
     buf_close(&b.sql);

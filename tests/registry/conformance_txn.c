@@ -152,6 +152,90 @@ static void malformed_txns_are_invalid(void **state)
     assert_int_equal(do_exists(w, r, "/a"), ERR_NOT_FOUND);
 }
 
+/* A move of many items: so many are deleted, and as many are made. */
+#define PAIRS_MAX 40
+
+struct pairs {
+    size_t n;
+    char old[PAIRS_MAX][32], made[PAIRS_MAX][32];
+    uint64_t versions[PAIRS_MAX];
+    struct registry_op ops[2 * PAIRS_MAX + 1]; /* the last: a check */
+};
+
+static void pairs_fill(struct world *w, struct registry *r, struct pairs *p)
+{
+    size_t max = registry_max_ops(r);
+
+    p->n = max / 2 - 1 < PAIRS_MAX ? max / 2 - 1 : PAIRS_MAX;
+    assert_int_equal(do_put(w, r, "/checked", "1", REGISTRY_ABSENT, 0), ERR_OK);
+    for (size_t i = 0; i < p->n; i++) {
+        (void)snprintf(p->old[i], sizeof(p->old[i]), "/old/%zu", i);
+        (void)snprintf(p->made[i], sizeof(p->made[i]), "/made/%zu", i);
+        assert_int_equal(do_put(w, r, p->old[i], "1", REGISTRY_ABSENT, 0),
+                         ERR_OK);
+        p->versions[i] = version_of(w, r, p->old[i], "1");
+        p->ops[2 * i] = at(REGISTRY_DELETE, p->old[i], p->versions[i]);
+        p->ops[2 * i + 1] = put(p->made[i], "1", REGISTRY_ABSENT, 0);
+    }
+    p->ops[2 * p->n] =
+        at(REGISTRY_CHECK, "/checked", version_of(w, r, "/checked", "1"));
+}
+
+/* Refused for this one; and nothing of it was done. Then some that are not
+ * refused, so that nobody is careful any more. */
+static void pairs_refused(struct world *w, struct registry *r, struct pairs *p,
+                          size_t blamed)
+{
+    expect_conflict(w, r, p->ops, 2 * p->n + 1, blamed);
+    for (size_t i = 0; i < p->n; i++) {
+        assert_true(version_of(w, r, p->old[i], "1") == p->versions[i]);
+        if (2 * i + 1 != blamed)
+            assert_int_equal(do_exists(w, r, p->made[i]), ERR_NOT_FOUND);
+    }
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(do_put(w, r, "/other", "1", REGISTRY_ANY, 0), ERR_OK);
+}
+
+static void a_large_txn_says_which_operation_is_to_blame(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    struct pairs *p = mem_zalloc(sizeof(*p));
+    size_t middle, last;
+
+    pairs_fill(w, r, p);
+    middle = p->n / 2;
+    last = p->n - 1;
+    p->ops[2 * middle].version += 1000;
+    pairs_refused(w, r, p, 2 * middle);
+    /* two of them, and the check as well: the first is to blame */
+    p->ops[2 * last].version += 1000;
+    p->ops[2 * p->n].version += 1000;
+    pairs_refused(w, r, p, 2 * middle);
+    p->ops[2 * middle].version -= 1000;
+    p->ops[2 * last].version -= 1000;
+    pairs_refused(w, r, p, 2 * p->n);
+    p->ops[2 * p->n].version -= 1000;
+    assert_int_equal(do_put(w, r, p->made[middle], "1", REGISTRY_ABSENT, 0),
+                     ERR_OK);
+    pairs_refused(w, r, p, 2 * middle + 1);
+    assert_int_equal(do_delete(w, r, p->made[middle],
+                               version_of(w, r, p->made[middle], "1")),
+                     ERR_OK);
+    assert_int_equal(do_delete(w, r, p->old[0], p->versions[0]), ERR_OK);
+    expect_conflict(w, r, p->ops, 2 * p->n + 1, 0);
+    assert_int_equal(do_put(w, r, p->old[0], "1", REGISTRY_ABSENT, 0), ERR_OK);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(do_put(w, r, "/other", "1", REGISTRY_ANY, 0), ERR_OK);
+    p->ops[0].version = version_of(w, r, p->old[0], "1");
+    assert_int_equal(do_txn(w, r, p->ops, 2 * p->n + 1, NULL), ERR_OK);
+    for (size_t i = 0; i < p->n; i++) {
+        assert_int_equal(do_exists(w, r, p->old[i]), ERR_NOT_FOUND);
+        (void)version_of(w, r, p->made[i], "1");
+    }
+    mem_free(p);
+}
+
 static void a_txn_takes_max_ops_and_not_one_more(void **state)
 {
     struct world *w = *state;
@@ -369,6 +453,7 @@ int conformance_txn(void)
     const struct CMUnitTest tests[] = {
         CONFORMANCE_TEST(a_txn_does_all_of_it),
         CONFORMANCE_TEST(a_txn_with_a_conflict_does_nothing_and_says_which),
+        CONFORMANCE_TEST(a_large_txn_says_which_operation_is_to_blame),
         CONFORMANCE_TEST(malformed_txns_are_invalid),
         CONFORMANCE_TEST(a_txn_takes_max_ops_and_not_one_more),
         CONFORMANCE_TEST(a_txn_above_max_bytes_is_too_large),
