@@ -43,7 +43,7 @@
 /* Points that are moved with each worker. */
 #define MOVES    128U
 #define BITS_MIN 4U
-#define SPARE    256U /* places behind the last; not a tenth is ever needed */
+#define SPARE    256U /* places behind the last; hardly ever a tenth is used */
 
 struct point {
     uint32_t at;    /* where on the ring */
@@ -51,8 +51,8 @@ struct point {
 };
 
 struct points {
-    struct point *list; /* 2^bits + SPARE */
-    uint32_t bits;
+    struct point *list; /* 2^bits + spare */
+    uint32_t bits, spare;
 };
 
 struct ring {
@@ -114,7 +114,7 @@ static uint32_t home_of(const struct points *t, uint32_t at)
 
 static uint32_t points_end(const struct points *t)
 {
-    return (1U << t->bits) + SPARE;
+    return (1U << t->bits) + t->spare;
 }
 
 static bool is_behind(const struct point *a, const struct point *b)
@@ -122,7 +122,25 @@ static bool is_behind(const struct point *a, const struct point *b)
     return a->at != b->at ? a->at < b->at : a->place < b->place;
 }
 
-static void points_add(const struct points *t, struct point one)
+static void points_make(struct points *t, uint32_t bits)
+{
+    t->bits = bits;
+    t->spare = SPARE;
+    t->list = mem_zalloc(points_end(t) * sizeof(*t->list));
+}
+
+/* Addresses can be chosen so that more of them stand at the end than there is
+ * room for. */
+static void points_spare(struct points *t)
+{
+    uint32_t end = points_end(t);
+
+    t->spare *= 2;
+    t->list = mem_regrow(t->list, points_end(t), sizeof(*t->list));
+    memset(t->list + end, 0, (points_end(t) - end) * sizeof(*t->list));
+}
+
+static void points_add(struct points *t, struct point one)
 {
     uint32_t i = home_of(t, one.at), gap, end = points_end(t);
 
@@ -130,7 +148,8 @@ static void points_add(const struct points *t, struct point one)
         i++;
     for (gap = i; gap < end && t->list[gap].place != 0; gap++)
         ;
-    assert(gap < end);
+    if (gap == end)
+        points_spare(t);
     memmove(&t->list[i + 1], &t->list[i], (gap - i) * sizeof(one));
     t->list[i] = one;
 }
@@ -152,9 +171,15 @@ static void points_remove(const struct points *t, struct point one)
 
 /* ---- a ring -------------------------------------------------------------- */
 
-static const struct points *ring_points(const struct ring *r, uint32_t at)
+/* Not moved yet. */
+static bool is_in_old(const struct ring *r, uint32_t at)
 {
-    return r->was.list != NULL && at >= r->moved ? &r->was : &r->now;
+    return r->was.list != NULL && at >= r->moved;
+}
+
+static struct points *ring_points(struct ring *r, uint32_t at)
+{
+    return is_in_old(r, at) ? &r->was : &r->now;
 }
 
 /* Move some of the old table's places. Those before `next` are done with, and
@@ -190,9 +215,7 @@ static void ring_begin(struct ring *r, uint32_t bits)
     ring_move(r, UINT32_MAX); /* it had time enough */
     r->was = r->now;
     r->moved = r->next = 0;
-    r->now.bits = bits;
-    r->now.list = mem_zalloc(((size_t)1 << bits) * sizeof(struct point) +
-                             SPARE * sizeof(struct point));
+    points_make(&r->now, bits);
 }
 
 static void ring_fit(struct ring *r)
@@ -418,7 +441,8 @@ static bool search_near(struct search *s, const uint32_t *from, uint64_t limit)
     s->limit = limit;
     search_reach(s);
     for (uint32_t i = 0; i < PROBES; i++) {
-        const struct points *t = ring_points(s->ring, from[i]);
+        const struct points *t =
+            is_in_old(s->ring, from[i]) ? &s->ring->was : &s->ring->now;
 
         __builtin_prefetch(&t->list[home_of(t, from[i])]);
         __builtin_prefetch(&t->list[home_of(t, from[i]) + 8]);

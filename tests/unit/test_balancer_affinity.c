@@ -6,6 +6,8 @@
  */
 #include "tests/unit/test_balancer.h"
 
+#include "base/rand.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -282,6 +284,49 @@ static void a_closed_worker_lends_its_keys(void **state)
     balancer_free(&b);
 }
 
+#define LOOKED_FOR 900
+
+/* Has it a point in the last sixty-fourth of the ring? */
+static bool stands_last(const char *address)
+{
+    uint64_t hash = hash_str(address, 0);
+    bool is_last = false;
+
+    for (uint64_t i = 0; i < 4; i++)
+        is_last |=
+            hash_mix(hash + i * UINT64_C(0x9e3779b97f4a7c15)) >> 58 == 63;
+    return is_last;
+}
+
+/* Addresses can be looked for: far more points at the end of the ring than
+ * there are places for there. */
+static void addresses_at_the_end_of_the_ring_find_room(void **state)
+{
+    static unsigned numbers[LOOKED_FOR];
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    char address[BALANCER_ADDRESS_MAX + 1], key[32];
+
+    (void)state;
+    for (unsigned i = 0, n = 0; n < LOOKED_FOR; i++) {
+        snprintf(address, sizeof(address), "w%u:1", i);
+        if (!stands_last(address))
+            continue;
+        numbers[n++] = i;
+        set(b, numbered(i, 16), START);
+    }
+    for (unsigned i = 0; i < 2000; i++) {
+        snprintf(key, sizeof(key), "key-%u", i);
+        assert_string_not_equal(ask_for(b, key, START), "");
+    }
+    for (unsigned n = 0; n < LOOKED_FOR; n++) {
+        snprintf(address, sizeof(address), "w%u:1", numbers[n]);
+        assert_true(stands_last(address));
+        balancer_remove(b, address);
+    }
+    assert_string_equal(ask_for(b, key, START), "");
+    balancer_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +339,7 @@ int main(void)
         cmocka_unit_test(only_the_keys_of_who_comes_or_goes_move),
         cmocka_unit_test(keys_have_the_same_workers_in_every_coordinator),
         cmocka_unit_test(a_closed_worker_lends_its_keys),
+        cmocka_unit_test(addresses_at_the_end_of_the_ring_find_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
