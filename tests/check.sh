@@ -71,7 +71,7 @@ suites() {
         [[ ${CC:-} == *clang* ]] || echo "300 tests/bench/guard/guard.py"
     fi
     echo "600 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
-    echo "120 tests/fuzz/run.sh replay"
+    echo "300 tests/fuzz/run.sh replay"
     for t in "$BUILD"/tests/registry/test_* "$BUILD"/tests/unit/test_* "$BUILD"/tests/sim/test_* "$BUILD"/tests/bench/placement/test_*; do
         [ -x "$t" ] && [ "${t%.[od]}" = "$t" ] && echo "240 $t"
     done
