@@ -318,8 +318,12 @@ int dbms_sums(struct sql_core *core, const char *prefix,
                " = %" PRIu64 " AND ",
                counter, counter, feed->rev - 1);
     dbms_range(d, "name", prefix, true);
-    /* As diff.c has it: what is persistent and empty is no key. */
-    buf_str(&d->sql, " AND (owner <> 0 OR octet_length(value) > 0)");
+    /* As diff.c has it: what is persistent and empty, or too long, is no
+     * key. */
+    buf_printf(&d->sql,
+               " AND (owner <> 0 OR octet_length(value) > 0)"
+               " AND octet_length(name) <= %zu",
+               d->prefix_len + REGISTRY_KEY_MAX);
     rc = dbms_run(d, on_sums, &s, NULL, err);
     if (rc == 0 && s.revision != feed->rev - 1)
         rc = err_set(err, ERR_CONFLICT, "others write");

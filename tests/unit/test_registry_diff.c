@@ -356,6 +356,33 @@ static void long_names_that_are_unfit_are_cut_and_are_not_one(void **state)
     expect(q, "");
 }
 
+static void a_key_longer_than_ours_is_unfit(void **state)
+{
+    static const size_t too_long[] = {REGISTRY_KEY_MAX + 1, 1024, 1025, 100000};
+    struct quiet *q = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(too_long); i++) {
+        char *key = mem_zalloc(too_long[i] + 1);
+
+        memset(key, '/', 1);
+        memset(key + 1, 'k', too_long[i] - 1);
+        seen(q, key, 1, 1, 0);
+        assert_non_null(strstr(buf_text(&q->told), "(its key is longer than"));
+        buf_reset(&q->told);
+        registry_diff_gone(q->watch, key, 0);
+        assert_int_equal(buf_text(&q->told)[0], '=');
+        buf_reset(&q->told);
+        key[REGISTRY_KEY_MAX] = '\0'; /* the longest there can be */
+        seen(q, key, 1, 1, 0);
+        assert_int_equal(buf_text(&q->told)[0], '+');
+        buf_reset(&q->told);
+        registry_diff_gone(q->watch, key, 0);
+        assert_int_equal(buf_text(&q->told)[0], '-');
+        buf_reset(&q->told);
+        mem_free(key);
+    }
+}
+
 #define VIEW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -372,6 +399,7 @@ int main(void)
         VIEW_TEST(directories_and_keys_elsewhere_are_ignored),
         VIEW_TEST(a_watch_that_ends_in_the_middle_hears_no_more),
         VIEW_TEST(a_key_made_again_and_left_in_between_is_one_remove),
+        VIEW_TEST(a_key_longer_than_ours_is_unfit),
         VIEW_TEST(what_is_unfit_is_told_once_and_when_it_is_gone),
         VIEW_TEST(long_names_that_are_unfit_are_cut_and_are_not_one),
     };
