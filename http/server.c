@@ -146,6 +146,7 @@ int http_start(struct http **out, const struct http_config *config,
             if (h->daemons[i] != NULL)
                 (void)MHD_quiesce_daemon(h->daemons[i]);
         stop_daemons(h);
+        http_threads_free(h);
         http_conns_free(&h->conns);
         mem_free(h);
         return err_set(err, ERR_IO,

@@ -157,11 +157,11 @@ static void write_date(char out[DATE_SIZE], time_t at)
                    (unsigned)tm.tm_sec % 100);
 }
 
-/* False: there is no memory for it. The library takes a Date for the one of
- * before. */
+/* False: there is no memory for it. */
 static bool set_date(struct http_thread *t, struct http_kept *k)
 {
     time_t now = (time_t)(clock_wall_ms() / 1000);
+    const char *old;
 
     if (k->date == now)
         return true;
@@ -169,6 +169,10 @@ static bool set_date(struct http_thread *t, struct http_kept *k)
         write_date(t->date_text, now);
         t->date = now;
     }
+    /* before 0.9.74 the library would add a second one */
+    old = MHD_get_response_header(k->response, MHD_HTTP_HEADER_DATE);
+    if (old != NULL)
+        (void)MHD_del_response_header(k->response, MHD_HTTP_HEADER_DATE, old);
     if (MHD_add_response_header(k->response, MHD_HTTP_HEADER_DATE,
                                 t->date_text) != MHD_YES)
         return false;
@@ -214,10 +218,13 @@ struct MHD_Response *http_keep(struct http_request *r)
     }
     if (k == NULL)
         return NULL;
-    r->kept = k; /* whatever comes now, it is given back */
+    r->kept = k; /* given back when the request has ended */
     if (len > 0)
         memcpy(k->body, r->out.data, len);
-    return set_date(t, k) ? k->response : NULL;
+    if (set_date(t, k))
+        return k->response;
+    http_keep_ended(r);
+    return NULL;
 }
 
 void http_keep_ended(struct http_request *r)
