@@ -199,7 +199,10 @@ void balancer_group_walk(struct group *g, uint32_t from, uint32_t to,
 
 void balancer_group_refresh_all(struct group *g, mono_ms now)
 {
+    struct typical walked = g->walked; /* the tick's may be under way */
+
     balancer_group_walk(g, 0, g->n, now);
+    g->walked = walked;
     assert(g->refreshed == now);
 }
 

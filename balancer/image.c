@@ -609,6 +609,8 @@ static bool agree_member(const struct group *g, const struct member *m,
 
     if (m->standing == STANDING_OPEN && m->account->profile->weight == 0)
         return false;
+    if (has_tree(g) && (m->standing == STANDING_OPEN) != (key != TREE_NONE))
+        return false;
     if (table == OF_STRIDE_MEMBER) {
         if (key != TREE_NONE &&
             (m->u.stride.period == 0 || m->u.stride.waiting))
@@ -669,6 +671,7 @@ static int get_random(struct restoring *r, struct group *g)
         uint32_t member = (uint32_t)unpack_uint_max(&r->in, UINT32_MAX);
 
         if (r->in.bad || member >= g->n || g->members[member].account == NULL ||
+            g->members[member].standing != STANDING_OPEN ||
             g->members[member].u.position != i + 1)
             return refuse(r, "who can be picked");
         g->u.random.list[i] = member;
@@ -686,7 +689,7 @@ static int get_round_robin(struct restoring *r, struct group *g)
         g->u.round_robin.bits[i / 64] = unpack_u64(&r->in);
     for (uint32_t i = 0; i < (g->n + 63) / 64 * 64; i++)
         if ((g->u.round_robin.bits[i / 64] >> i % 64 & 1) != 0 &&
-            (i >= g->n || g->members[i].account == NULL))
+            (i >= g->n || !member_eligible(&g->members[i])))
             return refuse(r, "who can be picked");
     return r->in.bad ? refuse(r, "who can be picked") : 0;
 }

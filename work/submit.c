@@ -117,6 +117,7 @@ static void submit_read(struct work_op *op)
 static void read_first(struct work_op *op)
 {
     assert(op->pending == 0);
+    op->target = (struct work_target){.code = PROBLEM_NONE};
     work_op_gather(op, op->verb->reads, op->verb->then);
 }
 

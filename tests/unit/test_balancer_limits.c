@@ -102,9 +102,39 @@ static void who_leaves_a_large_group_does_not_have_all_judged_anew(void **state)
     balancer_free(&few);
 }
 
+/* A pick may judge all of a group while a tick is half way through it. */
+static void what_is_typical_is_counted_once(void **state)
+{
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    mono_ms now = START;
+    char address[32];
+
+    (void)state;
+    for (int i = 0; i < 600; i++) {
+        snprintf(address, sizeof(address), "w%d:1", i);
+        struct balancer_worker w = idle(address, 4, now);
+
+        w.memory = i == 0 ? -1 : 0.1; /* so that what is typical matters */
+        set(b, w, now);
+    }
+    (void)pick(b, ++now);
+    balancer_slice(b, NULL, 0, 256, ++now);
+    snprintf(address, sizeof(address), "w0:1");
+    struct balancer_worker w = idle(address, 4, now);
+
+    w.memory = -1;
+    set(b, w, now);
+    (void)pick(b, ++now);
+    balancer_slice(b, NULL, 256, 512, now);
+    balancer_slice(b, NULL, 512, 600, now);
+    assert_int_equal(b->everyone->typical.n[0], 600);
+    balancer_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_typical_is_counted_once),
         cmocka_unit_test(hardly_any_use_of_slots_tells_nothing_of_the_cpu),
         cmocka_unit_test(without_warm_up_a_worker_from_the_future_is_warm),
         cmocka_unit_test(after_a_month_of_silence_grants_settle_as_before),
