@@ -61,7 +61,7 @@ export -f run_suite
 
 suites() {
     if [ -z "$SAN" ]; then
-        echo "600 tests/model/run.sh"
+        echo "900 tests/model/run.sh"
         echo "900 tests/sim/planted.sh"
         echo "120 tests/house.sh"
         echo "60 tests/rooms.py"
