@@ -142,30 +142,37 @@ static void front_remove(struct tree_front *f, uint32_t slot)
     f->n--;
 }
 
-static void front_insert(struct tree_front *f, uint32_t slot, uint64_t key)
+/* Put it in its place behind the `first` first ones; if there is no room, the
+ * last one falls out, which may be it. */
+static void front_enter(struct tree_front *f, uint32_t first, uint32_t slot,
+                        uint64_t key)
 {
     uint32_t i;
 
-    if (key == TREE_NONE || (!f->all && !is_in_reach(f, key, slot)))
-        return;
-    if (f->at + f->n == TREE_FRONT_MAX)
-        front_to_beginning(f);
     if (f->n == TREE_FRONT_MAX) {
         f->all = false;
         if (!is_in_reach(f, key, slot))
             return;
         f->n--;
+    } else if (f->at + f->n == TREE_FRONT_MAX) {
+        front_to_beginning(f);
     }
-    for (i = f->at + f->n;
-         i > f->at && is_before(key, slot, f->key[i - 1], f->slot[i - 1]);
+    for (i = f->at + f->n++;
+         i > f->at + first &&
+         is_before(key, slot, f->key[i - 1], f->slot[i - 1]);
          i--) {
         f->key[i] = f->key[i - 1];
         f->slot[i] = f->slot[i - 1];
     }
     f->key[i] = key;
     f->slot[i] = slot;
-    f->n++;
     assert(f->at + f->n <= TREE_FRONT_MAX);
+}
+
+static void front_insert(struct tree_front *f, uint32_t slot, uint64_t key)
+{
+    if (key != TREE_NONE && (f->all || is_in_reach(f, key, slot)))
+        front_enter(f, 0, slot, key);
 }
 
 /* The slot has another key. */
@@ -326,23 +333,9 @@ static void reach_down(const struct tree *t, uint32_t level,
 static void front_add(struct tree_front *f, uint32_t old, uint32_t slot,
                       uint64_t key)
 {
-    uint32_t i;
-
     if (old > 0 && !is_before(f->key[old - 1], f->slot[old - 1], key, slot))
         return; /* it is one of them */
-    if (f->n == TREE_FRONT_MAX) {
-        f->all = false;
-        if (!is_in_reach(f, key, slot))
-            return;
-        f->n--;
-    }
-    for (i = f->n++;
-         i > old && is_before(key, slot, f->key[i - 1], f->slot[i - 1]); i--) {
-        f->key[i] = f->key[i - 1];
-        f->slot[i] = f->slot[i - 1];
-    }
-    f->key[i] = key;
-    f->slot[i] = slot;
+    front_enter(f, old, slot, key);
 }
 
 /* How far on the next walk will find about as many as it looks for. `bound`:
