@@ -104,6 +104,25 @@ void buf_char(struct buf *b, char c)
     buf_wrote(b, to + 1);
 }
 
+char *buf_digits(char *end, uint64_t value)
+{
+    assert(end != NULL);
+    do {
+        *--end = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return end;
+}
+
+void buf_u64(struct buf *b, uint64_t value)
+{
+    char digits[BUF_DIGITS], *end = digits + sizeof(digits);
+    const char *begin = buf_digits(end, value);
+
+    assert(begin >= digits);
+    buf_add(b, begin, (size_t)(end - begin));
+}
+
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     char small[256];

@@ -29,6 +29,13 @@ void buf_add(struct buf *b, const void *data, size_t len);
 void buf_str(struct buf *b, const char *s);
 void buf_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* In decimal, as PRIu64 would be, sooner. */
+void buf_u64(struct buf *b, uint64_t value);
+
+/* For those who put more around them: the digits of `value`, the last one right
+ * before `end`; where they begin. At most BUF_DIGITS. */
+#define BUF_DIGITS 20
+char *buf_digits(char *end, uint64_t value);
 
 /* For writers who know how much at most comes: where `len` bytes may be
  * written, to be followed by buf_wrote(). NULL: beyond the maximum; nothing is

@@ -216,21 +216,12 @@ void json_put_str(struct buf *b, const char *key, const char *value)
     json_quote(b, value, len);
 }
 
-/* The number's digits, the last one before `end`; where they begin. */
-static char *digits(char *end, uint64_t value)
-{
-    do {
-        *--end = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    return end;
-}
-
 void json_put_int(struct buf *b, const char *key, int64_t value)
 {
     char text[24], *end = text + sizeof(text);
     /* Negated as unsigned: INT64_MIN has no positive twin. */
-    char *p = digits(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    char *p =
+        buf_digits(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 
     if (value < 0)
         *--p = '-';
@@ -244,7 +235,7 @@ void json_put_u64(struct buf *b, const char *key, uint64_t value)
     char *p;
 
     end[-1] = '"';
-    p = digits(end - 1, value);
+    p = buf_digits(end - 1, value);
     *--p = '"';
     put_raw(b, key, quoted ? p : p + 1, (size_t)(end - p) - (quoted ? 0 : 2));
 }

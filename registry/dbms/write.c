@@ -203,26 +203,14 @@ static bool is_bytes(enum column column)
     return column == NAME || column == VALUE;
 }
 
-static void add_number(struct buf *sql, uint64_t n)
-{
-    char digits[20];
-    size_t at = sizeof(digits);
-
-    do {
-        digits[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    buf_add(sql, digits + at, sizeof(digits) - at);
-}
-
 /* Bytes as hex digits between `begin` and `end`, or a number. */
 static void add_cell(struct dbms *d, const struct dbms_slot *slot,
                      enum column column, const char *begin, const char *end)
 {
     if (!is_bytes(column)) {
-        add_number(&d->sql, column == CREATED   ? slot->created
-                            : column == VERSION ? slot->version
-                                                : slot->owner);
+        buf_u64(&d->sql, column == CREATED   ? slot->created
+                         : column == VERSION ? slot->version
+                                             : slot->owner);
         return;
     }
     buf_str(&d->sql, begin);
