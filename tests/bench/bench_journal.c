@@ -9,6 +9,7 @@
 #include "balancer/image.h"
 #include "base/mem.h"
 #include "coordinator/journal/journal.h"
+#include "tests/bench/median.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -88,19 +89,6 @@ static void run(struct balancer *b, double *pick, double *end)
     mem_free(picks);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-
-    return *x < *y ? -1 : *x > *y;
-}
-
-static double median(double *took)
-{
-    qsort(took, RUNS, sizeof(*took), by_value);
-    return took[RUNS / 2];
-}
-
 /* Processor time of the thread with this name, in ticks of the system. */
 static double thread_seconds(const char *name)
 {
@@ -176,7 +164,8 @@ static void costs(uint32_t n)
     }
     after = journal_figures(j);
     printf("%8u %8.0f %8.0f %8.0f %8.0f %9.1f %9.0f%% %8llu\n", n,
-           median(pick[0]), median(pick[1]), median(end[0]), median(end[1]),
+           median_of(pick[0], RUNS), median_of(pick[1], RUNS),
+           median_of(end[0], RUNS), median_of(end[1], RUNS),
            (double)(after.bytes - before.bytes) / (RUNS * PICKS),
            100 * busy / wall,
            (unsigned long long)(after.dropped - before.dropped));
@@ -223,7 +212,7 @@ static void basis(uint32_t n)
     }
     printf("a basis of %u workers and %u picks under way: %.2f MB, the "
            "balancer stands still for %.1f ms of processor time\n",
-           n, PICKS, (double)image.len / 1e6, median(took));
+           n, PICKS, (double)image.len / 1e6, median_of(took, RUNS));
     buf_close(&image);
     balancer_free(&b);
 }

@@ -10,6 +10,8 @@
  */
 #include "balancer/second/second.h"
 #include "base/mem.h"
+#include "tests/bench/median.h"
+#include "tests/bench/pick_workers.h"
 #include "tests/bench/row.h"
 
 #include <stdio.h>
@@ -21,23 +23,9 @@
 #define PICKS       200000U
 #define BATCH       64U
 #define START       1000000
-#define INTERVAL    10000
 #define PICK_NS_MAX 150.0
 #define AFFINITY_US 2.0
 #define BATCH_PER_S 6e6
-
-static const struct conf_balancer conf_of_bench = {
-    .policy = CONF_LEDGER,
-    .heartbeat_interval_ms = INTERVAL,
-    .cpu_max = 0.9,
-    .memory_max = 0.9,
-    .disk_max = 0.95,
-    .warm_up_ms = 60000,
-    .warm_up_aggression = 1,
-    .cpu_usage_weight = 30,
-    .memory_usage_weight = 30,
-    .pool_usage_weight = 40,
-};
 
 struct bench {
     struct balancer *b;
@@ -50,21 +38,8 @@ struct bench {
 
 static struct balancer_worker worker(uint32_t i, mono_ms now)
 {
-    static const char *const groups[] = {"etl"};
-    static const int32_t slots[] = {8, 16, 32, 64};
-    struct balancer_worker w = {
-        .weight = 100,
-        .slots = slots[i % 4],
-        .cpu = 0.3,
-        .memory = 0.4,
-        .disk = 0.1,
-        .pool = (double)(i % 7) / 16,
-        .reported = now - (mono_ms)(i % INTERVAL),
-        .since = 0,
-        .incarnation = 1,
-        .groups = groups,
-        .n_groups = i % 2,
-    };
+    struct balancer_worker w =
+        pick_worker(i, now - (mono_ms)(i % PICK_INTERVAL));
 
     snprintf(w.address, sizeof(w.address), "10.%u.%u.%u:1234", i >> 16,
              i >> 8 & 255, i & 255);
@@ -128,13 +103,6 @@ static double run_tick(struct bench *bench)
     return (double)(clock_mono_ns() - start);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-
-    return *x < *y ? -1 : *x > *y;
-}
-
 /* A run of picks, as a row of `make bench`. */
 static void tell_row(const struct bench *bench, double ns)
 {
@@ -161,8 +129,7 @@ static double median(struct bench *bench, double (*run)(struct bench *))
         if (run == run_picks)
             tell_row(bench, took[i]);
     }
-    qsort(took, RUNS, sizeof(*took), by_value);
-    return took[RUNS / 2];
+    return median_of(took, RUNS);
 }
 
 struct reached {
@@ -173,7 +140,7 @@ static void measure(uint32_t n, struct reached *reached)
 {
     struct bench bench = {.n = n, .count = 1, .now = START};
 
-    bench.b = balancer_new(&conf_of_bench, 1, 1);
+    bench.b = balancer_new(&pick_conf, 1, 1);
     fill(&bench);
     double one = median(&bench, run_picks);
 
@@ -227,7 +194,7 @@ static struct told run_told(struct bench *bench, struct second *s)
     for (uint32_t i = 0; i < TOLD; i++)
         balancer_pick(bench->b, &request, &answer);
     between = cpu_ns();
-    bench->now += 3 * INTERVAL;
+    bench->now += 3 * PICK_INTERVAL;
     while (second_turn(s, bench->now))
         ;
     return (struct told){
@@ -242,11 +209,11 @@ static struct told median_told(uint32_t n, bool shadow, bool regret)
     double pick[RUNS], turn[RUNS];
     struct second *s;
 
-    bench.b = balancer_new(&conf_of_bench, 1, 1);
+    bench.b = balancer_new(&pick_conf, 1, 1);
     s = second_new(bench.b);
     fill(&bench);
     second_shadow(s, shadow, CONF_LEDGER);
-    second_regret(s, regret, INTERVAL);
+    second_regret(s, regret, PICK_INTERVAL);
     while (second_turn(s, bench.now))
         ;
     for (uint32_t i = 0; i < RUNS; i++) {
@@ -259,11 +226,9 @@ static struct told median_told(uint32_t n, bool shadow, bool regret)
         pick[i] = told.pick;
         turn[i] = told.turn;
     }
-    qsort(pick, RUNS, sizeof(*pick), by_value);
-    qsort(turn, RUNS, sizeof(*turn), by_value);
     second_free(&s);
     balancer_free(&bench.b);
-    return (struct told){pick[RUNS / 2], turn[RUNS / 2]};
+    return (struct told){median_of(pick, RUNS), median_of(turn, RUNS)};
 }
 
 static void measure_second(void)

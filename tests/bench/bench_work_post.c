@@ -10,6 +10,7 @@
  * the median of the pairs' ratios counts. The last line is that of a suite.
  */
 #include "tests/bench/live/wire.h"
+#include "tests/bench/median.h"
 #include "tests/bench/move.h"
 #include "tests/bench/row.h"
 #include "tests/lib/daemon.h"
@@ -317,16 +318,9 @@ static void service_stop(struct service *s)
 
 /* --- side by side -------------------------------------------------------- */
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static double compare(const char *dir)
 {
-    double ratios[PAIRS], ours[PAIRS], bare[PAIRS];
+    double ratios[PAIRS], ours[PAIRS], bare[PAIRS], ratio;
     char path[160];
     struct service service;
     struct raw raw;
@@ -346,14 +340,12 @@ static double compare(const char *dir)
     }
     service_stop(&service);
     raw_close(&raw);
-    qsort(ratios, PAIRS, sizeof(ratios[0]), by_size);
-    qsort(ours, PAIRS, sizeof(ours[0]), by_size);
-    qsort(bare, PAIRS, sizeof(bare[0]), by_size);
+    ratio = median_of(ratios, PAIRS);
     (void)printf("POST /v1/work, %d connections: %.0f/s, the store itself "
                  "%.0f/s, median ratio of %d %.2f (at least %.1f)\n",
-                 CONNECTIONS, ours[PAIRS / 2], bare[PAIRS / 2], PAIRS,
-                 ratios[PAIRS / 2], RATIO_MIN);
-    return ratios[PAIRS / 2];
+                 CONNECTIONS, median_of(ours, PAIRS), median_of(bare, PAIRS),
+                 PAIRS, ratio, RATIO_MIN);
+    return ratio;
 }
 
 int main(int argc, char **argv)

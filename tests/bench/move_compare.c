@@ -4,6 +4,7 @@
 #include "tests/bench/move.h"
 
 #include "base/mem.h"
+#include "tests/bench/median.h"
 #include "tests/bench/row.h"
 
 #include <dirent.h>
@@ -83,19 +84,6 @@ static void tell(const struct move_store *store, const char *how, size_t n,
     (void)fflush(stdout);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n)
-{
-    qsort(values, n, sizeof(values[0]), by_size);
-    return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
 static void run_bare(const struct move_store *store, struct move_item *items,
                      size_t n, struct move_result *result)
 {
@@ -138,12 +126,12 @@ static bool compare(const struct move_store *store, size_t n, size_t pairs)
     store->ours(store->arg, items, n, true, &result);
     tell(store, "watching", n, &result);
     mem_free(items);
-    ok = median(time, pairs) <= max ||
-         (server != 0 && median(cpu, pairs) <= max);
+    ok = median_of(time, pairs) <= max ||
+         (server != 0 && median_of(cpu, pairs) <= max);
     (void)printf("%s: %zu items move in %.0f ms, bare in %.0f ms; %.2f x bare, "
                  "processors %.2f x (medians of %zu; at most %.2f)\n",
-                 store->name, n, median(ours, pairs), median(bare, pairs),
-                 median(time, pairs), median(cpu, pairs), pairs, max);
+                 store->name, n, median_of(ours, pairs), median_of(bare, pairs),
+                 median_of(time, pairs), median_of(cpu, pairs), pairs, max);
     return ok;
 }
 

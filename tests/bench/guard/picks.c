@@ -3,8 +3,7 @@
  * Each pick's task ends, some picks later, so that the load stays as it is.
  */
 #include "tests/bench/guard/guard.h"
-
-#include "balancer/balancer.h"
+#include "tests/bench/pick_workers.h"
 
 #include <stdio.h>
 
@@ -25,35 +24,10 @@ struct course {
 
 static struct balancer *balancer_of_guard(void)
 {
-    static const char *const groups[] = {"etl"};
-    static const int32_t slots[] = {8, 16, 32, 64};
-    const struct conf_balancer conf = {
-        .policy = CONF_LEDGER,
-        .heartbeat_interval_ms = 10000,
-        .cpu_max = 0.9,
-        .memory_max = 0.9,
-        .disk_max = 0.95,
-        .warm_up_ms = 60000,
-        .warm_up_aggression = 1,
-        .cpu_usage_weight = 30,
-        .memory_usage_weight = 30,
-        .pool_usage_weight = 40,
-    };
-    struct balancer *b = balancer_new(&conf, 1, 1);
+    struct balancer *b = balancer_new(&pick_conf, 1, 1);
 
     for (uint32_t i = 0; i < WORKERS; i++) {
-        struct balancer_worker w = {
-            .weight = 100,
-            .slots = slots[i % 4],
-            .cpu = 0.3,
-            .memory = 0.4,
-            .disk = 0.1,
-            .pool = (double)(i % 7) / 16,
-            .reported = START - (mono_ms)i,
-            .incarnation = 1,
-            .groups = groups,
-            .n_groups = i % 2,
-        };
+        struct balancer_worker w = pick_worker(i, START - (mono_ms)i);
 
         (void)snprintf(w.address, sizeof(w.address), "10.0.%u.%u:1234", i / 250,
                        i % 250);

@@ -63,6 +63,18 @@ static void live_run(const struct setting *s, struct live_stats *stats,
            random->of[METRIC_MEAN]);
 }
 
+static void expect_as_simulated(const struct outcome *http,
+                                const struct outcome *simulated,
+                                const struct outcome *random)
+{
+    double mean = http->of[METRIC_MEAN];
+
+    assert_int_equal(http->measured, simulated->measured);
+    assert_true(mean < 1.5 * simulated->of[METRIC_MEAN] + .01);
+    assert_true(mean > simulated->of[METRIC_MEAN] / 1.5 - .01);
+    assert_true(mean < random->of[METRIC_MEAN] / 2);
+}
+
 static void a_run_over_http_is_as_the_simulation(void **state)
 {
     struct live_stats s;
@@ -73,10 +85,7 @@ static void a_run_over_http_is_as_the_simulation(void **state)
 
     (void)state;
     live_run(&setting, &s, &http, &simulated, &random);
-    assert_int_equal(http.measured, simulated.measured);
-    assert_true(http.of[METRIC_MEAN] < 1.5 * simulated.of[METRIC_MEAN] + .01);
-    assert_true(http.of[METRIC_MEAN] > simulated.of[METRIC_MEAN] / 1.5 - .01);
-    assert_true(http.of[METRIC_MEAN] < random.of[METRIC_MEAN] / 2);
+    expect_as_simulated(&http, &simulated, &random);
 }
 
 static void the_coordinator_hears_all_that_it_is_told(void **state)
@@ -131,13 +140,10 @@ static void three_coordinators_are_as_the_simulation(void **state)
     (void)state;
     live_run(&setting, &s, &http, &simulated, &random);
     assert_int_equal(s.failed, 0);
-    assert_int_equal(http.measured, simulated.measured);
+    expect_as_simulated(&http, &simulated, &random);
     assert_int_equal(s.server_picks, s.asked - s.none);
     assert_int_equal(s.server_done, s.acks);
     assert_int_equal(s.server_unknown, 0);
-    assert_true(http.of[METRIC_MEAN] < 1.5 * simulated.of[METRIC_MEAN] + .01);
-    assert_true(http.of[METRIC_MEAN] > simulated.of[METRIC_MEAN] / 1.5 - .01);
-    assert_true(http.of[METRIC_MEAN] < random.of[METRIC_MEAN] / 2);
 }
 
 static uint32_t n_tried, n_ended;

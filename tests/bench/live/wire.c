@@ -53,7 +53,7 @@ void wire_die(const char *fmt, ...)
 {
     va_list args;
 
-    fputs("bench_live: ", stderr);
+    fprintf(stderr, "%s: ", program_invocation_short_name);
     va_start(args, fmt);
     vfprintf(stderr, fmt, args);
     va_end(args);
