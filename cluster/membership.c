@@ -224,7 +224,7 @@ static void take_ttl(struct membership *m, struct registration *r,
                   r->ttl_ms);
     membership_keep_fresh(m, r->ttl_ms);
     assert(r->ttl_ms > 0);
-    assert(r->window.place != 0);
+    assert(window_runs(&r->window));
 }
 
 /* --- what the registry tells --------------------------------------------- */
@@ -363,7 +363,7 @@ static void window_over(struct membership *m, struct window *w)
 {
     struct member *e = CONTAINER_OF(w, struct member, window);
 
-    assert(w->place != 0);
+    assert(window_runs(w));
     switch (w->type) {
     case WINDOW_TTL:
         ttl_over(m, CONTAINER_OF(w, struct registration, window));
@@ -488,7 +488,7 @@ void membership_free(struct membership **m)
                 registration_free(*m, e->registrations);
             member_free(*m, e);
         }
-    assert((*m)->windows.n == 0);
-    mem_free((*m)->windows.heap);
+    assert((*m)->windows.heap.n == 0);
+    heap_close(&(*m)->windows.heap);
     MEM_FREE(*m);
 }

@@ -8,6 +8,7 @@
 #include "cluster/membership.h"
 #include "registry/pauses.h"
 
+#include "base/map/heap.h"
 #include "base/table.h"
 
 /* --- windows of silence (membership_window.c) ---------------------------- */
@@ -18,19 +19,18 @@ enum window_type {
     WINDOW_TTL,    /* of a registration */
 };
 
-/* Embedded in whatever waits. Runs while it stands in a heap. */
+/* Embedded in whatever waits. Runs while it stands in the heap. */
 struct window {
     mono_ms since;
     int64_t span;
     enum window_type type;
-    uint32_t place; /* in the heap, counted from 1; 0: not running */
+    struct heap_item item; /* due when it is over */
 };
 
 /* Those that run, the first to end on top: a tick costs nothing while nothing
  * is due, whatever the number of nodes. */
 struct windows {
-    struct window **heap;
-    size_t n, cap;
+    struct heap heap;
     int64_t shortest; /* span ever: an absence below its third concerns none */
 };
 
@@ -38,6 +38,10 @@ struct windows {
 void windows_start(struct windows *ws, struct window *w, enum window_type type,
                    mono_ms now, int64_t span);
 void windows_stop(struct windows *ws, struct window *w);
+static inline bool window_runs(const struct window *w)
+{
+    return heap_has(&w->item);
+}
 
 /* The first one that is over, as far as the registry has answered; it goes on
  * running until stopped or started. */

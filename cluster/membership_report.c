@@ -127,7 +127,7 @@ void membership_show_problems(struct member *e)
  * them would have been told as gone. */
 static bool overdue(const struct membership *m, const struct registration *r)
 {
-    bool lease = r->window.place != 0;
+    bool lease = window_runs(&r->window);
     mono_ms since = lease ? r->window.since : r->written_at;
     int64_t age = m->config.clock->mono - since;
     int64_t interval = m->config.heartbeat_interval_ms;

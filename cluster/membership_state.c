@@ -40,7 +40,7 @@ static void enter(struct membership *m, struct member *e, enum node_state state)
     e->node.state = state;
     e->node.state_since = m->config.clock->mono;
     windows_stop(&m->windows, &e->window);
-    assert(e->window.place == 0);
+    assert(!window_runs(&e->window));
 }
 
 /* --- the registration that counts ---------------------------------------- */
@@ -404,7 +404,7 @@ void membership_review(struct membership *m, struct member *e,
     if (report && events == m->events && e->node.state == NODE_UP)
         tell(m, e, MEMBERSHIP_REPORT, &e->node.process);
     if (e->node.state == NODE_DOWN && e->node.gate->state == GATE_ABSENT &&
-        e->registrations == NULL && e->window.place == 0)
+        e->registrations == NULL && !window_runs(&e->window))
         windows_start(&m->windows, &e->window, WINDOW_FORGET,
                       m->config.clock->mono, FORGET_MS);
     if (m->config.looked != NULL)

@@ -25,6 +25,7 @@
 
 #include "coordinator/coordinator.h"
 
+#include "base/map/heap.h"
 #include "base/rand.h"
 #include "base/table.h"
 #include "conf/conf.h"
@@ -70,14 +71,10 @@ struct coordinator_node_extra {
     struct problems_logged *logged; /* problems.c: those that are in the log;
                                        NULL: none ever was */
     mono_ms suspect_since;          /* lines.c: and that is not logged yet; 0 */
-    uint32_t changed_place, age_place; /* shown.c: in the two lists, from 1;
-                                          0: it is not there */
-};
-
-/* shown.c: when the report of a node grows old, at the earliest. */
-struct shown_age {
-    mono_ms due;
-    struct node *node;
+    uint32_t changed_place; /* shown.c: in the list of the changed, from 1; 0:
+                               it is not there */
+    struct heap_item age;   /* and in the heap of those that grow old */
+    struct node *node;      /* whose it is */
 };
 
 struct shown {
@@ -87,8 +84,7 @@ struct shown {
     size_t n_problems;     /* nodes that have one */
     struct node **changed; /* since the last snapshot */
     size_t n_changed;
-    struct shown_age *ages; /* a heap: the first to grow old on top */
-    size_t n_ages;
+    struct heap ages;    /* when a report grows old, at the earliest */
     bool silent;         /* the registry, then */
     int64_t wall_offset; /* of the clock of answers, then */
 };

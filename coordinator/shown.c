@@ -100,89 +100,34 @@ static mono_ms ages_at(const struct coordinator *c, const struct node *node)
                          interval;
 }
 
-static void age_put(struct shown *sh, size_t at, struct shown_age age)
-{
-    struct coordinator_node_extra *x = age.node->user;
-
-    assert(at < sh->n_ages);
-    sh->ages[at] = age;
-    x->age_place = (uint32_t)at + 1;
-}
-
-static void age_up(struct shown *sh, size_t at, struct shown_age age)
-{
-    for (; at > 0 && sh->ages[(at - 1) / 2].due > age.due; at = (at - 1) / 2)
-        age_put(sh, at, sh->ages[(at - 1) / 2]);
-    age_put(sh, at, age);
-}
-
-static void age_down(struct shown *sh, size_t at, struct shown_age age)
-{
-    for (size_t below; (below = 2 * at + 1) < sh->n_ages; at = below) {
-        if (below + 1 < sh->n_ages &&
-            sh->ages[below + 1].due < sh->ages[below].due)
-            below++;
-        if (sh->ages[below].due >= age.due)
-            break;
-        age_put(sh, at, sh->ages[below]);
-    }
-    age_put(sh, at, age);
-}
-
 /* It is shown now: it is to be looked at again at that time at the latest. */
 static void age_set(struct coordinator *c, struct node *node)
 {
     struct coordinator_node_extra *x = node->user;
-    struct shown_age age = {.due = ages_at(c, node), .node = node};
-    struct shown *sh = &c->shown;
+    struct heap *ages = &c->shown.ages;
+    mono_ms due = ages_at(c, node);
 
-    if (x->age_place > 0) {
-        if (age.due < sh->ages[x->age_place - 1].due)
-            age_up(sh, x->age_place - 1, age);
-        return;
-    }
-    if (age.due == INT64_MAX)
-        return;
-    if (sh->n_ages % STEP == 0)
-        sh->ages = mem_regrow(sh->ages, sh->n_ages + STEP, sizeof(age));
-    sh->n_ages++;
-    age_up(sh, sh->n_ages - 1, age);
-}
-
-static void age_drop(struct shown *sh, struct coordinator_node_extra *x)
-{
-    size_t at = x->age_place - 1;
-    struct shown_age last;
-
-    if (x->age_place == 0)
-        return;
-    x->age_place = 0;
-    last = sh->ages[--sh->n_ages];
-    if (at == sh->n_ages)
-        return;
-    if (at > 0 && sh->ages[(at - 1) / 2].due > last.due)
-        age_up(sh, at, last);
-    else
-        age_down(sh, at, last);
-    assert(x->age_place == 0);
+    assert(x != NULL);
+    if (due < (heap_has(&x->age) ? heap_due_of(ages, &x->age) : INT64_MAX))
+        heap_set(ages, &x->age, due);
 }
 
 /* Those whose reports may have grown old have changed. */
 static void grow_old(struct coordinator *c)
 {
-    struct shown *sh = &c->shown;
+    struct heap *ages = &c->shown.ages;
     mono_ms now = heard_until(c);
 
-    while (sh->n_ages > 0 && sh->ages[0].due <= now) {
-        struct shown_age age = sh->ages[0];
-        mono_ms due = ages_at(c, age.node);
+    while (heap_due(ages) <= now) {
+        struct coordinator_node_extra *x =
+            CONTAINER_OF(heap_first(ages), struct coordinator_node_extra, age);
+        mono_ms due = ages_at(c, x->node);
 
-        coordinator_node_changed(c, age.node);
-        age.due = due;
+        coordinator_node_changed(c, x->node);
         if (due == INT64_MAX)
-            age_drop(sh, age.node->user);
+            heap_remove(ages, &x->age);
         else
-            age_down(sh, 0, age);
+            heap_set(ages, &x->age, due);
         assert(due > now);
     }
 }
@@ -420,7 +365,7 @@ void coordinator_shown_forget(struct coordinator *c, const struct node *node)
 
     if (x != NULL) {
         changed_drop(&c->shown, x);
-        age_drop(&c->shown, x);
+        heap_remove(&c->shown.ages, &x->age);
     }
     if (n == NULL)
         return;
@@ -442,7 +387,7 @@ void coordinator_shown_end(struct coordinator *c)
 {
     assert(c->shown.nodes.n == 0);
     assert(c->shown.n_changed == 0);
-    assert(c->shown.n_ages == 0);
+    assert(c->shown.ages.n == 0);
     MEM_FREE(c->shown.changed);
-    MEM_FREE(c->shown.ages);
+    heap_close(&c->shown.ages);
 }

@@ -39,6 +39,7 @@ struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
     if (x != NULL)
         return x;
     x = mem_zalloc(sizeof(*x));
+    x->node = node;
     node->user = x;
     coordinator_node_changed(c, node);
     owner = work_view_owner(c->view, node->kind, node->address);
