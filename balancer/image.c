@@ -130,7 +130,7 @@ static const struct field group_fields[] = {
 /* Elsewhere: name, members, n, free, typical, walked, tree, u. Worked out: cap,
  * affinity, standing_n.
  * Not state: ops, conf, peeking (only within a call), hh. */
-FIELDS_OF(struct group, 1440);
+FIELDS_OF(struct group, 1576);
 
 static const struct field typical_fields[] = {
     FIELD_ARRAY(struct typical, n, 0, U32),
@@ -330,7 +330,7 @@ static void put_member(const struct group *g, uint32_t i, struct buf *out)
     if (table != OF_ALL)
         put(table, m, out);
     if (has_tree(g))
-        pack_u64(out, g->tree.level[0][i]);
+        pack_u64(out, balancer_tree_key(&g->tree, i));
 }
 
 static void put_policy(const struct group *g, struct buf *out)

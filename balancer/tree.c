@@ -1,5 +1,5 @@
 /*
- * tree.c - the tournament tree behind the ledger and the weighted policies.
+ * tree.c - the tournament tree and its front; tree_priv.h says what they are.
  *
  * One block of memory holds all levels, each padded to whole cache lines with
  * TREE_NONE, so that no loop has a special last node.
@@ -16,7 +16,175 @@ static uint32_t padded(uint32_t n)
     return (n + TREE_ARITY - 1) / TREE_ARITY * TREE_ARITY;
 }
 
-static void repair(struct tree *t, uint32_t from, uint32_t to);
+/* Written so that the compiler needs no branch: which child wins is what no
+ * processor can predict. */
+static inline uint64_t lesser(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline const uint64_t *line_at(const struct tree *t, uint32_t level,
+                                      uint32_t line)
+{
+    return t->level[level] + (size_t)line * TREE_ARITY;
+}
+
+/* What the key above that line of a level is. */
+static inline uint64_t smallest_of(const struct tree *t, uint32_t level,
+                                   uint32_t line)
+{
+    const uint64_t *key = line_at(t, level, line);
+
+    return lesser(lesser(lesser(key[0], key[1]), lesser(key[2], key[3])),
+                  lesser(lesser(key[4], key[5]), lesser(key[6], key[7])));
+}
+
+/* ---- slots in the tree --------------------------------------------------- */
+
+static inline uint64_t root(const struct tree *t)
+{
+    return t->level[t->n_levels - 1][0];
+}
+
+/* Above level 0 from the lines of `from` .. `to`-1 on. */
+static void repair(struct tree *t, uint32_t from, uint32_t to)
+{
+    for (uint32_t l = 0; l + 1 < t->n_levels; l++) {
+        uint64_t *above = t->level[l + 1];
+        bool changed = false;
+
+        from /= TREE_ARITY;
+        to = (to + TREE_ARITY - 1) / TREE_ARITY;
+        for (uint32_t i = from; i < to; i++) {
+            uint64_t key = smallest_of(t, l, i);
+
+            changed |= above[i] != key;
+            above[i] = key;
+        }
+        if (!changed)
+            return;
+    }
+}
+
+/* The slot's key is a smaller one now. */
+static void lower(struct tree *t, uint32_t slot, uint64_t key)
+{
+    uint32_t at = slot;
+
+    for (uint32_t l = 0; l < t->n_levels && key < t->level[l][at]; l++) {
+        t->level[l][at] = key;
+        at /= TREE_ARITY;
+    }
+}
+
+static void put_in_tree(struct tree *t, uint32_t slot, uint64_t key)
+{
+    uint64_t before = t->level[0][slot];
+
+    if (key < before) {
+        lower(t, slot, key);
+    } else if (key > before) {
+        t->level[0][slot] = key;
+        repair(t, slot, slot + 1);
+    }
+}
+
+/* ---- the front ----------------------------------------------------------- */
+
+static inline bool is_before(uint64_t key, uint32_t slot, uint64_t other,
+                             uint32_t other_slot)
+{
+    return key < other || (key == other && slot < other_slot);
+}
+
+/* Does it belong into the front: before the last one there, or before all that
+ * are in the tree, if there is room? */
+static inline bool is_in_reach(const struct tree *t, uint64_t key,
+                               uint32_t slot)
+{
+    const struct tree_front *f = &t->front;
+    uint32_t last = f->at + f->n - 1;
+
+    return (key < root(t) && f->n < TREE_FRONT_MAX) ||
+           (f->n > 0 && is_before(key, slot, f->key[last], f->slot[last]));
+}
+
+static inline void front_copy(struct tree_front *f, uint32_t to, uint32_t from)
+{
+    f->key[to] = f->key[from];
+    f->slot[to] = f->slot[from];
+}
+
+static void front_to_beginning(struct tree_front *f)
+{
+    memmove(f->key, f->key + f->at, f->n * sizeof(f->key[0]));
+    memmove(f->slot, f->slot + f->at, f->n * sizeof(f->slot[0]));
+    f->at = 0;
+}
+
+/* Nothing if it is not there. */
+static void front_remove(struct tree_front *f, uint32_t slot)
+{
+    uint32_t i = f->at, end = f->at + f->n;
+
+    if (f->n > 0 && f->slot[i] == slot) { /* as after each pick */
+        f->at++;
+        f->n--;
+        return;
+    }
+    while (i < end && f->slot[i] != slot)
+        i++;
+    if (i == end)
+        return;
+    for (; i + 1 < end; i++)
+        front_copy(f, i, i + 1);
+    f->n--;
+}
+
+/* Put one that is in reach in its place, moving those on the shorter side of
+ * it. Where there is no room, the last one goes back into the tree. */
+static void front_enter(struct tree *t, uint32_t slot, uint64_t key)
+{
+    struct tree_front *f = &t->front;
+    uint32_t i, middle = f->at + f->n / 2;
+    bool low = f->at > 0 && f->n > 0 &&
+               is_before(key, slot, f->key[middle], f->slot[middle]);
+
+    if (f->n == TREE_FRONT_MAX) {
+        f->n--;
+        lower(t, f->slot[f->n], f->key[f->n]);
+    }
+    if (low) {
+        f->n++;
+        for (i = --f->at; is_before(f->key[i + 1], f->slot[i + 1], key, slot);
+             i++)
+            front_copy(f, i, i + 1);
+    } else {
+        if (f->at + f->n == TREE_FRONT_MAX)
+            front_to_beginning(f);
+        for (i = f->at + f->n++;
+             i > f->at && is_before(key, slot, f->key[i - 1], f->slot[i - 1]);
+             i--)
+            front_copy(f, i, i - 1);
+    }
+    f->key[i] = key;
+    f->slot[i] = slot;
+    assert(f->at + f->n <= TREE_FRONT_MAX);
+}
+
+/* All of it back into the tree, but the slots from .. to-1, which have other
+ * keys there. */
+static void front_dissolve(struct tree *t, uint32_t from, uint32_t to)
+{
+    struct tree_front *f = &t->front;
+
+    for (uint32_t i = f->at; i < f->at + f->n; i++)
+        if (f->slot[i] < from || f->slot[i] >= to)
+            lower(t, f->slot[i], f->key[i]);
+    f->at = f->n = 0;
+}
+
+/* ---- changes ------------------------------------------------------------- */
 
 void balancer_tree_close(struct tree *t)
 {
@@ -36,9 +204,9 @@ void balancer_tree_resize(struct tree *t, uint32_t slots)
         assert(new.n_levels < TREE_LEVELS);
         new.size[new.n_levels++] = size;
         total += size;
-        if (size == TREE_ARITY)
+        if (size == 1)
             break;
-        size = padded(size / TREE_ARITY);
+        size = size == TREE_ARITY ? 1 : padded(size / TREE_ARITY);
     }
     uint64_t *at = mem_lines(total * sizeof(uint64_t));
     memset(at, 0xff, total * sizeof(uint64_t));
@@ -49,194 +217,57 @@ void balancer_tree_resize(struct tree *t, uint32_t slots)
     if (t->n_levels > 0) {
         uint32_t keep = t->size[0] < new.size[0] ? t->size[0] : new.size[0];
 
+        front_dissolve(t, 0, 0);
         memcpy(new.level[0], t->level[0], keep * sizeof(uint64_t));
         repair(&new, 0, keep);
     }
     balancer_tree_close(t);
     *t = new;
-    assert(t->n_levels > 0);
-}
-
-/* Written so that the compiler needs no branch: which child wins is what no
- * processor can predict. */
-static inline uint64_t lesser(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static inline uint64_t smallest(const uint64_t *line)
-{
-    return lesser(lesser(lesser(line[0], line[1]), lesser(line[2], line[3])),
-                  lesser(lesser(line[4], line[5]), lesser(line[6], line[7])));
-}
-
-static inline const uint64_t *line_at(const struct tree *t, uint32_t level,
-                                      uint32_t line)
-{
-    return t->level[level] + (size_t)line * TREE_ARITY;
-}
-
-/* ---- the front ----------------------------------------------------------- */
-
-static inline bool is_before(uint64_t key, uint32_t slot, uint64_t other,
-                             uint32_t other_slot)
-{
-    return key < other || (key == other && slot < other_slot);
-}
-
-/* Is it before the last one of the front? */
-static inline bool is_in_reach(const struct tree_front *f, uint64_t key,
-                               uint32_t slot)
-{
-    uint32_t last = f->at + f->n - 1;
-
-    return f->n > 0 && is_before(key, slot, f->key[last], f->slot[last]);
-}
-
-static void front_clear(struct tree_front *f)
-{
-    f->at = f->n = 0;
-    f->all = false;
-}
-
-static void front_to_beginning(struct tree_front *f)
-{
-    memmove(f->key, f->key + f->at, f->n * sizeof(f->key[0]));
-    memmove(f->slot, f->slot + f->at, f->n * sizeof(f->slot[0]));
-    f->at = 0;
-}
-
-/* The first one's key grew: move it back, or out where others may come before
- * it. */
-static void front_first_grew(struct tree_front *f, uint64_t key)
-{
-    uint32_t i = f->at, slot = f->slot[i], end = i + f->n;
-
-    assert(f->n > 0);
-    if (key == TREE_NONE || (!f->all && !is_in_reach(f, key, slot))) {
-        f->at++;
-        f->n--;
-        return;
-    }
-    for (; i + 1 < end && is_before(f->key[i + 1], f->slot[i + 1], key, slot);
-         i++) {
-        f->key[i] = f->key[i + 1];
-        f->slot[i] = f->slot[i + 1];
-    }
-    f->key[i] = key;
-    f->slot[i] = slot;
-}
-
-static void front_remove(struct tree_front *f, uint32_t slot)
-{
-    uint32_t i = f->at, end = f->at + f->n;
-
-    while (i < end && f->slot[i] != slot)
-        i++;
-    if (i == end)
-        return;
-    for (; i + 1 < end; i++) {
-        f->key[i] = f->key[i + 1];
-        f->slot[i] = f->slot[i + 1];
-    }
-    f->n--;
-}
-
-/* Put it in its place behind the `first` first ones; if there is no room, the
- * last one falls out, which may be it. */
-static void front_enter(struct tree_front *f, uint32_t first, uint32_t slot,
-                        uint64_t key)
-{
-    uint32_t i;
-
-    if (f->n == TREE_FRONT_MAX) {
-        f->all = false;
-        if (!is_in_reach(f, key, slot))
-            return;
-        f->n--;
-    } else if (f->at + f->n == TREE_FRONT_MAX) {
-        front_to_beginning(f);
-    }
-    for (i = f->at + f->n++;
-         i > f->at + first &&
-         is_before(key, slot, f->key[i - 1], f->slot[i - 1]);
-         i--) {
-        f->key[i] = f->key[i - 1];
-        f->slot[i] = f->slot[i - 1];
-    }
-    f->key[i] = key;
-    f->slot[i] = slot;
-    assert(f->at + f->n <= TREE_FRONT_MAX);
-}
-
-static void front_insert(struct tree_front *f, uint32_t slot, uint64_t key)
-{
-    if (key != TREE_NONE && (f->all || is_in_reach(f, key, slot)))
-        front_enter(f, 0, slot, key);
-}
-
-/* The slot has another key. */
-static void front_changed(struct tree_front *f, uint32_t slot, uint64_t key)
-{
-    if (f->n > 0 && f->slot[f->at] == slot &&
-        !is_before(key, slot, f->key[f->at], slot)) {
-        front_first_grew(f, key);
-        return;
-    }
-    front_remove(f, slot);
-    front_insert(f, slot, key);
-}
-
-/* ---- changes ------------------------------------------------------------- */
-
-/* Above level 0 from the lines of `from` .. `to`-1 on. */
-static void repair(struct tree *t, uint32_t from, uint32_t to)
-{
-    for (uint32_t l = 0; l + 1 < t->n_levels; l++) {
-        uint64_t *above = t->level[l + 1];
-        bool changed = false;
-
-        from /= TREE_ARITY;
-        to = (to + TREE_ARITY - 1) / TREE_ARITY;
-        for (uint32_t i = from; i < to; i++) {
-            uint64_t key = smallest(line_at(t, l, i));
-
-            changed |= above[i] != key;
-            above[i] = key;
-        }
-        if (!changed)
-            return;
-    }
+    assert(t->n_levels > 1);
 }
 
 void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to)
 {
     assert(from < to);
     assert(to <= t->size[0]);
+    uint64_t key = t->level[0][from];
+
+    if (to - from > 1) {
+        front_dissolve(t, from, to);
+        repair(t, from, to);
+        return;
+    }
+    front_remove(&t->front, from);
     repair(t, from, to);
-    if (to - from == 1)
-        front_changed(&t->front, from, t->level[0][from]);
-    else
-        front_clear(&t->front);
+    if (is_in_reach(t, key, from)) {
+        put_in_tree(t, from, TREE_NONE);
+        front_enter(t, from, key);
+    }
 }
 
 void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key)
 {
     assert(slot < t->size[0]);
-    uint64_t before = t->level[0][slot];
-    uint32_t at = slot;
-
-    t->level[0][slot] = key;
-    if (is_in_reach(&t->front, lesser(before, key), slot) || t->front.all ||
-        (t->front.n > 0 && t->front.slot[t->front.at + t->front.n - 1] == slot))
-        front_changed(&t->front, slot, key);
-    for (uint32_t l = 0; l + 1 < t->n_levels; l++) {
-        at /= TREE_ARITY;
-        key = smallest(line_at(t, l, at));
-        if (t->level[l + 1][at] == key)
-            return;
-        t->level[l + 1][at] = key;
+    if (t->level[0][slot] == TREE_NONE)
+        front_remove(&t->front, slot);
+    if (is_in_reach(t, key, slot)) {
+        put_in_tree(t, slot, TREE_NONE);
+        front_enter(t, slot, key);
+    } else {
+        put_in_tree(t, slot, key);
     }
+}
+
+uint64_t balancer_tree_key(const struct tree *t, uint32_t slot)
+{
+    const struct tree_front *f = &t->front;
+
+    assert(slot < t->size[0]);
+    if (t->level[0][slot] == TREE_NONE)
+        for (uint32_t i = f->at; i < f->at + f->n; i++)
+            if (f->slot[i] == slot)
+                return f->key[i];
+    return t->level[0][slot];
 }
 
 /* ---- the walk ------------------------------------------------------------ */
@@ -289,93 +320,104 @@ static void reached_trim(struct reached *r, const uint64_t *keys, uint32_t want)
     assert(r->n == want);
 }
 
-/* Enter a child, if it is in reach; without a branch, as above. */
-#define REACH(c)                                                               \
-    do {                                                                       \
-        *at = first + (c);                                                     \
-        at += line[c] <= bound;                                                \
-    } while (0)
-
 /* From the lines of a level that were reached to their children. */
 static void reach_down(const struct tree *t, uint32_t level,
                        const struct reached *lines, struct reached *out)
 {
     const uint64_t *keys = t->level[level];
+    uint32_t n = 0;
 
-    out->n = 0;
     out->bound = lines->bound;
     out->trimmed = lines->trimmed;
     for (uint32_t i = 0; i < lines->n; i++) {
-        const uint64_t *line = line_at(t, level, lines->at[i]);
         uint32_t first = lines->at[i] * TREE_ARITY;
-
         uint64_t bound = out->bound;
-        uint32_t *at = out->at + out->n;
 
-        REACH(0);
-        REACH(1);
-        REACH(2);
-        REACH(3);
-        REACH(4);
-        REACH(5);
-        REACH(6);
-        REACH(7);
-        out->n = (uint32_t)(at - out->at);
-        if (out->n > REACHED_MAX)
+        /* Without a branch, as above. */
+#pragma GCC unroll 8
+        for (uint32_t at = first; at < first + TREE_ARITY; at++) {
+            out->at[n] = at;
+            n += keys[at] <= bound;
+        }
+        if (n > REACHED_MAX) {
+            out->n = n;
             reached_trim(out, keys, TREE_FRONT_WALK);
+            n = out->n;
+        }
     }
-    if (level > 0)
-        for (uint32_t i = 0; i < out->n; i++)
-            __builtin_prefetch(line_at(t, level - 1, out->at[i]));
+    out->n = n;
+    for (uint32_t i = 0; i < n && level > 0; i++)
+        __builtin_prefetch(line_at(t, level - 1, out->at[i]), 1);
 }
 
-/* Enter one that was reached; those before `old` were there, and stay. */
-static void front_add(struct tree_front *f, uint32_t old, uint32_t slot,
-                      uint64_t key)
+/* Move the first `n` of those slots from the tree to the end of the front. */
+static void front_append(struct tree *t, const struct reached *slots,
+                         uint32_t n)
 {
-    if (old > 0 && !is_before(f->key[old - 1], f->slot[old - 1], key, slot))
-        return; /* it is one of them */
-    front_enter(f, old, slot, key);
+    struct tree_front *f = &t->front;
+    uint64_t *key = f->key + f->n;
+    uint32_t *slot = f->slot + f->n;
+    uint32_t entered = 0;
+
+    assert(f->at == 0);
+    assert(n <= slots->n && f->n + n <= TREE_FRONT_MAX);
+    for (uint32_t i = 0; i < slots->n; i++) {
+        uint64_t one = t->level[0][slots->at[i]];
+        uint32_t at;
+
+        if (entered == n && one >= key[n - 1])
+            continue; /* slots are in the order of their numbers */
+        for (at = entered < n ? entered++ : n - 1; at > 0 && one < key[at - 1];
+             at--) {
+            key[at] = key[at - 1];
+            slot[at] = slot[at - 1];
+        }
+        key[at] = one;
+        slot[at] = slots->at[i];
+    }
+    for (uint32_t i = 0; i < n; i++)
+        t->level[0][slot[i]] = TREE_NONE;
+    f->n += n;
 }
 
 /* How far on the next walk will find about as many as it looks for. `bound`:
- * all up to it were found; 0: no more than are there. */
+ * all up to it are in the front. */
 static void front_measure(struct tree_front *f, uint64_t bound)
 {
     uint64_t reach;
 
-    if (f->n == 0)
-        return;
-    if (bound == 0 || f->n == TREE_FRONT_MAX)
-        bound = f->key[f->n - 1];
+    assert(f->n > 0);
     reach = (bound - f->key[0]) / f->n;
     f->span = lesser(reach, UINT64_MAX / TREE_FRONT_WALK) * TREE_FRONT_WALK;
 }
 
-/* Add to the front those with keys of `bound` at most, or the smallest of
- * them. */
+/* Move to the front those with keys of `bound` at most, or the smallest of
+ * them, and repair the tree above where they were. */
 static void walk(struct tree *t, uint64_t bound)
 {
     struct tree_front *f = &t->front;
-    struct reached r[2];
-    uint32_t to = 1, old = f->n;
+    struct reached r[TREE_LEVELS];
+    uint32_t top = t->n_levels - 1, n;
 
-    assert(f->at == 0);
-    assert(bound < TREE_NONE);
-    r[0].at[0] = 0;
-    r[0].n = 1;
-    r[0].bound = bound;
-    r[0].trimmed = false;
-    for (uint32_t l = t->n_levels; l-- > 0; to ^= 1)
-        reach_down(t, l, &r[to ^ 1], &r[to]);
-    to ^= 1;
-    f->all = bound == TREE_NONE - 1 && !r[to].trimmed;
-    for (uint32_t i = 0; i < r[to].n; i++)
-        front_add(f, old, r[to].at[i], t->level[0][r[to].at[i]]);
-    if (r[to].trimmed) /* beyond the first ones some may be missing */
-        while (f->n > TREE_FRONT_WALK && f->key[f->n - 1] == r[to].bound)
-            f->n--;
-    front_measure(f, r[to].trimmed || f->all ? 0 : bound);
+    assert(bound >= root(t) && bound < TREE_NONE);
+    r[top].at[0] = 0;
+    r[top].n = 1;
+    r[top].bound = bound;
+    r[top].trimmed = false;
+    for (uint32_t l = top; l-- > 0;)
+        reach_down(t, l, &r[l + 1], &r[l]);
+    n = r[0].n;
+    if (r[0].trimmed && n > TREE_FRONT_WALK)
+        n = TREE_FRONT_WALK; /* of those beyond, some may be missing */
+    if (n > TREE_FRONT_MAX - f->n)
+        n = TREE_FRONT_MAX - f->n;
+    front_append(t, &r[0], n);
+    for (uint32_t l = 1; l <= top; l++)
+        for (uint32_t i = 0; i < r[l].n; i++)
+            t->level[l][r[l].at[i]] = smallest_of(t, l - 1, r[l].at[i]);
+    front_measure(f, n < r[0].n || r[0].trimmed || root(t) == TREE_NONE
+                         ? f->key[f->n - 1]
+                         : bound);
 }
 
 const struct tree_front *balancer_tree_front(struct tree *t, uint32_t want)
@@ -383,15 +425,15 @@ const struct tree_front *balancer_tree_front(struct tree *t, uint32_t want)
     struct tree_front *f = &t->front;
 
     assert(want >= 1 && want <= TREE_FRONT_WALK);
-    if (f->n >= want || f->all || t->n_levels == 0)
+    if (f->n >= want || t->n_levels == 0 || root(t) == TREE_NONE)
         return f;
-    uint64_t first = smallest(line_at(t, t->n_levels - 1, 0));
+    uint64_t first = f->n > 0 ? f->key[f->at] : root(t);
 
     front_to_beginning(f);
-    if (first < TREE_NONE - 1 - f->span)
+    if (first < TREE_NONE - 1 - f->span && first + f->span >= root(t))
         walk(t, first + f->span);
-    if (f->n < want && !f->all)
+    if (f->n < want && root(t) != TREE_NONE)
         walk(t, TREE_NONE - 1);
-    assert(f->all || f->n >= want);
+    assert(f->n >= want || root(t) == TREE_NONE);
     return f;
 }

@@ -2,17 +2,19 @@
  * tree_priv.h - a tournament tree: which of n slots has the smallest key.
  *
  * Eight-ary, so that the children of a node are one cache line and 100,000
- * slots are six levels. Only keys are stored: the parent's key is the smallest
- * of its children.
+ * slots are six levels and a root. Only keys are stored: the parent's key is
+ * the smallest of its children.
  *
- * Who wins is not looked up by going down the tree for each winner. The tree
- * keeps a front: its smallest slots in order, some twenty of them, found in
- * one walk that takes each level at once, so that the lines of one level are
- * fetched beside each other. As the winner's key grows it is moved back in the
- * front or falls out of it, and the next one stands first: a pick with its
- * alternates reads three entries, and a walk is due once in a dozen picks.
- * Those in the front that will win soon are known before they do, so that
- * whoever picks can fetch what they need (group.c).
+ * Who wins is not looked up by going down the tree for each winner. The
+ * smallest slots, some thirty of them, stand in a front, in order, and are not
+ * in the tree meanwhile: all of the front comes before all of the tree. They
+ * are moved there in one walk that takes each level at once, so that the lines
+ * of one level are fetched beside each other, and the tree above them is
+ * repaired once for all. A winner leaves the front as its key grows, and enters
+ * the tree again where it touches little, because others there are smaller. So
+ * a pick with its alternates reads three entries, and a walk is due once in
+ * twenty picks or so. Those in the front that will win soon are known before
+ * they do, so that whoever picks can fetch what they need (group.c).
  *
  * Slots with the same key are in the order of their numbers. Not for two
  * threads at once.
@@ -32,23 +34,22 @@
 
 /* A walk looks for so many; with those that were there before they find room.
  */
-#define TREE_FRONT_WALK 24U
-#define TREE_FRONT_MAX  32U
+#define TREE_FRONT_WALK 32U
+#define TREE_FRONT_MAX  44U
 
-/* The `n` smallest slots in order, from [at] on, and their keys; `all`: there
- * are no others but those at TREE_NONE. */
+/* The `n` smallest slots in order, from [at] on, and their keys. */
 struct tree_front {
     uint64_t key[TREE_FRONT_MAX];
     uint32_t slot[TREE_FRONT_MAX];
     uint32_t at, n;
-    bool all;
     uint64_t span; /* from the first key on, about TREE_FRONT_WALK are in it */
 };
 
 struct tree {
-    uint64_t *level[TREE_LEVELS]; /* level[0] are the slots; one block of
-                                     memory that begins there */
-    uint32_t size[TREE_LEVELS];   /* multiples of TREE_ARITY */
+    uint64_t *level[TREE_LEVELS]; /* level[0] are the slots, those in the front
+                                     at TREE_NONE; the last one is the root;
+                                     one block of memory that begins there */
+    uint32_t size[TREE_LEVELS];   /* multiples of TREE_ARITY, and 1 */
     uint32_t n_levels;
     struct tree_front front;
 };
@@ -70,9 +71,12 @@ static inline void tree_put(struct tree *t, uint32_t slot, uint64_t key)
 /* Repair above the slots from .. to-1. O(to - from + log n). */
 void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to);
 
-/* Both for one slot. O(log n); ends as soon as a line's winner stays the same.
- */
+/* Both for one slot. O(log n), and mostly less for the first one of the front,
+ * whose key grows. */
 void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key);
+
+/* Of a slot, wherever it stands. */
+uint64_t balancer_tree_key(const struct tree *t, uint32_t slot);
 
 /* See that at least `want` (1 .. TREE_FRONT_WALK) slots stand in the front, if
  * there are as many; what stands there is good until the tree changes. O(log n)
