@@ -243,7 +243,9 @@ uint32_t balancer_account_bucket(const struct conf_balancer *conf, mono_ms now)
 {
     int64_t ms = conf->heartbeat_interval_ms / LAG_BUCKETS_IN;
 
-    ms = ms < 1 ? 1 : ms > LAG_BUCKET_MS ? LAG_BUCKET_MS : ms;
+    if (ms >= LAG_BUCKET_MS) /* mostly, and it is no division */
+        return (uint32_t)((uint64_t)now / LAG_BUCKET_MS);
+    ms = ms < 1 ? 1 : ms;
     return (uint32_t)((uint64_t)now / (uint64_t)ms);
 }
 
@@ -256,9 +258,12 @@ static bool account_recent(const struct account *a, uint32_t bucket)
 static void recent_add(struct account *a, double tasks, uint32_t bucket)
 {
     int16_t *recent = &a->recent[bucket % LAG_BUCKETS];
+    double sum = *recent + tasks;
 
     assert(account_recent(a, bucket));
-    *recent = (int16_t)fmin(fmax(*recent + tasks, INT16_MIN), INT16_MAX);
+    *recent = sum < INT16_MIN   ? INT16_MIN
+              : sum > INT16_MAX ? INT16_MAX
+                                : (int16_t)sum;
 }
 
 void balancer_account_grant(struct account *a, double tasks, uint32_t bucket)

@@ -99,19 +99,22 @@ static double expected(const struct member *m)
            (1 - told) * (double)m->u.ledger.alive - m->account->acked;
 }
 
-/* What it owns it runs, whatever it reports. */
+/* What it owns it runs, whatever it reports. (Not by fmax(), nor below: each
+ * pick comes by, and there is no NaN.) */
 static double estimate(const struct member *m)
 {
-    return fmax(m->account->owned, expected(m));
+    double owned = m->account->owned, tasks = expected(m);
+
+    return owned > tasks ? owned : tasks;
 }
 
 /* Grants of the account that came since through any group are new. */
 static void absorb(struct member *m)
 {
     float granted = (float)m->account->granted;
+    float alive = m->u.ledger.alive + granted - m->u.ledger.seen;
 
-    m->u.ledger.alive =
-        fmaxf(0, m->u.ledger.alive + granted - m->u.ledger.seen);
+    m->u.ledger.alive = alive > 0 ? alive : 0;
     m->u.ledger.seen = granted;
     assert(m->u.ledger.seen >= 0);
 }
@@ -264,26 +267,25 @@ static bool is_full(double est, double capacity)
 }
 
 /* Take the member out of the group's totals, and enter it where it belongs
- * now. `capacity` 0: nowhere. A full one ranks with the hot: at best it makes
- * the task wait. */
+ * now. `capacity` 0: nowhere, and `est` is 0. A full one ranks with the hot: at
+ * best it makes the task wait. */
 static void ledger_total(struct group *g, struct member *m, double est,
                          double capacity)
 {
     bool hot = m->heated || is_full(est, capacity);
+    float counted = (float)capacity;
 
     assert(capacity >= 0);
-    assert(est >= 0);
-    if (m->u.ledger.counted > 0) {
-        g->u.ledger.est[m->hot] -= (double)m->u.ledger.est;
-        g->u.ledger.capacity[m->hot] -= (double)m->u.ledger.counted;
-    }
+    assert(capacity > 0 ? est >= 0 : est == 0);
+    g->u.ledger.est[m->hot] -= (double)m->u.ledger.est;
     m->u.ledger.est = (float)est;
-    m->u.ledger.counted = (float)capacity;
+    g->u.ledger.est[hot] += (double)m->u.ledger.est;
+    if (hot == m->hot && counted == m->u.ledger.counted)
+        return;
+    g->u.ledger.capacity[m->hot] -= (double)m->u.ledger.counted;
+    g->u.ledger.capacity[hot] += (double)counted;
+    m->u.ledger.counted = counted;
     m->hot = hot;
-    if (capacity > 0) {
-        g->u.ledger.est[hot] += (double)m->u.ledger.est;
-        g->u.ledger.capacity[hot] += (double)m->u.ledger.counted;
-    }
 }
 
 /* What it does not say of itself is as with the others. */
