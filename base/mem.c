@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#define HUGE_PAGE ((size_t)1 << 21)
 
 static NORETURN void out_of_memory(size_t n, size_t size)
 {
@@ -48,11 +51,14 @@ void *mem_zalloc(size_t size)
 
 void *mem_lines(size_t size)
 {
-    size_t whole = (size + MEM_LINE - 1) / MEM_LINE * MEM_LINE;
-    void *p = aligned_alloc(MEM_LINE, whole == 0 ? MEM_LINE : whole);
+    size_t unit = size < HUGE_PAGE ? MEM_LINE : HUGE_PAGE;
+    size_t whole = (size + unit - 1) / unit * unit;
+    void *p = aligned_alloc(unit, whole == 0 ? unit : whole);
 
     if (p == NULL)
         out_of_memory(1, size);
+    if (unit == HUGE_PAGE)
+        (void)madvise(p, whole, MADV_HUGEPAGE); /* if there are any */
     return p;
 }
 

@@ -17,7 +17,9 @@ void *mem_alloc(size_t size) MUST_CHECK;
 void *mem_zalloc(size_t size) MUST_CHECK;
 void *mem_realloc(void *ptr, size_t size) MUST_CHECK;
 
-/* Uninitialised, beginning at a cache line of MEM_LINE bytes. */
+/* Uninitialised, beginning at a cache line of MEM_LINE bytes. 2 MiB or more are
+ * asked for in huge pages, so that who jumps about in them waits less for
+ * addresses to be translated. */
 #define MEM_LINE 64U
 void *mem_lines(size_t size) MUST_CHECK;
 
