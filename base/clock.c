@@ -1,5 +1,5 @@
 /*
- * clock.c - the three reads of the system's clocks that the program makes.
+ * clock.c - the reads of the system's clocks that the program makes.
  *
  * CLOCK_BOOTTIME rather than CLOCK_MONOTONIC: a host that slept must see that
  * its leases ran out meanwhile.
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-static int64_t read_ns(clockid_t id)
+static struct timespec read_time(clockid_t id)
 {
     struct timespec ts;
     int rc = clock_gettime(id, &ts);
@@ -18,6 +18,13 @@ static int64_t read_ns(clockid_t id)
     assert(rc == 0);
     (void)rc;
     assert(ts.tv_nsec >= 0 && ts.tv_nsec < 1000000000);
+    return ts;
+}
+
+static int64_t read_ns(clockid_t id)
+{
+    struct timespec ts = read_time(id);
+
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
@@ -34,6 +41,11 @@ uint64_t clock_mono_ns(void)
 wall_ms clock_wall_ms(void)
 {
     return read_ns(CLOCK_REALTIME) / 1000000;
+}
+
+int64_t clock_wall_s(void)
+{
+    return (int64_t)read_time(CLOCK_REALTIME_COARSE).tv_sec;
 }
 
 void clock_read(struct clock *clock)

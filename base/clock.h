@@ -27,6 +27,8 @@ struct clock {
 mono_ms clock_mono_ms(void);
 uint64_t clock_mono_ns(void);
 wall_ms clock_wall_ms(void);
+/* Seconds since 1970-01-01 UTC, of the last tick of the kernel: for less. */
+int64_t clock_wall_s(void);
 void clock_read(struct clock *clock);
 
 /* RFC 3339 in UTC with milliseconds: "2026-11-22T11:54:47.123Z". */

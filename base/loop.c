@@ -50,11 +50,16 @@ void loop_enter(struct loop *loop)
     }
 }
 
-int64_t loop_busy_ms(const struct loop *loop)
+int64_t loop_late_ms(const struct loop *loop, mono_ms now)
 {
-    mono_ms late = clock_mono_ms() - atomic_load(&loop->due);
+    mono_ms late = now - atomic_load(&loop->due);
 
     return late > 0 ? late : 0;
+}
+
+int64_t loop_busy_ms(const struct loop *loop)
+{
+    return loop_late_ms(loop, clock_mono_ms());
 }
 
 /* Takes mutex "mailbox". The oldest waiting call, or false. Its slot is free

@@ -57,6 +57,8 @@ void loop_enter(struct loop *loop);
  * loop's thread has run. Any thread.
  */
 int64_t loop_busy_ms(const struct loop *loop);
+/* The same by a time that was read just now. */
+int64_t loop_late_ms(const struct loop *loop, mono_ms now);
 
 typedef void loop_f(void *arg);
 

@@ -588,6 +588,11 @@ struct snapshot *coordinator_snapshot(struct coordinator *c)
     return s;
 }
 
+wall_ms coordinator_as_of(const struct coordinator *c, bool *stale)
+{
+    return coordinator_snapshot_as_of(c->slot, stale);
+}
+
 struct work *coordinator_work(struct coordinator *c)
 {
     return c->work;

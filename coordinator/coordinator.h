@@ -74,6 +74,8 @@ struct second *coordinator_second(struct coordinator *c);
 enum problem coordinator_pick_problem(enum balancer_code code);
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
                                    coordinator_snapshot_release(); never NULL */
+/* Only its as_of, and whether it is stale. Any thread, without a lock. */
+wall_ms coordinator_as_of(const struct coordinator *c, bool *stale);
 struct work *coordinator_work(struct coordinator *c);
 /* NULL: nobody of this kind is failed over (alert servers without a hook), or
  * coordinator_leave() was called. */

@@ -28,6 +28,7 @@ struct snapshot_arena {
 struct snapshot_slot {
     pthread_mutex_t mutex; /* "snapshot" in base/locks.h */
     struct snapshot *current;
+    int64_t as_of;  /* atomic: the current one's, and 1 if it is stale */
     void **retired; /* by the loop, since that was published */
     size_t n_retired, cap_retired;
 };
@@ -191,6 +192,7 @@ void coordinator_snapshot_publish(struct snapshot_slot *slot,
     lock_acquire(&slot->mutex);
     slot->current = s;
     lock_release(&slot->mutex);
+    __atomic_store_n(&slot->as_of, s->as_of * 2 + s->stale, __ATOMIC_RELEASE);
     coordinator_snapshot_release(&old);
 }
 
@@ -204,6 +206,16 @@ struct snapshot *coordinator_snapshot_acquire(struct snapshot_slot *slot)
         __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
     lock_release(&slot->mutex);
     return s;
+}
+
+wall_ms coordinator_snapshot_as_of(const struct snapshot_slot *slot,
+                                   bool *stale)
+{
+    int64_t as_of = __atomic_load_n(&slot->as_of, __ATOMIC_ACQUIRE);
+
+    assert(as_of >= 0);
+    *stale = (as_of & 1) != 0;
+    return as_of / 2;
 }
 
 uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,

@@ -218,6 +218,9 @@ void coordinator_snapshot_publish(struct snapshot_slot *slot,
 /* Any thread: the current one with a reference of the caller's, or NULL
  * before the first was published. */
 struct snapshot *coordinator_snapshot_acquire(struct snapshot_slot *slot);
+/* Any thread, without a lock: as_of and stale of the one published last. */
+wall_ms coordinator_snapshot_as_of(const struct snapshot_slot *slot,
+                                   bool *stale);
 
 /* Takes a block of mem.h, or an arena: the next snapshot will not have it. It
  * is freed when nobody reads the present one or an older one any more. */

@@ -169,36 +169,50 @@ bool http_stale(const struct http *h, const struct snapshot *s)
     return s->stale || loop_busy_ms(h->loop) > HTTP_LOOP_LATE_MS;
 }
 
-void http_put_as_of(const struct http *h, struct buf *b,
-                    const struct snapshot *s)
+#define RFC3339_LEN 24 /* of the years up to 9999 */
+
+/* They are in nearly every answer: in one piece. NULL: there is none yet. */
+static void put_as_of(struct buf *b, const char *text, bool stale)
 {
     static const char key[] = "\"as_of\":\"", next[] = "\",\"stale\":";
-    const size_t n = sizeof(key) - 1, t = CLOCK_RFC3339_SIZE - 1;
-    bool stale = http_stale(h, s);
+    const size_t n = sizeof(key) - 1, t = RFC3339_LEN;
     char *to = buf_room(b, n + t + sizeof(next) + 8);
 
-    if (to == NULL || s->as_of <= 0 || s->as_of_text[t - 1] != 'Z') {
-        json_put_str(b, "as_of", s->as_of > 0 ? s->as_of_text : NULL);
+    if (to == NULL || text == NULL) {
+        json_put_str(b, "as_of", text);
         json_put_bool(b, "stale", stale);
         return;
     }
-    /* it is in every answer: in one piece */
+    assert(text[t - 1] == 'Z');
     if (b->len > 0 && to[-1] != '{')
         *to++ = ',';
     memcpy(to, key, n);
-    memcpy(to + n, s->as_of_text, t);
+    memcpy(to + n, text, t);
     memcpy(to + n + t, next, sizeof(next) - 1);
     to += n + t + sizeof(next) - 1;
     memcpy(to, stale ? "true" : "false", 5);
     buf_wrote(b, to + (stale ? 4 : 5));
 }
 
+void http_put_as_of(const struct http *h, struct buf *b,
+                    const struct snapshot *s)
+{
+    put_as_of(b, s->as_of > 0 ? s->as_of_text : NULL, http_stale(h, s));
+}
+
 void http_put_as_of_now(const struct http_request *r, struct buf *b)
 {
-    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+    const struct http *h = r->h;
+    char own[CLOCK_RFC3339_SIZE];
+    bool stale;
+    wall_ms as_of = coordinator_as_of(h->coordinator, &stale);
+    const char *text = as_of <= 0  ? NULL
+                       : r->handed ? clock_rfc3339(as_of, own)
+                                   : http_as_of_text(r->thread, as_of);
 
-    http_put_as_of(r->h, b, s);
-    coordinator_snapshot_release(&s);
+    stale |= loop_late_ms(h->loop, r->handed ? clock_mono_ms() : r->now) >
+             HTTP_LOOP_LATE_MS;
+    put_as_of(b, text, stale);
 }
 
 void http_put_u64(struct buf *b, const char *key, uint64_t value)

@@ -174,7 +174,7 @@ static bool put_one(struct buf *b, const char *group,
 {
     const struct balancer_pick *one = &got->picks[0];
     char pick[PICK_SIZE], score[SCORE_SIZE];
-    const char *text = score_text(one->score, score);
+    const char *text = score_text(one->score, score), *end = score + SCORE_SIZE;
     char *to = buf_room(b, ONE_MAX);
 
     assert(got->n_alternates <= BALANCER_ALTERNATES);
@@ -182,8 +182,9 @@ static bool put_one(struct buf *b, const char *group,
         return false;
     to = plain(NAME(to, "\"group\":\""), group);
     to = plain(NAME(to, "\",\"address\":\""), one->address);
-    to = plain(NAME(to, "\",\"pick\":\""), pick_text(one->pick, pick));
-    to = plain(NAME(to, "\",\"score\":"), text);
+    to = bytes(NAME(to, "\",\"pick\":\""), pick_text(one->pick, pick),
+               PICK_SIZE - 1);
+    to = bytes(NAME(to, "\",\"score\":"), text, (size_t)(end - 1 - text));
     to = NAME(to, ",\"alternates\":[");
     for (size_t i = 0; i < got->n_alternates; i++) {
         to = i > 0 ? NAME(to, ",\"") : NAME(to, "\"");

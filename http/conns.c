@@ -3,10 +3,12 @@
  * are slow on purpose.
  *
  * libmicrohttpd's own timeout starts again with every byte, so a byte every
- * few seconds would keep a connection for days. Here each connection has a
- * time by which it must have finished what it is doing: sending a request, or
- * taking an answer. A walk once a second shuts down the late ones. One that
- * waits for us has no such time. List and counts are under one mutex
+ * few seconds would keep a connection for days; it also reads the clock and
+ * takes a lock with every piece that comes or goes. So there is none, and each
+ * connection has a time by which it must have finished what it is doing:
+ * sending a request, or taking an answer. A walk once a second shuts down the
+ * late ones. One that waits for us has no such time. List and counts are under
+ * one mutex
  * ("sockets"), taken when a connection comes or goes and for that walk.
  *
  * Who has sent a part of a request is told 408 first. The library has nothing
@@ -55,7 +57,6 @@ struct http_conn {
     int phase;                  /* atomic: enum http_phase */
     bool used;                  /* atomic: it has had an answer */
     struct peer_count *counted; /* NULL: loopback */
-    struct http_request *spare; /* its thread only */
     struct http_conn *next, *prev;
 };
 
@@ -203,8 +204,6 @@ void http_conns_remove(struct http_conns *c, struct http_conn *conn)
         mem_free(p);
     }
     lock_release(&c->mutex);
-    if (conn->spare != NULL)
-        http_release(conn->spare);
     mem_free(conn);
 }
 
@@ -341,22 +340,4 @@ uint32_t http_conns_count(struct http_conns *c)
     n = c->n;
     lock_release(&c->mutex);
     return n;
-}
-
-struct http_request *http_conn_take_spare(struct http_conn *conn)
-{
-    struct http_request *r = conn->spare;
-
-    conn->spare = NULL;
-    return r;
-}
-
-bool http_conn_give_spare(struct http_conn *conn, struct http_request *r)
-{
-    assert(r != NULL);
-    assert(r->conn == conn);
-    if (conn->spare != NULL)
-        return false;
-    conn->spare = r;
-    return true;
 }

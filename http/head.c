@@ -106,14 +106,17 @@ bool http_head_fits(struct http_request *r, const char *version)
  * for others, and not for the library. */
 enum problem http_uri_fault(const char *uri, bool *asks)
 {
-    unsigned bad = 0;
+    bool bad = false, coded = false, query = false;
     size_t n = 0;
 
-    for (; uri[n] != '\0' && n <= HTTP_URI_MAX; n++)
-        bad |= (unsigned)((unsigned char)uri[n] <= ' ') | (uri[n] == '\177');
-    *asks = memchr(uri, '?', n) != NULL;
+    for (; uri[n] != '\0' && n <= HTTP_URI_MAX; n++) {
+        bad |= (unsigned char)uri[n] <= ' ' || uri[n] == '\177';
+        coded |= uri[n] == '%';
+        query |= uri[n] == '?';
+    }
+    *asks = query;
     if (n > HTTP_URI_MAX)
         return PROBLEM_URI_TOO_LONG;
-    return bad != 0 || strstr(uri, "%00") != NULL ? PROBLEM_BAD_URI
-                                                  : PROBLEM_NONE;
+    return bad || (coded && strstr(uri, "%00") != NULL) ? PROBLEM_BAD_URI
+                                                        : PROBLEM_NONE;
 }

@@ -329,6 +329,15 @@ void http_count_answer(struct http_thread *t, unsigned status);
 int http_in_flight(const struct http *h);
 uint64_t http_answered(const struct http *h, unsigned status);
 
+/* A snapshot's time as text, until the next call. The thread itself. */
+const char *http_as_of_text(struct http_thread *t, wall_ms as_of);
+
+/* The memory of the request that ended last, for the next one, with what was
+ * in it; NULL if there is none. */
+struct http_request *http_take_spare(struct http_thread *t);
+/* False: there are enough. Else it is the thread's. */
+bool http_give_spare(struct http_thread *t, struct http_request *r);
+
 /* The answer as a response that is used again, with its plain headers; it
  * stays the thread's. NULL: the answer is too long for that. The request's
  * thread. */
@@ -403,10 +412,5 @@ void http_conns_reap(struct http_conns *conns, mono_ms now);
 /* At the last walk all were taken. Any thread. */
 bool http_conns_full(const struct http_conns *conns);
 uint32_t http_conns_count(struct http_conns *conns);
-
-/* The memory of its last request, for the next one; NULL if there is none. */
-struct http_request *http_conn_take_spare(struct http_conn *conn);
-/* False: it has one already. */
-bool http_conn_give_spare(struct http_conn *conn, struct http_request *r);
 
 #endif

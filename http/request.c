@@ -7,8 +7,8 @@
  * call for the head: libmicrohttpd would close the connection after it, and a
  * client would pay a new one for every request.
  *
- * The memory of a request is used again for the next one of its connection;
- * the answer's body is sent from it, uncopied.
+ * The memory of a request is used again for the next one of its thread; the
+ * body of an answer that is not kept is sent from it, uncopied.
  */
 #include "http/http_priv.h"
 
@@ -32,7 +32,8 @@ static struct http_request *request_new(struct http *h,
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct http_conn *conn = info->socket_context;
-    struct http_request *r = http_conn_take_spare(conn);
+    struct http_thread *thread = http_thread(h);
+    struct http_request *r = http_take_spare(thread);
 
     if (r == NULL) {
         r = mem_alloc(sizeof(*r));
@@ -44,7 +45,7 @@ static struct http_request *request_new(struct http *h,
     r->h = h;
     r->connection = connection;
     r->conn = conn;
-    r->thread = http_thread(h);
+    r->thread = thread;
     r->refs = 1;
     r->status = MHD_HTTP_OK;
     return r;
@@ -76,9 +77,7 @@ static void buf_keep(struct buf *b)
 /* Its connection is done with it: keep the memory if nobody else has it. */
 static void request_park(struct http_request *r)
 {
-    struct http_conn *conn = r->conn;
-
-    assert(r->conn != NULL);
+    assert(r->thread != NULL);
     if (__atomic_load_n(&r->refs, __ATOMIC_ACQUIRE) > 1) {
         http_release(r);
         return;
@@ -87,7 +86,7 @@ static void request_park(struct http_request *r)
     r->json = NULL;
     buf_keep(&r->body);
     buf_keep(&r->out);
-    if (!http_conn_give_spare(conn, r))
+    if (!http_give_spare(r->thread, r))
         request_free(r);
 }
 

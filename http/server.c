@@ -20,7 +20,6 @@
 
 #define TICK_MS 50
 #define LOOK_MS 1000
-#define IDLE_S  5   /* longer than ours: the library says nothing to them */
 #define LAST_MS 200 /* for refusals to reach their clients */
 
 /* --- connections come and go --------------------------------------------- */
@@ -93,8 +92,6 @@ static struct MHD_Daemon *start_daemon(struct http *h, int fd)
         /* a pool of one is the daemon's own thread */
         MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0,
         MHD_OPTION_CONNECTION_LIMIT, h->conf->max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(h->conf->request_timeout_ms / 1000 + IDLE_S),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_MEMORY,
         MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, http_line,
         h, MHD_OPTION_NOTIFY_COMPLETED, http_completed, h,

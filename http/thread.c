@@ -13,6 +13,9 @@
  * done with that request; then it says so, and drops its own reference before
  * it calls again.
  *
+ * A request's own memory is the thread's, too: what was used last is still near
+ * the processor, whichever connection asks next.
+ *
  * Their Date is theirs, too: written once a second, where the library would
  * take a lock of the C library for each answer.
  */
@@ -28,6 +31,7 @@
 /* A thread answers one after the other, so one of a length is mostly enough;
  * more wait while clients take theirs slowly. */
 #define KEPT_EACH 2
+#define SPARE_MAX 64 /* requests: those of clients that are slow, mostly */
 #define DATE_SIZE 32
 
 struct http_kept {
@@ -45,8 +49,12 @@ struct http_thread {
     int in_flight; /* requests begun and not completed */
     uint64_t answered[HTTP_STATUS_END - HTTP_STATUS_FIRST];
     /* its own */
+    struct http_request *spare_request; /* by `next` */
+    int n_spare_request;
     int64_t date;
     char date_text[DATE_SIZE];
+    wall_ms as_of;
+    char as_of_text[CLOCK_RFC3339_SIZE];
     uint8_t n_spare[KEPT_BODY_MAX + 1]; /* by their length */
     struct http_kept *spare[KEPT_BODY_MAX + 1];
 };
@@ -90,8 +98,36 @@ void http_threads_free(struct http *h)
                 t->spare[len] = k->next;
                 MHD_destroy_response(k->response);
             }
+        while (t->spare_request != NULL)
+            http_release(http_take_spare(t));
         mem_free(t);
     }
+}
+
+/* --- memory of requests -------------------------------------------------- */
+
+struct http_request *http_take_spare(struct http_thread *t)
+{
+    struct http_request *r = t->spare_request;
+
+    assert((r == NULL) == (t->n_spare_request == 0));
+    if (r != NULL) {
+        t->spare_request = r->next;
+        t->n_spare_request--;
+    }
+    return r;
+}
+
+bool http_give_spare(struct http_thread *t, struct http_request *r)
+{
+    assert(r->refs == 1);
+    assert(r->kept == NULL);
+    if (t->n_spare_request == SPARE_MAX)
+        return false;
+    r->next = t->spare_request;
+    t->spare_request = r;
+    t->n_spare_request++;
+    return true;
 }
 
 /* --- counts -------------------------------------------------------------- */
@@ -157,10 +193,20 @@ static void write_date(char out[DATE_SIZE], time_t at)
                    (unsigned)tm.tm_sec % 100);
 }
 
+const char *http_as_of_text(struct http_thread *t, wall_ms as_of)
+{
+    assert(as_of > 0);
+    if (t->as_of != as_of) {
+        (void)clock_rfc3339(as_of, t->as_of_text);
+        t->as_of = as_of;
+    }
+    return t->as_of_text;
+}
+
 /* False: there is no memory for it. */
 static bool set_date(struct http_thread *t, struct http_kept *k)
 {
-    time_t now = (time_t)(clock_wall_ms() / 1000);
+    time_t now = (time_t)clock_wall_s();
     const char *old;
 
     if (k->date == now)
