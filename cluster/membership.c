@@ -59,6 +59,7 @@ static void member_free(struct membership *m, struct member *e)
 {
     assert(e->registrations == NULL);
     windows_stop(&m->windows, &e->window);
+    membership_uncount(m, e);
     HASH_DEL(m->members[e->node.kind], e);
     mem_free((void *)(uintptr_t)e->node.groups);
     mem_free(e->node.problems);
@@ -331,8 +332,10 @@ void membership_connection(struct membership *m, enum registry_state state)
     if (state == REGISTRY_CONNECTED)
         m->settle_since = now;
     /* What happened while we could not see is told from now on. */
-    if (m->connected)
+    if (m->connected) {
         windows_restart(&m->windows, now);
+        m->tally.recount = true;
+    }
     assert(!m->connected || state != REGISTRY_DISCONNECTED);
 }
 
@@ -490,5 +493,6 @@ void membership_free(struct membership **m)
         }
     assert((*m)->windows.heap.n == 0);
     heap_close(&(*m)->windows.heap);
+    membership_tally_close(*m);
     MEM_FREE(*m);
 }

@@ -190,6 +190,17 @@ struct node *membership_next(const struct membership *m, struct node *it);
 /* Registered, and late with its renewal or its reports: it may be about to be
  * missed. */
 bool membership_overdue(const struct membership *m, const struct node *node);
+/* Those of a kind that are registered, each once, as of now: overdue ones, and
+ * of the others those that stand for `settle` by now and those that do not yet.
+ * Costs what changed, or may have by time alone, since the last call. */
+struct membership_tally {
+    size_t late, settled, fresh;
+};
+struct membership_tally membership_tally(struct membership *m,
+                                         enum node_kind kind);
+/* The others, from 0, in no order; NULL at the end. */
+struct node *membership_absent(const struct membership *m, enum node_kind kind,
+                               size_t i);
 /* How long it may go unheard before it is missed: its ttl or the session. */
 int64_t membership_lease(const struct membership *m, const struct node *node);
 /* The process of each registration that stands at it and whose ttl is not over,

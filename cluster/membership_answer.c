@@ -1,6 +1,7 @@
 /*
- * membership_answer.c - were we there, and was the registry? By the rule of
- * pauses.h, for all windows and for `settle`.
+ * membership_answer.c - what comes from the registry: the events of the nodes'
+ * keys, which go straight into membership.c, and its signs of life. Were we
+ * there, and was it? By the rule of pauses.h, for all windows and for `settle`.
  */
 #include "cluster/membership_priv.h"
 
@@ -17,7 +18,8 @@ static void after_absence(struct membership *m, int64_t absent)
     assert(absent >= 0);
     if (absent == 0)
         return;
-    windows_late(&m->windows, now, absent);
+    if (windows_late(&m->windows, now, absent))
+        m->tally.recount = true;
     if (registry_pause_restarts(m->settle_since, m->config.settle_ms, now,
                                 absent))
         m->settle_since = now;
@@ -82,4 +84,50 @@ bool membership_silent(const struct membership *m)
 mono_ms membership_last_answer(const struct membership *m)
 {
     return m->answers.last;
+}
+
+/* --- the watches --------------------------------------------------------- */
+
+static void on_nodes(void *arg, const struct registry_event *event)
+{
+    membership_feed(arg, MEMBERSHIP_NODES, event);
+}
+
+static void on_ours(void *arg, const struct registry_event *event)
+{
+    membership_feed(arg, MEMBERSHIP_OURS, event);
+}
+
+void membership_watch(struct membership *m, struct registry *registry)
+{
+    struct registry_watch **watches = m->watches;
+
+    assert(watches[MEMBERSHIP_NODES] == NULL);
+    assert(watches[MEMBERSHIP_OURS] == NULL);
+    watches[MEMBERSHIP_NODES] = registry_watch(registry, "/nodes", on_nodes, m);
+    watches[MEMBERSHIP_OURS] =
+        registry_watch(registry, "/pelorus/nodes", on_ours, m);
+    m->fresh_ms = m->config.heartbeat_interval_ms;
+    registry_watch_freshness(watches[MEMBERSHIP_NODES], m->fresh_ms);
+    registry_watch_freshness(watches[MEMBERSHIP_OURS], m->fresh_ms);
+}
+
+void membership_unwatch(struct membership *m)
+{
+    registry_unwatch(&m->watches[MEMBERSHIP_NODES]);
+    registry_unwatch(&m->watches[MEMBERSHIP_OURS]);
+    assert(m->watches[MEMBERSHIP_NODES] == NULL);
+    assert(m->watches[MEMBERSHIP_OURS] == NULL);
+}
+
+void membership_keep_fresh(struct membership *m, int64_t ttl_ms)
+{
+    int64_t third = ttl_ms / 3;
+
+    assert(ttl_ms > 0);
+    if (m->watches[MEMBERSHIP_OURS] == NULL || third == 0 ||
+        third >= m->fresh_ms)
+        return;
+    m->fresh_ms = third;
+    registry_watch_freshness(m->watches[MEMBERSHIP_OURS], third);
 }

@@ -1,6 +1,7 @@
 /*
  * membership_priv.h - what membership.c (tables and events) and
- * membership_state.c (the rules) share, and the windows of silence below them.
+ * membership_state.c (the rules) share, the windows of silence below them, and
+ * the counts of who stands (membership_tally.c).
  */
 #ifndef PELORUS_CLUSTER_MEMBERSHIP_PRIV_H
 #define PELORUS_CLUSTER_MEMBERSHIP_PRIV_H
@@ -51,8 +52,9 @@ mono_ms windows_end(const struct windows *ws);
 /* The shortest span of those that run; INT64_MAX: none does. */
 int64_t windows_span(const struct windows *ws);
 
-/* We were absent for so long (pauses.h): those that it breaks begin now. */
-void windows_late(struct windows *ws, mono_ms now, int64_t absent);
+/* We were absent for so long (pauses.h): those that it breaks begin now. True:
+ * some did. */
+bool windows_late(struct windows *ws, mono_ms now, int64_t absent);
 
 /* All of them begin now. */
 void windows_restart(struct windows *ws, mono_ms now);
@@ -95,11 +97,23 @@ struct registration {
     char key[];
 };
 
+/* As what a member was counted last. */
+enum counted {
+    COUNTED_NOT, /* it is new */
+    COUNTED_ABSENT,
+    COUNTED_FRESH,
+    COUNTED_SETTLED,
+    COUNTED_LATE,
+};
+
 struct member {
     struct node node;
     UT_hash_handle hh; /* by address; in order of appearance */
     struct registration *registrations;
     struct window window;
+    struct heap_item recount; /* due when it may count as another */
+    uint32_t absent_place;    /* among those absent, from 1; 0: it is not */
+    uint8_t counted;          /* enum counted */
     bool told;        /* its state was told once; until then it has none */
     bool seen;        /* node.process was registered before our eyes */
     bool crowded;     /* it is in more groups than it can show */
@@ -111,6 +125,15 @@ struct member {
     char address[];
 };
 
+/* Who counts as what, of each kind (membership_tally.c). */
+struct tally {
+    struct membership_tally counts[NODE_KINDS];
+    struct member **absent[NODE_KINDS]; /* in no order */
+    size_t n_absent[NODE_KINDS];
+    struct heap due; /* the members' `recount` */
+    bool recount;    /* all of them: leases began anew */
+};
+
 struct membership {
     struct membership_config config;
     membership_event_f *fn;
@@ -120,6 +143,7 @@ struct membership {
     int64_t fresh_ms;                  /* of the one of ours */
     struct member *members[NODE_KINDS];
     struct windows windows;
+    struct tally tally;
     bool synced[2], connected;
     mono_ms settle_since;
     struct registry_pauses turns, answers;
@@ -134,10 +158,16 @@ const char *const *membership_names(const char (*names)[NODE_GROUP_MAX + 1],
                                     size_t n);
 
 /* A node's ttl: its value is to be told several times in it
- * (membership_watch.c). */
+ * (membership_answer.c). */
 void membership_keep_fresh(struct membership *m, int64_t ttl_ms);
 
 void membership_emit(struct membership *m, const struct membership_event *ev);
+
+/* Something of a member changed: count it anew. It is about to be freed; all
+ * are. */
+void membership_count(struct membership *m, struct member *e);
+void membership_uncount(struct membership *m, struct member *e);
+void membership_tally_close(struct membership *m);
 
 /* --- rules --------------------------------------------------------------- */
 

@@ -1,7 +1,6 @@
 /*
- * membership_report.c - what a heartbeat says of its registration's load, what
- * of a node's keys and heartbeats is not used, and why, and whether the next
- * one is late.
+ * membership_report.c - what a heartbeat says of its registration's load, and
+ * what of a node's keys and heartbeats is not used, and why.
  *
  * Hardly any node has problems, so nothing is allocated while there are none.
  */
@@ -117,45 +116,4 @@ void membership_show_problems(struct member *e)
     if (e->crowded)
         show_text(n, "groups", "it is in more than 32; the others are ignored");
     assert((n->problems == NULL) == (n->n_problems == 0));
-}
-
-/* --- late ---------------------------------------------------------------- */
-
-/* A lease shows that it may not be renewed when two thirds of it are over. Of
- * a session we see the reports only: they are late when two in a row are
- * missing, and say nothing any more once a session that ended with the last of
- * them would have been told as gone. */
-static bool overdue(const struct membership *m, const struct registration *r)
-{
-    bool lease = window_runs(&r->window);
-    mono_ms since = lease ? r->window.since : r->written_at;
-    int64_t age = m->config.clock->mono - since;
-    int64_t interval = m->config.heartbeat_interval_ms;
-
-    assert(!lease || r->ttl_ms > 0);
-    if (!lease && age > interval + m->config.session_timeout_ms)
-        return false;
-    /* who always comes late is not known to be */
-    return age > (lease ? r->ttl_ms * 2 / 3 : interval * 5 / 2) &&
-           age > r->gap * 3 / 2;
-}
-
-bool membership_overdue(const struct membership *m, const struct node *node)
-{
-    const struct member *e = CONTAINER_OF(node, struct member, node);
-    bool any = false;
-
-    for (const struct registration *r = e->registrations; r; r = r->next) {
-        if (r->stale || process_differs(&r->process, &node->process))
-            continue;
-        if (!overdue(m, r))
-            return false;
-        any = true;
-    }
-    return any;
-}
-
-int64_t membership_lease(const struct membership *m, const struct node *node)
-{
-    return node->ttl_ms > 0 ? node->ttl_ms : m->config.session_timeout_ms;
 }

@@ -407,6 +407,7 @@ void membership_review(struct membership *m, struct member *e,
         e->registrations == NULL && !window_runs(&e->window))
         windows_start(&m->windows, &e->window, WINDOW_FORGET,
                       m->config.clock->mono, FORGET_MS);
+    membership_count(m, e);
     if (m->config.looked != NULL)
         m->config.looked(m->arg, &e->node);
     assert(e->told);

@@ -59,13 +59,13 @@ static void begin_again(struct windows *ws, size_t i, mono_ms now)
     ws->heap.slots[i].due = now + w->span;
 }
 
-void windows_late(struct windows *ws, mono_ms now, int64_t absent)
+bool windows_late(struct windows *ws, mono_ms now, int64_t absent)
 {
     bool any = false;
 
     assert(absent >= 0);
     if (absent <= ws->shortest / 3)
-        return;
+        return false;
     for (size_t i = 0; i < ws->heap.n; i++) {
         const struct window *w = window_at(ws, i);
 
@@ -76,6 +76,7 @@ void windows_late(struct windows *ws, mono_ms now, int64_t absent)
     }
     if (any)
         heap_order(&ws->heap);
+    return any;
 }
 
 void windows_restart(struct windows *ws, mono_ms now)

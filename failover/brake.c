@@ -103,21 +103,26 @@ static void see_missing(struct brake *b, const char *address, bool fenced,
     b->n.recent += recent;
 }
 
+void failover_brake_count(struct brake *b, enum brake_sight sight, size_t n)
+{
+    assert(sight == BRAKE_SETTLED || sight == BRAKE_NEW ||
+           sight == BRAKE_DOUBTFUL);
+    b->n.known += n;
+    if (sight == BRAKE_SETTLED)
+        b->n.settled += n;
+    if (sight == BRAKE_DOUBTFUL)
+        b->n.doubtful += n;
+}
+
 void failover_brake_see(struct brake *b, const char *address,
                         enum brake_sight sight, int64_t lease_ms,
                         mono_ms fenced_at)
 {
     switch (sight) {
     case BRAKE_SETTLED:
-        b->n.settled++;
-        b->n.known++;
-        return;
     case BRAKE_NEW:
-        b->n.known++;
-        return;
     case BRAKE_DOUBTFUL:
-        b->n.doubtful++;
-        b->n.known++;
+        failover_brake_count(b, sight, 1);
         return;
     case BRAKE_MISSING:
     case BRAKE_FENCED:

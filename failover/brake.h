@@ -74,6 +74,8 @@ void failover_brake_begin(struct brake *b, mono_ms now, size_t recorded);
 void failover_brake_see(struct brake *b, const char *address,
                         enum brake_sight sight, int64_t lease_ms,
                         mono_ms fenced_at);
+/* So many that are alive or in doubt, at once: nothing is kept of them. */
+void failover_brake_count(struct brake *b, enum brake_sight sight, size_t n);
 /* Is the brake down? */
 bool failover_brake_end(struct brake *b);
 

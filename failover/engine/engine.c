@@ -100,6 +100,7 @@ static void engine_close(struct engine *e)
         engine_dry_run_free(&s);
     }
     engine_queue_close(e);
+    engine_sweep_close(e);
     engine_gone_close(e);
     engine_waiting_close(e);
     engine_counter_close(&e->counter);

@@ -3,7 +3,8 @@
  *
  *   engine.c   the engine's life
  *   effects.c  events and effects around the step, and how each is performed
- *   work_queue.c  which address next, the brake's sweep, reconcile
+ *   work_queue.c  which address next, reconcile
+ *   sweep.c    who is missing, for the brake
  *   order.c    people's failovers, also those that wait for the lock as records
  *   dry_run.c  what one would move
  *   lock.c     the lock, and the hook that runs under it
@@ -354,6 +355,18 @@ struct first {
 /* Puts the gates that are missing, some at a time. */
 void engine_first_tick(struct engine *e);
 
+/* --- sweep.c ------------------------------------------------------------- */
+
+struct orphan;
+/* Sweeps when that is due, and says what holds failovers back; at once. */
+void engine_sweep(struct engine *e);
+void engine_sweep_now(struct engine *e);
+/* Something of this address changed. */
+void engine_sweep_look(struct engine *e, const char *address);
+/* Goes through all owners: what records say of the brake, and who is noted. */
+void engine_sweep_reconcile(struct engine *e);
+void engine_sweep_close(struct engine *e);
+
 /* --- work_queue.c -------------------------------------------------------- */
 
 struct queue_entry {
@@ -423,6 +436,7 @@ struct engine {
     struct gone *gone; /* by address */
     struct first first;
     struct brake *brake;
+    struct orphan *orphans; /* who may own work without a node, by address */
     mono_ms swept_at;
     enum failover_cause braked; /* NONE: nothing holds failovers back */
     size_t mass_recorded;       /* a record of our kind says so, of so many */

@@ -11,128 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SWEEP_MS         250  /* between two looks at who is missing */
 #define VISITED_MS       250  /* our caches lag this much behind our writes */
 #define FRUITLESS_MS     1000 /* nothing could be done: not at once again */
 #define FRUITLESS_MS_MAX (INT64_C(5) * 60 * 1000)
 #define COLLECT_MS       10000
-
-/* --- the brake ----------------------------------------------------------- */
-
-static enum brake_sight sight_of(struct engine *e, const struct node *n)
-{
-    assert(n->kind == e->c.kind);
-    if (n->registered && membership_overdue(e->c.membership, n))
-        return BRAKE_DOUBTFUL;
-    if (n->registered)
-        return e->c.clock->mono - n->state_since >= e->c.conf->settle_ms
-                   ? BRAKE_SETTLED
-                   : BRAKE_NEW;
-    if (n->state == NODE_SUSPECT)
-        return BRAKE_DOUBTFUL;
-    return BRAKE_MISSING;
-}
-
-/* When a process that is fenced by now was lost, by the record: whoever looks
- * only since then knows of it, too. -1: it was no loss. */
-static mono_ms fenced_at(struct engine *e, const struct node *n)
-{
-    wall_ms at = work_view_lost_at(e->c.view, n->gate->failover);
-    int64_t age = e->c.clock->wall - at;
-    assert(n->state == NODE_FENCED);
-    if (at == 0)
-        return -1;
-    return e->c.clock->mono - (age > 0 ? age : 0);
-}
-
-static void sweep_node(struct engine *e, const struct node *n)
-{
-    bool left = n->gate->left && !planted(PLANTED_LEFT_IS_MISSING);
-    bool owns =
-        !left && work_view_marker_count(e->c.view, e->c.kind, n->address) > 0;
-    bool told =
-        left || n->gate->state == GATE_RESTARTING; /* by it, by people */
-    bool hook = e->c.hooks != NULL && e->c.conf->hook != NULL;
-    assert(n->gate != NULL);
-    /* else only an old gate tells of it; one that a hook is yet to run for is
-     * no old one */
-    bool seen = n->last_report != 0 || (hook && n->gate->state != GATE_ABSENT &&
-                                        n->gate->state != GATE_FENCED);
-    int64_t lease = membership_lease(e->c.membership, n);
-
-    if (!n->registered && !owns && !told && n->state == NODE_FENCED)
-        failover_brake_see(e->brake, n->address, BRAKE_FENCED, lease,
-                           fenced_at(e, n));
-    else if (n->registered || owns || (!told && seen))
-        failover_brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
-}
-
-static void sweep_nodes(struct engine *e)
-{
-    struct node *n = NULL;
-    while ((n = membership_next(e->c.membership, n)) != NULL)
-        if (n->kind == e->c.kind)
-            sweep_node(e, n);
-}
-
-static void sweep_owners(struct engine *e)
-{
-    const struct work_view_owner *o = NULL;
-    while ((o = work_view_next(e->c.view, o)) != NULL)
-        if (o->kind == e->c.kind && o->n_markers > 0 && !o->gate->left &&
-            membership_find(e->c.membership, e->c.kind, o->address) == NULL)
-            failover_brake_see(e->brake, o->address, BRAKE_MISSING, 0, -1);
-}
-
-/* Does a record of this kind say that the mass brake is down? The most that
- * were missing then; 0: none says so. */
-static size_t mass_recorded(struct engine *e)
-{
-    size_t most = 0;
-    const struct work_view_owner *o = NULL;
-    while ((o = work_view_next(e->c.view, o)) != NULL) {
-        if (o->kind != e->c.kind)
-            continue;
-        const struct failover_record *r =
-            work_view_failover(e->c.view, o->kind, o->address);
-        if (r == NULL || r->phase != FAILOVER_HELD ||
-            work_cause_of(r->cause) != CAUSE_MASS)
-            continue;
-        size_t n = r->missing > 0 ? r->missing : e->c.conf->brake_min;
-        most = n > most ? n : most;
-    }
-    return most;
-}
-
-static void sweep_now(struct engine *e)
-{
-    bool unsure = failover_brake(e->brake)->in_doubt;
-    if (!membership_settled(e->c.membership) || !work_view_synced(e->c.view))
-        return;
-    e->swept_at = e->c.clock->mono;
-    failover_brake_begin(e->brake, e->swept_at, e->mass_recorded);
-    sweep_nodes(e);
-    sweep_owners(e);
-    (void)failover_brake_end(e->brake);
-    assert(failover_brake(e->brake)->missing <=
-           failover_brake(e->brake)->known);
-    if (unsure && !failover_brake(e->brake)->in_doubt)
-        e->scanned_at = -1; /* whoever waited for that may go on at once */
-}
-
-static void sweep(struct engine *e)
-{
-    const struct settings *s = work_view_settings(e->c.view);
-    wall_ms wall = e->c.clock->wall;
-    if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
-        sweep_now(e);
-    e->braked = engine_doubt(e);
-    if (work_settings_paused(s, wall))
-        e->braked = CAUSE_PAUSED;
-    else if (e->braked == CAUSE_NONE && failover_brake(e->brake)->down &&
-             !work_settings_overridden(s, wall))
-        e->braked = CAUSE_MASS;
-}
 
 /* --- does an address want us? -------------------------------------------- */
 
@@ -267,8 +149,10 @@ void engine_queue_close(struct engine *e)
 
 void engine_look(struct engine *e, const char *address)
 {
-    if (!work_is_nobody(address))
-        (void)entry_of(e, address);
+    if (work_is_nobody(address))
+        return;
+    (void)entry_of(e, address);
+    engine_sweep_look(e, address);
 }
 
 /* Reconcile: every owner that wants something, however it came to that. */
@@ -292,8 +176,8 @@ void engine_queue_tick(struct engine *e)
         known && (e->scanned_at < 0 ||
                   now - e->scanned_at >= e->c.conf->reconcile_interval_ms);
     if (due)
-        e->mass_recorded = mass_recorded(e);
-    sweep(e);
+        engine_sweep_reconcile(e);
+    engine_sweep(e);
     if (due && e->c.conf->enabled) {
         e->scanned_at = now;
         scan(e);
@@ -383,7 +267,7 @@ bool engine_queue_next(struct engine *e, struct failover_task *task)
         *task = o->task;
         return true;
     }
-    sweep_now(e); /* who was lost since the last one counts already */
+    engine_sweep_now(e); /* who was lost since the last one counts already */
     struct queue_entry *a = first_wanting(e, true);
     if (a != NULL) {
         a->hold = e->hold;

@@ -476,6 +476,62 @@ static void whoever_starts_later_lets_the_pair_go_on_too(void **state)
     two_of_two_are_replaced(true);
 }
 
+/* --- owners of whom no node is known ------------------------------------- */
+
+/* Work without a gate: membership never hears of its owner. */
+static void item_of_nobody_known(size_t i)
+{
+    struct work_item item = {.kind = NODE_MASTER,
+                             .state = WORK_ASSIGNED,
+                             .process = process_of(startup_of(i)),
+                             .epoch = 1,
+                             .attempts = 1,
+                             .assigned_at = w.clock.wall};
+    (void)snprintf(item.id, sizeof(item.id), "lost-%zu", i);
+    (void)snprintf(item.group, sizeof(item.group), "default");
+    (void)snprintf(item.owner, sizeof(item.owner), "%s", name(i));
+    put_item(&w, &item);
+}
+
+static void owners_without_a_node_are_missing(void **state)
+{
+    (void)state;
+    node_start(&w, name(0), startup_of(0));
+    world_run(&w, 3000);
+    assert_int_equal(engine_brake(w.c[0].engine), CAUSE_NONE);
+    for (size_t i = 1; i <= 3; i++)
+        item_of_nobody_known(i);
+    world_run(&w, 400); /* by what it is told, before the next reconcile */
+    assert_int_equal(engine_brake(w.c[0].engine), CAUSE_MASS);
+    world_run(&w, 2000);
+    assert_int_equal(engine_brake(w.c[0].engine), CAUSE_MASS);
+    for (size_t i = 1; i <= 3; i++)
+        node_start(&w, name(i), startup_of(i));
+    world_run(&w, 1000);
+    assert_int_equal(engine_brake(w.c[0].engine), CAUSE_NONE);
+}
+
+/* Whoever starts later, too, and one whose node was forgotten meanwhile. */
+static void owners_are_missing_also_for_whoever_starts(void **state)
+{
+    (void)state;
+    node_start(&w, name(0), startup_of(0));
+    for (size_t i = 1; i <= 3; i++)
+        item_of_nobody_known(i);
+    node_start(&w, name(3), startup_of(3));
+    world_run(&w, 3000);
+    assert_int_equal(engine_brake(w.c[0].engine), CAUSE_NONE); /* two of four */
+    world_start(&w, 1);
+    world_run(&w, 3000);
+    assert_int_equal(engine_brake(w.c[1].engine), CAUSE_NONE);
+    node_kill(&w, name(3));
+    world_run(&w, 11 * 60 * 1000);
+    for (size_t i = 0; i < 2; i++) {
+        assert_null(membership_find(w.c[i].membership, NODE_MASTER, name(3)));
+        assert_int_equal(engine_brake(w.c[i].engine), CAUSE_MASS);
+    }
+}
+
 int main(void)
 {
 #define TEST(name)                                                             \
@@ -495,6 +551,8 @@ int main(void)
         TEST(old_gates_are_nobody_and_needless_records_end),
         TEST(a_pair_that_was_replaced_goes_on_after_settle),
         TEST(whoever_starts_later_lets_the_pair_go_on_too),
+        TEST(owners_without_a_node_are_missing),
+        TEST(owners_are_missing_also_for_whoever_starts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
