@@ -1,6 +1,7 @@
 /*
  * test_engine_mass.c - losses that come one by one, and kinds that are
- * replaced: what the brake must see although no two are missed at once.
+ * replaced: what the brake must see although no two are missed at once. Longer
+ * than 500 lines: each way to be missed is one transcript, all in one place.
  */
 #include "tests/unit/engine_world.h"
 
