@@ -13,7 +13,8 @@
  *
  * The tick renews only groups that were used lately; a pick in another renews
  * it first, if it is small. Large ones the tick renews now and then also when
- * nobody uses them, so that no request goes through a large group.
+ * nobody uses them, so that no request goes through a large group: once in a
+ * heartbeat interval, since each member is placed anew by its own report.
  */
 #include "balancer/balancer_priv.h"
 
@@ -25,7 +26,6 @@
 
 #define TICK_SLICE   256U /* members per hold of the lock */
 #define KEEP_WARM_MS 10000
-#define IDLE_MS      2000 /* of those that no pick may renew: they are large */
 
 /* A clock is read for one hold in HOLD_SAMPLE, and decides nothing. */
 void balancer_lock(struct balancer *b)
@@ -493,9 +493,11 @@ void balancer_slice(struct balancer *b, const char *group, uint32_t from,
     balancer_unlock(b);
 }
 
+/* Nobody picks in it, and no pick may renew it. */
 static bool is_neglected(const struct group *g, mono_ms now)
 {
-    return g->n > GROUP_RENEW_MAX && now - g->refreshed >= IDLE_MS;
+    return g->n > GROUP_RENEW_MAX &&
+           now - g->refreshed >= g->conf->heartbeat_interval_ms;
 }
 
 static void group_tick(struct balancer *b, struct group *g, mono_ms now)
