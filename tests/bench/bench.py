@@ -11,18 +11,29 @@ nobody from the others and is named at the end.
                                                 build/bench/bench.json of this machine
     make bench-old COMMIT=abc [ONLY=REGEX] [PAIRS=7]    that commit and this tree, in turn
 
+bench.json and bench-old.json are written after each program. With ONLY, rows of
+an earlier run stay in them if it was of the same commit on the same machine.
+
 A program gets BUILD and PELORUS in its environment, those of the tree that is
 measured, and must measure nothing else: bench-old runs it on both. An old tree
 is built with today's tests/bench and Makefile on top of its own sources; what
-cannot be built so is left out, and named.
+cannot be built so is left out, and named. A program that only runs PELORUS
+stands in PROGRAMS with {now}: today's is run on both.
 
-To add one: a line in PROGRAMS; if it is to reach something, one in WANTED.
+A program that ends with an error after rows and a suite's last line missed a
+limit of its own: that is told, and its rows count.
+
+To add one: a line in PROGRAMS; if it is to reach something, one in WANTED; if it
+takes what make does not, one in NEEDS.
 """
 
+import glob
 import json
 import os
 import platform
 import re
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -48,6 +59,7 @@ WANTED = {
     "work-post": "POST /v1/work on SQLite beside raw group commits",
     "moves-mysql": "10,000 moves beside a bare client, MariaDB",
     "moves-postgresql": "10,000 moves beside a bare client, PostgreSQL",
+    "heartbeats-sqlite": "10,000 workers reporting every 10 s, SQLite",
     "heartbeats-zookeeper": "10,000 workers reporting every 10 s, ZooKeeper",
     "heartbeats-etcd": "10,000 workers reporting every 10 s, etcd",
     "heartbeats-mysql": "10,000 workers reporting every 10 s, MariaDB",
@@ -55,24 +67,55 @@ WANTED = {
     "publish-one": "a snapshot after one change beside a whole one, 10,000 nodes",
 }
 
-# name, command below the root ({build}: the tree that is measured), how often.
+# What must not grow worse: shown beside those, and told apart from figures to read others by.
+STEADY = {
+    "kill-to-last-move": "from the end of a master to the last of its 10,000 items",
+    "move-10000": "of this, from the lock to the last move",
+    "ready-items": "readiness after a restart, 100,000 items",
+    "ready-nodes": "readiness after a restart, 10,000 nodes",
+    "demo": "make demo",
+}
+
+# name, command below the root ({build}: the tree that is measured; {now}: this one), how often.
 PROGRAMS = [
     ("picks", "{build}/tests/bench/bench_pick", 1),
     ("journal", "{build}/tests/bench/bench_journal", 1),
     ("best", "python3 tests/bench/best.py", 1),
-    ("work-post", "{build}/tests/bench/bench_work_post", 1),
+    ("work-post", "{now}/tests/bench/bench_work_post", 1),
     ("moves-sql", "{build}/tests/bench/bench_sql_move", 1),
     ("moves-sqlite", "{build}/tests/bench/bench_sqlite_move", 1),
     ("moves-zookeeper", "{build}/tests/bench/bench_zookeeper_move", 1),
     ("moves-etcd", "{build}/tests/bench/bench_etcd_move", 1),
-    ("memory-items", "{build}/tests/bench/bench_memory --items 100000", 1),
-    ("memory-nodes", "{build}/tests/bench/bench_memory --nodes 10000", 1),
+    ("memory-items", "{now}/tests/bench/bench_memory --items 100000", 1),
+    ("memory-nodes", "{now}/tests/bench/bench_memory --nodes 10000", 1),
     ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand", 1),
     ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand", 1),
     ("heartbeats-sql", "python3 tests/integration/test_jdbc.py ten_thousand_workers", 1),
-    ("failover", "python3 tests/integration/test_failover.py ten_thousand", 1),
+    ("failover", "python3 tests/bench/failover.py last_item", 1),
+    ("demo", "python3 tests/bench/failover.py demo", 1),
 ]
 
+# What a program runs, by the beginning of its name; a path is a file.
+ZOOKEEPER = ["java", "javac", "/usr/share/java/zookeeper.jar", "/usr/share/java/curator-framework.jar"]
+SQL = ["mariadbd", "postgres"]
+NEEDS = {
+    "best": ["wrk", "nginx"],
+    "moves-sql": SQL,
+    "moves-zookeeper": ZOOKEEPER[:1] + ZOOKEEPER[2:3],
+    "moves-etcd": ["etcd"],
+    "heartbeats-zookeeper": ZOOKEEPER,
+    "heartbeats-etcd": ["etcd"],
+    "heartbeats-sql": SQL,
+    "demo": ["curl", "jq"],
+}
+# Debian keeps these out of PATH.
+PLACES = ["/usr/sbin", *sorted(glob.glob("/usr/lib/postgresql/*/bin"))]
+
+NOW = os.environ.get("BUILD") or "build"
+YARDSTICKS = "tests/bench"    # below a build folder
+ROWLESS = {"journal"}   # figures to read, in its log
+
+SUITE = re.compile(r"^\d+ passed, \d+ failed, \d+ skipped$")
 ROW = re.compile(r"^row (\S+) (\S+) (\S+)(?: (\S+) (<=|>=))?(?: #\s*(.*))?$")
 
 
@@ -104,8 +147,8 @@ class Row:
         return None if self.limit is None else self.ratio <= 1
 
     def as_json(self):
-        return {"name": self.name, "what": WANTED.get(self.name), "unit": self.unit, "median": self.median,
-                "runs": len(self.values), "values": self.values, "limit": self.limit, "sign": self.sign,
+        return {"name": self.name, "what": WANTED.get(self.name) or STEADY.get(self.name), "unit": self.unit, "median": self.median,
+                "runs": len(self.values), "values": self.values, "limit": self.limit, "sign": self.sign, "ratio": self.ratio,
                 "reached": self.reached, "note": self.note}
 
 
@@ -126,23 +169,55 @@ def read_rows(text, rows):
     return found
 
 
+def missing(name):
+    """What it runs and this machine does not have."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), *PLACES])
+    return [n for n in NEEDS.get(name, ())
+            if not (os.path.exists(n) if n.startswith("/") else shutil.which(n, path=path))]
+
+
+def output(words, env):
+    """What a command said, and its exit code; it is a group of processes, none
+    of which outlives its time."""
+    with subprocess.Popen(words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True) as p:
+        try:
+            return p.communicate(timeout=DEADLINE)[0], p.returncode
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            return p.communicate()[0], f"no end within {DEADLINE} s"
+        except BaseException:
+            os.killpg(p.pid, signal.SIGTERM)
+            raise
+
+
+def why_not(text):
+    """The line of its output that says what went wrong; or the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not SUITE.match(line)]
+    told = [line for line in lines if line.startswith("FAIL")] or [
+        line for line in lines if re.search(r"rror|failed|cannot|at least|at most", line)] or lines
+    return told[-1][:200] if told else "it said nothing"
+
+
 def run(program, build, log, rows):
-    """One call; why it failed, or ""."""
+    """One call; (why it failed, or "", and what it missed, or "")."""
     name, command, _ = program
-    env = dict(os.environ, BUILD=build, PELORUS=os.path.join(ROOT, build, "pelorus"))
-    words = command.format(build=build).split()
-    if not words[0].startswith("python3") and not os.access(os.path.join(ROOT, words[0]), os.X_OK):
-        return f"{name}: not built"
-    try:
-        done = subprocess.run(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              errors="replace", timeout=DEADLINE, check=False)
-        text, rc = done.stdout, done.returncode
-    except subprocess.TimeoutExpired as late:
-        text, rc = (late.stdout or b"").decode(errors="replace"), f"no end within {DEADLINE} s"
+    env = dict(os.environ, BUILD=build, PELORUS=os.path.join(ROOT, build, "pelorus"), PYTHONUNBUFFERED="1")
+    words = command.format(build=build, now=NOW).split()
+    lacks = missing(name)
+    if lacks:
+        return f"{name}: {', '.join(lacks)} is missing: make bench-deps installs it on Debian", ""
+    if words[0] != "python3" and not os.access(os.path.join(ROOT, words[0]), os.X_OK):
+        return f"{name}: {words[0]} was not built", ""
+    text, rc = output(words, env)
     with open(log, "a", encoding="utf-8") as f:
         f.write(text)
-    read_rows(text, rows)
-    return "" if rc == 0 else f"{name}: exit {rc}, see {os.path.relpath(log, ROOT)}"
+    found = read_rows(text, rows)
+    if rc == 0:
+        return ("" if found or name in ROWLESS else f"{name}: no rows, see {os.path.relpath(log, ROOT)}"), ""
+    problem = f"{name}: exit {rc}, see {os.path.relpath(log, ROOT)}: {why_not(text)}"
+    ended = any(SUITE.match(line) for line in text.splitlines()[-1:])
+    return ("", problem) if found and ended and rc == 1 else (problem, "")
 
 
 def derive(rows):
@@ -170,7 +245,7 @@ def machine():
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True,
                             check=False).stdout.strip()
     return {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(),
-            "compiler": compiler[0] if compiler else "unknown", "commit": commit,
+            "compiler": compiler[0] if compiler else "unknown", "commit": commit, "load": round(os.getloadavg()[0], 2),
             "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
@@ -181,15 +256,16 @@ def number(x):
 
 
 def in_order(rows):
-    """Names: those wanted, measured or not, and then all others."""
-    return list(WANTED) + sorted(n for n in rows if n not in WANTED)
+    """Names: those wanted, measured or not, what stays as it is, and then all others."""
+    known = [*WANTED, *STEADY]
+    return known + sorted(n for n in rows if n not in known)
 
 
 def print_table(rows, names):
     print(f"\n{'':21} {'':64}{'measured':>10} {'wanted':>12} {'ratio':>6}  runs")
     for name in names:
         row = rows.get(name)
-        what = WANTED.get(name, "")
+        what = WANTED.get(name) or STEADY.get(name, "")
         if row is None:
             print(f"{name:21} {what:64}{'-':>10} {'':12} {'':6}     not measured")
             continue
@@ -249,8 +325,32 @@ def fresh_log(name):
     return log
 
 
-def end(failed, worse=()):
-    for line in failed:
+def write(path, head, names, rows):
+    """{name: row as JSON} into a file; with ONLY, those of an earlier run stay."""
+    kept = {}
+    if os.environ.get("ONLY") and os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            before = json.load(f)
+        if all(before.get(k) == head[k] for k in head if k != "machine") and all(
+                before["machine"][k] == head["machine"][k] for k in ("cpu", "cores", "commit")):
+            kept = {r["name"]: r for r in before["rows"]}
+    kept.update(rows)
+    with open(path + ".new", "w", encoding="utf-8") as f:
+        json.dump({**head, "rows": [kept[n] for n in names(kept) if n in kept]}, f, indent=1)
+        f.write("\n")
+    os.replace(path + ".new", path)
+
+
+def warn_if_busy():
+    if os.getloadavg()[0] > os.cpu_count() / 4:
+        print(f"note: this machine has other things to do (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores): "
+              "only ratios of one run mean something", flush=True)
+
+
+def end(failed, missed, worse=()):
+    for line in dict.fromkeys(missed):
+        print(f"missed a limit of its own: {line}", file=sys.stderr)
+    for line in dict.fromkeys(failed):
         print(f"failed: {line}", file=sys.stderr)
     if worse:
         print(f"worse than the baseline: {', '.join(worse)}", file=sys.stderr)
@@ -258,83 +358,117 @@ def end(failed, worse=()):
 
 
 def bench(build):
-    rows, failed, programs = {}, [], chosen()
+    rows, failed, missed, programs = {}, [], [], chosen()
+    out, head = results("bench.json"), {"machine": machine()}
+    warn_if_busy()
     for program in programs:
         name, _, times = program
         log, before = fresh_log(name), time.monotonic()
         for _ in range(times):
-            why = run(program, build, log, rows)
-            if why and why not in failed:
-                failed.append(why)
+            why, what = run(program, build, log, rows)
+            failed += [why] if why else []
+            missed += [what] if what else []
+        derive(rows)
+        write(out, head, in_order, {n: r.as_json() for n, r in rows.items()})
         print(f"== {name}: {time.monotonic() - before:.0f} s, {os.path.relpath(log, ROOT)}", flush=True)
-    derive(rows)
     print_table(rows, in_order(rows) if len(programs) == len(PROGRAMS) else [n for n in in_order(rows) if n in rows])
-    out = results("bench.json")
-    with open(out, "w", encoding="utf-8") as f:
-        json.dump({"machine": machine(), "rows": [rows[n].as_json() for n in in_order(rows) if n in rows]}, f, indent=1)
-        f.write("\n")
     print(f"\n{os.path.relpath(out, ROOT)}")
     baseline = os.environ.get("BASELINE")
-    end(failed, compare(rows, baseline) if baseline else [])
+    end(failed, missed, compare(rows, baseline) if baseline else [])
+
+
+def of_git(*words):
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, check=False).stdout
 
 
 def build_old(commit):
     """A tree of that commit with today's benchmarks, built; its build folder."""
-    full = subprocess.run(["git", "rev-parse", "--short=12", commit + "^{commit}"], cwd=ROOT, capture_output=True,
-                          text=True, check=False).stdout.strip() or sys.exit(f"bench-old: no commit {commit}")
+    full = of_git("rev-parse", "--short=12", commit + "^{commit}").decode().strip()
+    if not full:
+        sys.exit(f"bench-old: no commit {commit} here; a shallow clone has few: git fetch --unshallow")
     tree = results("old", full)
     if not os.path.isdir(tree):
-        subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=True)
-        subprocess.run(["git", "worktree", "add", "-q", "--detach", tree, full], cwd=ROOT, check=True)
-    subprocess.run(["git", "checkout", "-q", "--force", full], cwd=tree, check=True)
+        os.makedirs(tree + ".new", exist_ok=True)
+        subprocess.run(["tar", "-x"], cwd=tree + ".new", input=of_git("archive", full), check=True)
+        os.rename(tree + ".new", tree)
     for part in ("Makefile", "tests/bench", "tests/lib", "tests/registry"):
         subprocess.run(["rm", "-rf", "--", os.path.join(tree, part)], check=True)
         subprocess.run(["cp", "-a", "--", os.path.join(ROOT, part),
                         os.path.join(tree, os.path.dirname(part))], check=True)
     print(f"== building {full} in {os.path.relpath(tree, ROOT)}", flush=True)
+    env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     with open(fresh_log("old-build"), "w", encoding="utf-8") as log:
         make = ["make", f"-j{os.cpu_count()}"]
-        if subprocess.run([*make, "all"], cwd=tree, stdout=log, stderr=log, check=False).returncode != 0:
+        if subprocess.run([*make, "all"], cwd=tree, env=env, stdout=log, stderr=log, check=False).returncode != 0:
             sys.exit(f"bench-old: {full} does not build, see {os.path.relpath(log.name, ROOT)}")
         # What today's benchmarks ask for and that tree does not have yet is left out.
-        subprocess.run([*make, "-k", "benches"], cwd=tree, stdout=log, stderr=log, check=False)
+        subprocess.run([*make, "-k", "benches"], cwd=tree, env=env, stdout=log, stderr=log, check=False)
+    os.makedirs(os.path.join(tree, "build", YARDSTICKS), exist_ok=True)
+    shutil.copy2(os.path.join(ROOT, NOW, YARDSTICKS, "bench_bare_http"), os.path.join(tree, "build", YARDSTICKS))
     return full, os.path.relpath(os.path.join(tree, "build"), ROOT)
+
+
+def pair_of(program, builds, first, log, sides):
+    """A program once on each tree; {name: (now, old)}, and what failed. Their
+    rows are added to `sides`."""
+    found, failed = [{}, {}], []
+    for i in ((0, 1), (1, 0))[first]:
+        why, _ = run(program, builds[i], log[i], found[i])  # the old one's limits are not of now
+        failed += [f"{('now', 'old')[i]}: {why}"] if why else []
+    for side, rows in zip(sides, found):
+        for n, row in rows.items():
+            side.setdefault(n, Row(n, row.unit, row.limit, row.sign)).values.extend(row.values)
+    both = {n: (row.median, found[1][n].median) for n, row in found[0].items() if n in found[1]}
+    return {n: p for n, p in both.items() if p[0] and p[1]}, failed
+
+
+def old_row(row, pairs):
+    each = [now / was for now, was in pairs]
+    return {"name": row.name, "what": WANTED.get(row.name) or STEADY.get(row.name), "unit": row.unit,
+            "limit": row.limit, "sign": row.sign, "old": statistics.median(p[1] for p in pairs),
+            "now": statistics.median(p[0] for p in pairs), "ratio": statistics.median(each), "ratios": each}
+
+
+def print_old(full, table):
+    print(f"\n{'':24} {'':>8} {full:>12} {'now':>12} {'now/old':>8}  of the pairs")
+    for name in in_order(table):
+        if name not in table:
+            continue
+        r = table[name]
+        print(f"{name:24} {r['unit']:>8} {number(r['old']):>12} {number(r['now']):>12} {r['ratio']:8.3f}  "
+              f"{min(r['ratios']):.3f} .. {max(r['ratios']):.3f}, {len(r['ratios'])} pairs"
+              f"{'; more is better' if r['sign'] == '>=' else ''}")
 
 
 def bench_old(build, commit, pairs):
     full, old = build_old(commit)
-    failed, ratios, units = [], {}, {}
+    out, head = results("bench-old.json"), {"machine": machine(), "old": full}
+    failed, ratios, table, sides = [], {}, {}, [{}, {}]
+    warn_if_busy()
     for program in chosen():
-        name, logs = program[0], [fresh_log(program[0]), fresh_log("old-" + program[0])]
+        name, began = program[0], time.monotonic()
+        logs = [fresh_log(name), fresh_log("old-" + name)]
         for i in range(pairs):
-            pair = [{}, {}]
-            for side in ((0, 1), (1, 0))[i % 2]:    # neither is always the first
-                why = run(program, (build, old)[side], logs[side], pair[side])
-                if why:
-                    failed.append(f"{('now', full)[side]}: {why}")
-            for row in pair[0].values():
-                was = pair[1].get(row.name)
-                if was and was.median and row.median:
-                    ratios.setdefault(row.name, []).append((row.median, was.median))
-                    units[row.name] = row
-            print(f"== {name}: pair {i + 1} of {pairs}", flush=True)
-            if any(": not built" in f for f in failed if name in f):
-                break
-    print(f"\n{'':24} {'':>8} {full:>12} {'now':>12} {'now/old':>8}  of the pairs")
-    table = []
-    for name in sorted(ratios, key=lambda n: in_order(ratios).index(n)):
-        pairs_of = ratios[name]
-        each = [now / was for now, was in pairs_of]
-        now, was = (statistics.median(p[i] for p in pairs_of) for i in (0, 1))
-        print(f"{name:24} {units[name].unit:>8} {number(was):>12} {number(now):>12} {statistics.median(each):8.3f}  "
-              f"{min(each):.3f} .. {max(each):.3f}, {len(each)} pairs"
-              f"{'; more is better' if units[name].sign == '>=' else ''}")
-        table.append({"name": name, "unit": units[name].unit, "old": was, "now": now,
-                      "ratio": statistics.median(each), "ratios": each})
-    with open(results("bench-old.json"), "w", encoding="utf-8") as f:
-        json.dump({"machine": machine(), "old": full, "rows": table}, f, indent=1)
-        f.write("\n")
-    end(list(dict.fromkeys(failed)))
+            found, problems = pair_of(program, (build, old), i % 2, logs, sides)    # neither is always the first
+            for n, p in found.items():
+                ratios.setdefault(n, []).append(p)
+            failed += problems
+            print(f"== {name}: pair {i + 1} of {pairs}, {time.monotonic() - began:.0f} s"
+                  f"{'; ' + '; '.join(problems) if problems else ''}", flush=True)
+            if problems and not found:
+                break   # it will not be better the next time
+        for side in sides:
+            derive(side)
+        if "threads-4" not in ratios and all("threads-4" in side for side in sides):
+            ratios["threads-4"] = [tuple(side["threads-4"].median for side in sides)]
+        table = {n: old_row(sides[0][n], p) for n, p in ratios.items()}
+        write(out, head, in_order, table)
+    print_old(full, table)
+    alone = [n for n in sides[0] if n not in table]
+    if alone:
+        print(f"of this tree only: {', '.join(alone)}")
+    print(f"\n{os.path.relpath(out, ROOT)}")
+    end(failed, [])
 
 
 def self_check():
