@@ -14,10 +14,11 @@
 #   make bench-placement-readme, bench-live-readme  and put the figures into README.md and docs/
 #   make bench-live  the same over real HTTP in real time: SECONDS=N of it, SEEDS=N, SCENARIO=NAME, VARIANT=all, JOBS=N side by side
 #   make bench       figures beside what is to be reached: ONLY=REGEX, BASELINE=FILE of an earlier run
+#   make bench-old   the same of this tree and of COMMIT=abc, in turn: PAIRS=N, ONLY=REGEX
+#   make bench-deps, bench-readme  install what they run (Debian); put the figures into README.md and docs/
 #   make bench-memory  what an item and a node hold: REGISTRY=KIND ITEMS=N NODES=N
 #   make guard       instructions of a pick, a report, an answer, a move beside the committed counts
 #   make guard-baseline   take those of now
-#   make bench-old   the same of this tree and of COMMIT=abc, in turn: PAIRS=N
 #   make hammer      eight threads on one balancer for SECONDS=60, and over HTTP; every grant is accounted for
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
@@ -75,7 +76,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-old bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline hammer
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench benches bench-deps bench-old bench-readme bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline hammer
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -153,9 +154,10 @@ $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) -lcjson
 
+HAMMER = HAMMER_SECONDS=$(or $(SECONDS),60) TSAN_OPTIONS="exitcode=66 suppressions=$(CURDIR)/tests/lib/tsan.supp"
 hammer: all $(BUILD)/tests/unit/test_balancer_hammer
-	HAMMER_SECONDS=$(or $(SECONDS),60) $(BUILD)/tests/unit/test_balancer_hammer
-	HAMMER_SECONDS=$(or $(SECONDS),60) PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) python3 tests/integration/test_hammer.py
+	$(HAMMER) $(BUILD)/tests/unit/test_balancer_hammer
+	$(HAMMER) PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) SAN=$(SAN) python3 tests/integration/test_hammer.py
 
 chaos partitions: all
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,RUNS SECONDS SEED REGISTRIES,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/$@.py
@@ -179,6 +181,12 @@ benches: $(BENCHES)
 
 bench bench-old: all benches
 	@BUILD=$(BUILD) $(foreach v,ONLY BASELINE PAIRS,$(if $($(v)),$(v)="$($(v))")) python3 tests/bench/bench.py $(if $(findstring old,$@),--old "$(COMMIT)")
+
+bench-deps:
+	@packaging/deps.sh bench
+
+bench-readme:
+	tests/bench/readme.py --take $(wildcard build/bench/bench.json build/bench/bench-old.json)
 
 bench-memory: all $(BUILD)/tests/bench/bench_memory
 	PELORUS=$(BUILD)/pelorus $(BUILD)/tests/bench/bench_memory --registry $(or $(REGISTRY),sqlite) --items $(or $(ITEMS),100000)

@@ -3,6 +3,7 @@
 #   build       the program itself, and its demo on the embedded registry
 #   zookeeper, etcd, mysql, postgresql: a server of that registry, for the demo
 #   lint        the tools of make lint
+#   bench       what make bench runs and measures beside
 #   fuzz        the compiler of make fuzz
 #   interop     what make interop builds and runs other servers with
 #   check       what building and the servers take, and what the tests use beside it
@@ -20,6 +21,7 @@ mysql="python3 mariadb-server-core mariadb-client-core"
 postgresql="python3 postgresql"
 check="ca-certificates libcjson-dev libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
  default-jdk-headless etcd-client openssl python3-venv spin valgrind wrk"
+bench="libcurator-recipes-java default-jdk-headless nginx-light wrk"
 interop="ca-certificates golang-go mariadb-client-core python3 maven
  default-jdk-headless openssl stunnel4"
 lint="clang-tidy cppcheck clang-format"
@@ -34,11 +36,12 @@ for what in "${@:-check}"; do
     mysql) packages="$packages $build $mysql" ;;
     postgresql) packages="$packages $build $postgresql" ;;
     check) packages="$packages $build $zookeeper $etcd $mysql $postgresql $check" ;;
+    bench) packages="$packages $build $zookeeper $etcd $mysql $postgresql $bench" ;;
     interop) packages="$packages $build $interop" ;;
     lint) packages="$packages $build $lint" ;;
     fuzz) packages="$packages $build $fuzz" ;;
     *)
-        echo "pelorus: deps.sh: $what is none of build, zookeeper, etcd, mysql, postgresql, interop, lint, fuzz, check" >&2
+        echo "pelorus: deps.sh: $what is none of build, zookeeper, etcd, mysql, postgresql, bench, interop, lint, fuzz, check" >&2
         exit 2
         ;;
     esac

@@ -67,6 +67,7 @@ suites() {
         echo "60 tests/rooms.py"
         echo "60 tests/bench/placement/readme.py --check"
         echo "60 tests/bench/bench.py --check"
+        echo "60 tests/bench/readme.py --check"
         # valgrind cannot read what clang writes for debuggers
         [[ ${CC:-} == *clang* ]] || echo "300 tests/bench/guard/guard.py"
     fi

@@ -144,6 +144,7 @@ def test_every_grant_is_accounted_for(cluster):
     samples = parse(c.api("GET", "/metrics").text)
     equal(samples["pelorus_picks_done_total", ()] + samples["pelorus_picks_refused_total", ()], len(picks), "all ended")
     equal(samples["pelorus_picks_unknown_total", ()], told["_unknown"], "none of these was unknown")
+    equal(c.terminate(10)[0], 0, "exit of the coordinator")  # sanitizers have their own
     check(len(picks) > 100 and counts["leaves"] > 5 and counts["reports"] > 50, "enough of everything happened")
 
 
