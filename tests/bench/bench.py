@@ -83,7 +83,7 @@ PROGRAMS = [
     ("best", "python3 tests/bench/best.py", 1),
     ("work-post", "{now}/tests/bench/bench_work_post", 1),
     ("moves-sql", "{build}/tests/bench/bench_sql_move", 1),
-    ("moves-sqlite", "{build}/tests/bench/bench_sqlite_move", 1),
+    ("moves-sqlite", "{build}/tests/bench/bench_sqlite_move", RUNS),
     ("moves-zookeeper", "{build}/tests/bench/bench_zookeeper_move", 1),
     ("moves-etcd", "{build}/tests/bench/bench_etcd_move", 1),
     ("memory-items", "{now}/tests/bench/bench_memory --items 100000", 1),

@@ -8,6 +8,7 @@
  * many; the limit is 1.5 s for 10,000.
  */
 #include "tests/bench/move.h"
+#include "tests/bench/row.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -161,6 +162,7 @@ int main(int argc, char **argv)
     without = bare(plain, items, n, batch);
     (void)printf("%zu items move in %.0f ms (at most %.0f), %.1f x bare SQL\n",
                  n, through, limit, through / without);
+    row_beside("moves-sqlite", "x", through / without);
     remove_files(ours);
     remove_files(plain);
     (void)rmdir(dir);
