@@ -37,11 +37,12 @@
 #define OWNERS        100
 #define ITEM_MAX      200  /* bytes of one item, of 100,000 */
 #define NODES_MAX_MIB 24   /* all of the process, of 10,000 nodes */
-#define RESTARTS      3
 #define SETTLE_MS     3000 /* after it knows everything */
 #define WAIT_MS       600000
 #define FLIGHT        4  /* txns of the writer */
 #define GROUP         50 /* keys of a txn, where the registry takes as many */
+
+#define RESTARTS 3
 
 struct bench {
     const char *kind, *prefix;
