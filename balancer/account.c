@@ -47,7 +47,6 @@ void balancer_account_open(struct account *a, const char *address)
     assert(a->profile == NULL);
     memset(a->text, 0, sizeof(a->text));
     memcpy(text, address, len + 1);
-    p->account = a;
     a->profile = p;
     a->address = text;
     a->length = (uint32_t)len;
@@ -62,7 +61,6 @@ void balancer_account_open(struct account *a, const char *address)
 void balancer_account_close(struct account *a)
 {
     assert(a->profile != NULL);
-    assert(a->profile->account == a);
     if (a->in != a->home)
         mem_free(a->in);
     a->in = NULL;
@@ -177,7 +175,7 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
     bool report =
         fresh || p->incarnation != w->incarnation || p->told != w->reported;
 
-    assert(a->profile->account == a);
+    assert(p != NULL);
     assert(unheard >= 0);
     if (p->incarnation != w->incarnation)
         balancer_account_reset(a);

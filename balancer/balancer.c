@@ -98,11 +98,18 @@ struct group *balancer_group(const struct balancer *b, const char *name)
 
 struct account *balancer_account(const struct balancer *b, const char *address)
 {
-    struct profile *p = NULL;
+    struct hash_index_walk w =
+        hash_index_walk(&b->by_address, hash_str(address, 0));
+    uint32_t slot;
 
-    HASH_FIND_STR(b->profiles, address, p);
-    assert(p == NULL || p->account->profile == p);
-    return p != NULL ? p->account : NULL;
+    while (hash_index_next(&w, &slot)) {
+        struct account *a = account_at(&b->accounts, slot);
+
+        assert(a->profile != NULL);
+        if (strcmp(a->address, address) == 0)
+            return a;
+    }
+    return NULL;
 }
 
 const struct policy_ops *balancer_policy_of(enum conf_policy policy)
@@ -146,12 +153,10 @@ void balancer_free(struct balancer **bp)
 
     if (b == NULL)
         return;
-    while (b->profiles != NULL) {
-        struct profile *p = b->profiles;
-
-        HASH_DEL(b->profiles, p);
-        balancer_account_close(p->account);
-    }
+    for (uint32_t i = 0; i < b->accounts.n; i++)
+        if (account_at(&b->accounts, i)->profile != NULL)
+            balancer_account_close(account_at(&b->accounts, i));
+    hash_index_close(&b->by_address);
     while (b->groups != NULL) {
         struct group *g = b->groups;
 
@@ -225,7 +230,7 @@ static struct account *add_account(struct balancer *b, const char *address)
 
     balancer_account_open(a, address);
     a->bucket = balancer_account_bucket(&b->conf, b->now); /* however late */
-    HASH_ADD_KEYPTR(hh, b->profiles, a->address, a->length, a->profile);
+    hash_index_put(&b->by_address, a->hash, a->slot);
     assert(a->n_in == 0);
     return a;
 }
@@ -432,7 +437,7 @@ void balancer_remove(struct balancer *b, const char *address)
     if (a != NULL) {
         for (size_t i = 0; i < a->n_in; i++)
             leave(b, a->in[i]);
-        HASH_DEL(b->profiles, a->profile);
+        hash_index_remove(&b->by_address, a->hash, a->slot);
         balancer_account_close(a);
         balancer_accounts_give_back(&b->accounts, a);
         BALANCER_TELL(b, .kind = BALANCER_EVENT_REMOVE, .u.remove = address);

@@ -15,6 +15,7 @@
 #include "balancer/fit_priv.h"
 #include "balancer/gauge_priv.h"
 #include "balancer/tree_priv.h"
+#include "base/map/hash_index.h"
 #include "base/rand.h"
 #include "base/table.h"
 
@@ -148,9 +149,7 @@ struct profile {
     bool gauged;        /* `running` was read from it: gauge_priv.h */
 
     uint32_t cap_in; /* of the account's `in`, when it is not `home` */
-    struct account *account;
-    UT_hash_handle hh; /* by the account's address */
-    char address[];    /* one that is too long for the account; else nothing */
+    char address[];  /* one that is too long for the account; else nothing */
 };
 
 /* Give a free slot's account to a worker (1 .. BALANCER_ADDRESS_MAX bytes,
@@ -603,12 +602,12 @@ struct balancer {
     size_t n_own;
     const struct policy_ops *ops;
     struct rand rand;
-    struct profile *profiles; /* by address */
-    struct group *groups;     /* by name */
-    struct group *everyone;   /* "default" */
+    struct group *groups;   /* by name */
+    struct group *everyone; /* "default" */
     struct accounts accounts;
-    struct gauge gauge; /* of those who do not say their tasks */
-    double scale;       /* coordinators: what one grant of ours stands for */
+    struct hash_index by_address; /* their slots, by the hash in them */
+    struct gauge gauge;           /* of those who do not say their tasks */
+    double scale;    /* coordinators: what one grant of ours stands for */
     mono_ms now;     /* the latest time that anybody told us, less `unheard` */
     mono_ms unheard; /* how long it was frozen so far */
     mono_ms frozen_at; /* by the clock of those who tell us */

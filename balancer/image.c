@@ -58,9 +58,9 @@ static const struct field balancer_fields[] = {
     FIELD(struct balancer, receipts.next, 1, TURN_MAX),
     FIELD(struct balancer, receipts.instance, 1, U64),
 };
-/* Elsewhere: conf, own, ops, profiles, groups, everyone, accounts,
+/* Elsewhere: conf, own, ops, groups, everyone, accounts with by_address,
  * the receipts. Not state: lock, holds, undo, taps. */
-FIELDS_OF(struct balancer, 816);
+FIELDS_OF(struct balancer, 824);
 
 static const struct field account_fields[] = {
     FIELD(struct account, granted, 0, TASKS),
@@ -115,8 +115,8 @@ static const struct field profile_fields[] = {
     FIELD(struct profile, settled_cpu, -1, 1e9),
     FIELD(struct profile, gauged, 0, 1),
 };
-/* Elsewhere: the address. Not state: cap_in, account, hh. */
-FIELDS_OF(struct profile, 344);
+/* Elsewhere: the address. Not state: cap_in. */
+FIELDS_OF(struct profile, 280);
 
 static const struct field group_fields[] = {
     FIELD(struct group, defined, 0, 1),
@@ -563,7 +563,7 @@ static int get_account(struct restoring *r, struct account *a)
         balancer_account(r->b, address) != NULL)
         return refuse(r, "a worker's address");
     balancer_account_open(a, address);
-    HASH_ADD_KEYPTR(hh, r->b->profiles, a->address, a->length, a->profile);
+    hash_index_put(&r->b->by_address, a->hash, a->slot);
     rc = get(r, OF_PROFILE, a->profile);
     if (rc == 0)
         rc = get(r, OF_ACCOUNT, a);

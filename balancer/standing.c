@@ -102,7 +102,7 @@ void balancer_standing_report(struct account *a,
 
 void balancer_standing_reset(struct profile *p)
 {
-    assert(p->account != NULL);
+    assert(p != NULL);
     p->busy = p->recovering = false;
     p->refused = false;
     p->good_reports = 0;
@@ -124,7 +124,7 @@ void balancer_account_recover(struct account *a,
 {
     struct profile *p = a->profile;
 
-    assert(p->account == a);
+    assert(p != NULL);
     assert(!p->recovering || p->dwell >= DWELL_MIN);
     if (p->recovering &&
         is_recovered(p, balancer_account_interval(a, conf), now))
@@ -263,7 +263,7 @@ void balancer_member_judge(const struct group *g, struct member *m, mono_ms now)
 {
     const struct profile *p = m->account->profile;
 
-    assert(p->account == m->account);
+    assert(p != NULL);
     judge_usage(m, g->conf, now);
     m->heat = (unsigned)member_heat(m, g->conf, now - p->reported) & 31U;
     m->standing = (uint8_t)member_standing(g, m, now);

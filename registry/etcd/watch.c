@@ -23,7 +23,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#define PAGE        4000
+#define PAGE        1000 /* keys: about 0.5 MB of JSON, and 1.5 as a tree */
 #define SILENT_MS   45000
 #define AGAIN_MS    1000
 #define SILENT_COST 20 /* a list takes at most this part of the time */

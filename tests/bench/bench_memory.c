@@ -11,6 +11,7 @@
  *
  *   bench_memory [--registry sqlite|zookeeper|etcd|mysql|postgresql]
  *                [--items N | --nodes N] [--ids code|uuid] [--limit BYTES]
+ *                [--settle SECONDS]   before each measuring; by default 3
  *                [--prefix COMMAND]   e.g. "valgrind --tool=massif": run under
  *
  * Fails if a restart holds more than --limit bytes for each.
@@ -37,7 +38,7 @@
 #define OWNERS        100
 #define ITEM_MAX      200  /* bytes of one item, of 100,000 */
 #define NODES_MAX_MIB 24   /* all of the process, of 10,000 nodes */
-#define SETTLE_MS     3000 /* after it knows everything */
+#define SETTLE_MS     3000 /* after it knows everything, if not told */
 #define WAIT_MS       600000
 #define FLIGHT        4  /* txns of the writer */
 #define GROUP         50 /* keys of a txn, where the registry takes as many */
@@ -47,6 +48,7 @@
 struct bench {
     const char *kind, *prefix;
     size_t items, nodes, limit;
+    int64_t settle_ms;
     bool uuid;
     struct store store;
     char dir[64], conf[96], log[96];
@@ -199,7 +201,7 @@ static struct memory measure(const struct bench *b, const char *when, size_t n,
     size_t len;
     FILE *f;
 
-    pause_ms(b, SETTLE_MS);
+    pause_ms(b, b->settle_ms);
     (void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup",
                    (int)b->serve.pid);
     f = fopen(path, "r");
@@ -405,7 +407,7 @@ static void fill(struct bench *b)
 
 static void read_arguments(struct bench *b, int argc, char **argv)
 {
-    *b = (struct bench){.kind = "sqlite", .prefix = ""};
+    *b = (struct bench){.kind = "sqlite", .prefix = "", .settle_ms = SETTLE_MS};
     for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
 
@@ -419,6 +421,8 @@ static void read_arguments(struct bench *b, int argc, char **argv)
             b->nodes = strtoul(value, NULL, 10);
         else if (strcmp(name, "--limit") == 0)
             b->limit = strtoul(value, NULL, 10);
+        else if (strcmp(name, "--settle") == 0)
+            b->settle_ms = (int64_t)strtoul(value, NULL, 10) * 1000;
         else if (strcmp(name, "--ids") == 0)
             b->uuid = strcmp(value, "uuid") == 0;
         else if (strcmp(name, "--prefix") == 0)
