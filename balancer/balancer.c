@@ -98,15 +98,16 @@ struct group *balancer_group(const struct balancer *b, const char *name)
 
 struct account *balancer_account(const struct balancer *b, const char *address)
 {
+    size_t len = strlen(address);
     struct hash_index_walk w =
-        hash_index_walk(&b->by_address, hash_str(address, 0));
+        hash_index_walk(&b->by_address, hash_index_of(address, len));
     uint32_t slot;
 
     while (hash_index_next(&w, &slot)) {
         struct account *a = account_at(&b->accounts, slot);
 
         assert(a->profile != NULL);
-        if (strcmp(a->address, address) == 0)
+        if (a->length == len && memcmp(a->address, address, len) == 0)
             return a;
     }
     return NULL;
@@ -230,7 +231,8 @@ static struct account *add_account(struct balancer *b, const char *address)
 
     balancer_account_open(a, address);
     a->bucket = balancer_account_bucket(&b->conf, b->now); /* however late */
-    hash_index_put(&b->by_address, a->hash, a->slot);
+    hash_index_put(&b->by_address, hash_index_of(a->address, a->length),
+                   a->slot);
     assert(a->n_in == 0);
     return a;
 }
@@ -437,7 +439,8 @@ void balancer_remove(struct balancer *b, const char *address)
     if (a != NULL) {
         for (size_t i = 0; i < a->n_in; i++)
             leave(b, a->in[i]);
-        hash_index_remove(&b->by_address, a->hash, a->slot);
+        hash_index_remove(&b->by_address, hash_index_of(a->address, a->length),
+                          a->slot);
         balancer_account_close(a);
         balancer_accounts_give_back(&b->accounts, a);
         BALANCER_TELL(b, .kind = BALANCER_EVENT_REMOVE, .u.remove = address);

@@ -605,7 +605,7 @@ struct balancer {
     struct group *groups;   /* by name */
     struct group *everyone; /* "default" */
     struct accounts accounts;
-    struct hash_index by_address; /* their slots, by the hash in them */
+    struct hash_index by_address; /* their slots */
     struct gauge gauge;           /* of those who do not say their tasks */
     double scale;    /* coordinators: what one grant of ours stands for */
     mono_ms now;     /* the latest time that anybody told us, less `unheard` */

@@ -31,7 +31,10 @@ struct hash_index {
     uint32_t n;
 };
 
-/* `hash` is well mixed, as hash_bytes() and hash_str() give it; both numbers
+/* Quick, and the same only within this process. */
+uint64_t hash_index_of(const char *name, size_t len);
+
+/* `hash` is well mixed, as hash_index_of() gives it; both numbers
  * come in pairs that are not in it yet. O(1). */
 void hash_index_put(struct hash_index *x, uint64_t hash, uint32_t number);
 
