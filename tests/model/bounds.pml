@@ -70,6 +70,9 @@
 #define ONCE 11         /* whom INTENT has fenced it does not fence again */
 #define ORDERS 12       /* what was told as withdrawn is not done, what is done not told so */
 #define PAUSES 13       /* who was fenced after a pause keeps his work while it lasts */
+#define BARRED 14       /* nobody's renewal is accepted whom INTENT has barred */
+#define RENEWED 15      /* a registration goes only when no accepted renewal of it is in force */
+#define ANSWERED 16     /* a coordinator's end costs a renewal one retry */
 #define INV(n, cond) assert((cond) || (n) == 0)
 
 /* With -DREACH the checker counts how often the search came to each of these,
@@ -83,7 +86,9 @@
     X(handed_over) X(released) X(collected) X(gate_removed) X(gate_kept) \
     X(leased) X(put_refused) X(late_put) X(left) X(leave_refused) X(hooked) X(hook_ended) \
     X(drain_stays) X(drain_over) X(first_gate) X(gate_ahead) X(departed) X(departed_back) \
-    X(order_taken) X(order_dropped) X(order_held) X(order_refused) X(withdrawn) X(withdraw_refused) X(hook_stopped) X(pause_waited)
+    X(order_taken) X(order_dropped) X(order_held) X(order_refused) X(withdrawn) X(withdraw_refused) X(hook_stopped) X(pause_waited) \
+    X(grouped) X(own_write) X(group_refused) X(entry_refused) X(renewal_void) X(put_told) X(from_memory) \
+    X(doubt) X(doubt_refused) X(still_alive) X(expired) X(delete_refused) X(ring_forgotten)
 #ifdef REACH
 #define REACH_DECLARE(x) static unsigned long reached_##x;
 #define REACH_PRINT(x) printf("reached %s %lu\n", #x, reached_##x);

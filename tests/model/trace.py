@@ -21,12 +21,17 @@ NAMES = {
     'step': STEPS,
     'ord': '- queued held taken ended'.split(),
     'api_step': '- submit done handover release gate-remove admit withdraw'.split(),
+    'pstep': '- taken registration gate own-write GROUP'.split(),
+    'dstep': '- read DOUBT rings DELETE'.split(),
+    'estep': '- read nodes INTENT verify move open'.split(),
 }
 SHOWN = set(NAMES) | set(
     'reg gproc past heir_of wowner wproc wepoch rproc lock_holder floor_epoch '
     'alive cache calm cur_lock kept_epoch fenced unbroken to version state '
     'process owner incarnation finished session '
-    'drain_of due drained noted how about departed paused hook_runs'.split())
+    'drain_of due drained noted how about departed paused hook_runs '
+    'name doubted wide put vname vproc lease told owed unseen start entry '
+    'ring_there up bereft ordered cur_taken'.split())
 STEP = re.compile(r'\s*(\d+):\s+proc\s+\d+ \((\w+):')
 VALUE = re.compile(r'\s+(\w+)(\[\d+\])? = (\d+)$')
 
