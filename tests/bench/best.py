@@ -1,23 +1,32 @@
 #!/usr/bin/env python3
 """workers/best with 10,000 workers beside the bare HTTP library, in pairs, and
 beside nginx saying `return 200` where there is one; what a request takes of the
-processor; where there are cores for it, four threads beside one.
+processor; how late the latest in a thousand is at half of the highest rate;
+where there are cores for it, four threads beside one.
 
-Rows for make bench (row.h). BEST_PAIRS=7, SECONDS_EACH=2.
+Rows for make bench (row.h). BEST_PAIRS=7, SECONDS_EACH=2, TAIL_ROUNDS=20 of a
+second; OLD=FILE: that program's tail beside ours, in turn.
 """
 
 import concurrent.futures
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
-from cluster import PELORUS, Api, Process, check, equal, free_port, run, settings, wait_for  # noqa: E402
+from cluster import PELORUS, Api, Cluster, Process, check, equal, free_port, run, settings, wait_for  # noqa: E402
 
 WORKERS, PAIRS, SECONDS = 10000, int(os.environ.get("BEST_PAIRS") or 7), os.environ.get("SECONDS_EACH", "2")
+ROUNDS, OLD = int(os.environ.get("TAIL_ROUNDS") or 20), os.environ.get("OLD")
 CLIENTS = 32     # who register them
+PAUSE_MS = 4     # between an answer and the same client's next request
+PACED = f"""
+function delay() return {PAUSE_MS} end
+function done(summary, latency) print("tail us:", latency:percentile(99.9)) end
+"""
 NGINX = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
 
 
@@ -32,6 +41,19 @@ def wrk(port, path, threads=1):
     check("Non-2xx" not in out, f"wrk met errors: {out}")
     return (float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)),
             int(re.search(r"(\d+) requests in", out).group(1)))
+
+
+def tail(cluster, port, rate):
+    """The answer time in us that one of a thousand exceeds, when as many clients
+    ask as make that rate together."""
+    script = os.path.join(cluster.dir, "paced.lua")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write(PACED)
+    out = subprocess.run(["wrk", "-t1", f"-c{max(1, int(rate * PAUSE_MS / 1000))}", "-d1s", "-s", script,
+                          f"http://127.0.0.1:{port}/v1/workers/best"],
+                         capture_output=True, text=True, check=True, timeout=120).stdout
+    check("Non-2xx" not in out, f"wrk met errors: {out}")
+    return float(re.search(r"tail us:\s+([\d.]+)", out).group(1))
 
 
 def cpu_seconds(pid):
@@ -98,6 +120,27 @@ def test_best_beside_the_bare_library(cluster):
         row("best-bare-rate", "k/s", f"{theirs / 1e3:.5g}")
         if other:
             row("best-nginx-rate", "k/s", f"{wrk(other, '/')[0] / 1e3:.5g}", "# return 200")
+
+
+# Half of what the slower one can do, for both. One late wake-up of this machine
+# is in a round's figure, so there are many rounds, and each has its ratio.
+@settings(heartbeat="1h")
+def test_the_latest_of_a_thousand(cluster):
+    with Cluster(heartbeat="1h") as other:
+        both = [(cluster, coordinator(cluster, 2))]
+        if OLD:
+            other.pelorus = OLD
+            both.append((other, coordinator(other, 2)))
+        highest = [statistics.median(wrk(c.port, "/v1/workers/best")[0] for _ in range(3)) for _, c in both]
+        row("best-tail-rate", "k/s", f"{min(highest) / 2e3:.5g}")
+        for i in range(ROUNDS):
+            late = {}
+            for side in sorted(range(len(both)), reverse=i % 2 == 1):
+                late[side] = tail(both[side][0], both[side][1].port, min(highest) / 2)
+            row("best-tail", "us", f"{late[0]:.5g}", "# p99.9 at half of the highest rate")
+            if OLD:
+                row("best-tail-old", "us", f"{late[1]:.5g}")
+                row("best-tail-ratio", "x", f"{late[0] / late[1]:.4g}", 1, "<=")
 
 
 @settings(heartbeat="1h")
