@@ -210,12 +210,24 @@ static void seen_at(struct regret *r, struct known *k, uint32_t slot)
     k->slot = slot;
 }
 
+/* Mostly whoever had that slot at the last pick: then nothing is hashed. */
+static struct known *known_at(const struct regret *r, uint32_t slot,
+                              const char *address)
+{
+    struct known *k = slot < r->n_slots ? r->by_slot[slot] : NULL;
+
+    assert(address[0] != '\0');
+    return k != NULL && strcmp(k->address, address) == 0
+               ? k
+               : known_find(r, address);
+}
+
 static void granted(struct regret *r, const struct balancer_answer *answer)
 {
     assert(answer->n_picks <= BALANCER_COUNT_MAX);
     for (size_t i = 0; i < answer->n_picks; i++) {
         const struct balancer_pick *pick = &answer->picks[i];
-        struct known *k = known_find(r, pick->address);
+        struct known *k = known_at(r, pick->slot, pick->address);
 
         if (k == NULL)
             continue;
