@@ -321,6 +321,13 @@ void http_best_get(struct http_request *r)
     ask.count = 1;
     ask.n_exclude = 0;
     ask.now = r->handed ? clock_mono_ms() : r->now;
+    if (!r->asks) { /* as most are */
+        ask.group = ask.affinity = NULL;
+        ask.stale = false;
+        ask.peek = r->head;
+        pick_into(r, &ask, &one, false, false);
+        return;
+    }
     if (!http_query_int(r, "count", 1, BALANCER_COUNT_MAX, &count) ||
         !http_query_group(r, group) || !http_query_flag(r, "peek", &peek) ||
         !http_query_flag(r, "explain", &explain) ||

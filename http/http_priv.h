@@ -91,6 +91,7 @@ struct http_request {
     enum problem fault; /* of its line; NONE: it is fine */
     const struct http_route *route;   /* NULL: OPTIONS, or none */
     const struct http_action *action; /* NULL: a problem is filled in */
+    unsigned n_params;                /* of the route's path */
     size_t drained;          /* bytes of the body dropped beyond the maximum */
     const struct json *json; /* the body, once http_body() has read it */
     /* what a handler has read of it for its function on the loop */

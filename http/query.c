@@ -352,9 +352,10 @@ bool http_params(struct http_request *r)
                  {"{address}", check_address},
                  {"{id}", check_id},
                  {"{group}", check_group}};
-    const char *p = r->route != NULL ? strchr(r->route->path, '{') : NULL;
+    const char *p = r->n_params > 0 ? strchr(r->route->path, '{') : NULL;
 
     assert(r->action != NULL);
+    assert(r->route != NULL || r->n_params == 0);
     for (unsigned i = 0; p != NULL; p = strchr(p + 1, '{'), i++) {
         assert(i < HTTP_PARAMS_MAX);
         for (size_t k = 0; k < ARRAY_LEN(known); k++)

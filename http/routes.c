@@ -86,12 +86,13 @@ static bool is_there(const struct http_action *a)
     return a->handler != NULL || a->on_loop != NULL;
 }
 
-/* A parameter that is too long for all is left empty: http_route() says so. */
-static bool matches(const char *pattern, const char *path,
-                    char param[][HTTP_PARAM_MAX + 1])
+/* How many parameters it has, or -1. One that is too long for all is left
+ * empty: http_route() says so. */
+static int matches(const char *pattern, const char *path,
+                   char param[][HTTP_PARAM_MAX + 1])
 {
     const char *whole = pattern;
-    unsigned n = 0;
+    int n = 0;
 
     assert(pattern[0] == '/');
     while (*pattern != '\0') {
@@ -99,12 +100,12 @@ static bool matches(const char *pattern, const char *path,
 
         if (pattern[0] != '{') {
             if (*pattern++ != *path++)
-                return false;
+                return -1;
             continue;
         }
         len = strcspn(path, "/");
         if (len == 0)
-            return false;
+            return -1;
         assert(n < HTTP_PARAMS_MAX);
         if (len <= HTTP_PARAM_MAX)
             memcpy(param[n], path, len);
@@ -114,16 +115,33 @@ static bool matches(const char *pattern, const char *path,
     }
     if (path[0] == '/' && whole[1] != '\0')
         path++;
-    return *path == '\0';
+    return *path == '\0' ? n : -1;
+}
+
+/* NULL: none. */
+static const struct http_route *
+find(const char *path, char param[][HTTP_PARAM_MAX + 1], unsigned *n_params)
+{
+    *n_params = 0;
+    if (strcmp(path, routes[0].path) == 0) /* it has none */
+        return &routes[0];
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        int n = matches(routes[i].path, path, param);
+
+        if (n >= 0) {
+            *n_params = (unsigned)n;
+            return &routes[i];
+        }
+    }
+    return NULL;
 }
 
 const struct http_route *http_route_find(const char *path,
                                          char param[][HTTP_PARAM_MAX + 1])
 {
-    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
-        if (matches(routes[i].path, path, param))
-            return &routes[i];
-    return NULL;
+    unsigned n;
+
+    return find(path, param, &n);
 }
 
 /* As it stands in our paths: small letters, one slash at a time. */
@@ -181,10 +199,11 @@ static const char *path_of(const char *target)
 /* False: it is none of ours. */
 static bool read_method(struct http_request *r, const char *method)
 {
-    r->head = strcmp(method, "HEAD") == 0;
+    assert(r->method == HTTP_GET);
+    r->head = strcmp(method, "HEAD") == 0; /* no body is sent */
     r->bodiless = r->head || strcmp(method, "GET") == 0;
-    if (r->head)
-        return true; /* HTTP_GET, and no body is sent */
+    if (r->bodiless)
+        return true;
     for (int i = 0; i < HTTP_METHODS; i++)
         if (strcmp(method, http_method_names[i]) == 0) {
             r->method = (enum http_method)i;
@@ -193,13 +212,11 @@ static bool read_method(struct http_request *r, const char *method)
     return false;
 }
 
-static bool has_params(const struct http_route *route,
-                       char param[][HTTP_PARAM_MAX + 1])
+static bool has_params(char param[][HTTP_PARAM_MAX + 1], unsigned n)
 {
-    const char *p = strchr(route->path, '{');
-
-    for (unsigned n = 0; p != NULL; p = strchr(p + 1, '{'))
-        if (param[n++][0] == '\0')
+    assert(n <= HTTP_PARAMS_MAX);
+    for (unsigned i = 0; i < n; i++)
+        if (param[i][0] == '\0')
             return false;
     return true;
 }
@@ -253,14 +270,15 @@ static void options(struct http_request *r, const struct http_route *route)
 void http_route(struct http_request *r, const char *target, const char *method)
 {
     const char *path = path_of(target);
+    unsigned n = 0;
     const struct http_route *found =
-        path != NULL ? http_route_find(path, r->param) : NULL;
+        path != NULL ? find(path, r->param, &n) : NULL;
     bool known = read_method(r, method);
     char names[HTTP_METHODS_SIZE];
 
     assert(r->action == NULL);
     assert(r->allow == 0);
-    if (strcmp(method, "OPTIONS") == 0 &&
+    if (!known && strcmp(method, "OPTIONS") == 0 &&
         (found != NULL || strcmp(target, "*") == 0)) {
         options(r, found);
     } else if (path == NULL) {
@@ -273,12 +291,13 @@ void http_route(struct http_request *r, const char *target, const char *method)
         http_problem(r, PROBLEM_METHOD_NOT_ALLOWED,
                      "%.16s does not go here; send %s", method,
                      http_methods_text(r->allow, names));
-    } else if (!has_params(found, r->param)) {
+    } else if (!has_params(r->param, n)) {
         http_problem(r, PROBLEM_INVALID,
                      "a part of the path is longer than %d bytes",
                      HTTP_PARAM_MAX);
     } else {
         r->route = found;
+        r->n_params = n;
         r->action = &found->method[r->method];
     }
 }

@@ -15,7 +15,20 @@
 
 /* --- writing ------------------------------------------------------------- */
 
-#define PUT(out, value) buf_add((out), &(value), sizeof(value))
+/* Of a length that the compiler knows, that is most of it. */
+static inline void put(struct buf *out, const void *value, size_t len)
+{
+    char *to = buf_room(out, len);
+
+    if (to == NULL) {
+        out->overflow = true;
+        return;
+    }
+    memcpy(to, value, len);
+    buf_wrote(out, to + len);
+}
+
+#define PUT(out, value) put((out), &(value), sizeof(value))
 
 static void put_text(struct buf *out, const char *text)
 {

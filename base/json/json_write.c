@@ -56,16 +56,35 @@ static uint64_t odd_ones(uint64_t w)
            HIGHS;
 }
 
+static uint64_t copy_word(char *to, const char *s)
+{
+    uint64_t w;
+
+    memcpy(&w, s, sizeof(w));
+    memcpy(to, &w, sizeof(w));
+    return odd_ones(w);
+}
+
 char *json_plain(char *to, const char *s, size_t len)
 {
-    uint64_t w, odd = 0;
+    const size_t word = sizeof(uint64_t);
+    uint64_t odd = 0;
 
-    for (; len >= sizeof(w); len -= sizeof(w)) {
-        memcpy(&w, s, sizeof(w));
-        memcpy(to, &w, sizeof(w));
-        odd |= odd_ones(w);
-        s += sizeof(w);
-        to += sizeof(w);
+    if (len >= word) { /* the last one may begin within the one before */
+        for (size_t at = 0; at + word < len; at += word)
+            odd |= copy_word(to + at, s + at);
+        odd |= copy_word(to + len - word, s + len - word);
+        return odd == 0 ? to + len : NULL;
+    }
+    if (len >= word / 2) { /* the two halves likewise */
+        uint32_t first, last;
+
+        memcpy(&first, s, sizeof(first));
+        memcpy(&last, s + len - sizeof(last), sizeof(last));
+        memcpy(to, &first, sizeof(first));
+        memcpy(to + len - sizeof(last), &last, sizeof(last));
+        odd = odd_ones(first | (uint64_t)last << 32);
+        return odd == 0 ? to + len : NULL;
     }
     for (; len > 0; len--) {
         unsigned char c = (unsigned char)*s++;

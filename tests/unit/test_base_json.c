@@ -246,6 +246,36 @@ static void broken_utf8_is_replaced_when_written(void **state)
     buf_close(&b);
 }
 
+/* It is written in words that may overlap: every length, with every place of
+ * what needs an escape. */
+static void strings_of_every_length_come_back(void **state)
+{
+    static const char odd[] = {'"', '\\', '\n', 0x1f, 0x7f};
+    char text[40];
+
+    (void)state;
+    for (size_t len = 0; len < sizeof(text); len++)
+        for (size_t at = 0; at <= len; at++) { /* at the end: none is odd */
+            const struct json *o;
+            struct buf b;
+
+            for (size_t i = 0; i < len; i++)
+                text[i] = (char)('a' + (i * 7 + len) % 26);
+            text[len] = '\0';
+            if (at < len)
+                text[at] = odd[(at + len) % sizeof(odd)];
+            buf_init(&b, 4096);
+            json_open(&b, NULL, '{');
+            json_put_str(&b, "x", text);
+            json_close(&b, '}');
+            assert_int_equal(json_parse(b.data, b.len, &o, NULL), 0);
+            assert_string_equal(json_str(o, "x"), text);
+            assert_true((strchr(b.data, '\\') != NULL) == (at < len));
+            json_free(o);
+            buf_close(&b);
+        }
+}
+
 /* --- as text ------------------------------------------------------------- */
 
 static void whole_numbers_are_exact_or_refused(void **state)
@@ -398,6 +428,7 @@ int main(void)
         cmocka_unit_test(writing_places_its_own_commas),
         cmocka_unit_test(numbers_read_back_the_same),
         cmocka_unit_test(broken_utf8_is_replaced_when_written),
+        cmocka_unit_test(strings_of_every_length_come_back),
         cmocka_unit_test(whole_numbers_are_exact_or_refused),
         cmocka_unit_test(values_keep_the_text_they_were_sent_as),
         cmocka_unit_test(strings_lose_their_escapes),
