@@ -9,7 +9,7 @@
 #include "balancer/second/second_priv.h"
 
 #include "balancer/balancer_priv.h"
-#include "base/table.h"
+#include "base/map/hash_index.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,28 +17,10 @@
 #define WAIT_INTERVALS 2
 #define ENDS           65536U /* picks whose end is looked for */
 #define SLOTS_STEP     1024U
+#define KNOWN_STEP     1024U
+#define REPORT_MAX     LATE_BYTES_MAX /* packed: its groups may be many */
 #define LATE_BYTES_MAX ((size_t)64 * 1024 * 1024)
 #define WHOLE          0.01 /* so close to a whole number is one */
-
-/* An event that waits. */
-struct late {
-    struct late *next;
-    struct late *later; /* a report: the next one of its worker, once it came;
-                           that is behind it in the queue */
-    double given; /* a report: tasks granted since the one before and not ended
-                   */
-    mono_ms now;
-    uint32_t len;
-    char data[]; /* of second_pack() */
-};
-
-/* What a report says, of what a later one may be taken for. */
-struct figures {
-    bool busy, degraded;
-    double cpu, memory, disk, pool;
-    uint64_t incarnation;
-    mono_ms reported;
-};
 
 /* A worker that something in the queue is of, or the balancer has. */
 struct known {
@@ -46,14 +28,13 @@ struct known {
     double given;      /* granted since, and not ended */
     mono_ms told;      /* that report's `reported` */
     uint64_t incarnation;
-    bool gone;      /* removed since */
-    uint32_t no;    /* no other has it */
-    uint32_t slot;  /* of the balancer, as its picks say */
-    size_t waiting; /* events in the queue that are of it alone */
-    bool applied;   /* `as` is what the balancer was told last */
-    struct figures as;
-    UT_hash_handle hh;
-    char address[]; /* the key */
+    uint32_t no;      /* no other has it, ever */
+    uint32_t at;      /* in `known` */
+    uint32_t slot;    /* of the balancer, as its picks say */
+    uint32_t waiting; /* events in the queue that are of it alone */
+    bool gone;        /* removed since */
+    bool applied;     /* the balancer was told of it by us */
+    char address[];
 };
 
 struct pick_of {
@@ -65,16 +46,18 @@ struct regret {
     struct balancer *b;
     mono_ms wait;       /* so long everything waits */
     mono_ms judge_from; /* picks from then on */
-    struct late *first, **end;
-    size_t n, bytes; /* that wait */
-    mono_ms last;    /* the latest time told */
-    struct known *known;
-    uint32_t no; /* the last one given */
+    struct late_queue queue;
+    mono_ms last; /* the latest time told */
+    struct known **known;
+    uint32_t n_known, cap_known;
+    struct hash_index by_address; /* where they are in `known` */
+    uint32_t no;                  /* the last one given */
     struct known **by_slot;
     uint32_t n_slots;
     struct pick_of *picks; /* ENDS, by the low bits of their number */
     double scale;          /* what one grant stands for */
     struct feed_reader reader, ahead;
+    struct buf packed;
     struct balancer_pick *answer; /* BALANCER_COUNT_MAX */
 };
 
@@ -91,20 +74,35 @@ struct regret *second_regret_new(struct balancer *b,
     if (r->wait > SECOND_WAIT_MAX_MS)
         r->wait = SECOND_WAIT_MAX_MS;
     r->judge_from = now + r->wait / WAIT_INTERVALS;
-    r->end = &r->first;
     r->scale = b->scale;
     r->picks = mem_zalloc(ENDS * sizeof(*r->picks));
     r->answer = mem_array(BALANCER_COUNT_MAX, sizeof(*r->answer));
     second_reader_init(&r->reader);
     second_reader_init(&r->ahead);
+    buf_init(&r->packed, REPORT_MAX);
     return r;
+}
+
+static uint64_t hash_of(const char *address)
+{
+    return hash_index_of(address, strlen(address));
 }
 
 static void known_free(struct regret *r, struct known *k)
 {
+    struct known *last = r->known[r->n_known - 1];
+
+    assert(r->known[k->at] == k);
     if (k->slot < r->n_slots && r->by_slot[k->slot] == k)
         r->by_slot[k->slot] = NULL;
-    HASH_DEL(r->known, k);
+    hash_index_remove(&r->by_address, hash_of(k->address), k->at);
+    r->n_known--;
+    if (last != k) {
+        hash_index_remove(&r->by_address, hash_of(last->address), last->at);
+        last->at = k->at;
+        r->known[last->at] = last;
+        hash_index_put(&r->by_address, hash_of(last->address), last->at);
+    }
     mem_free(k);
 }
 
@@ -114,24 +112,18 @@ void second_regret_free(struct regret **regret)
 
     if (r == NULL)
         return;
-    while (r->first != NULL) {
-        struct late *l = r->first;
-
-        r->first = l->next;
-        mem_free(l);
-    }
-    while (r->known != NULL) {
-        struct known *k = r->known;
-
-        HASH_DEL(r->known, k);
-        mem_free(k);
-    }
+    second_late_close(&r->queue);
+    for (uint32_t i = 0; i < r->n_known; i++)
+        mem_free(r->known[i]);
+    mem_free(r->known);
+    hash_index_close(&r->by_address);
     balancer_free(&r->b);
     mem_free(r->by_slot);
     mem_free(r->picks);
     mem_free(r->answer);
     second_reader_close(&r->reader);
     second_reader_close(&r->ahead);
+    buf_close(&r->packed);
     MEM_FREE(*regret);
 }
 
@@ -139,10 +131,14 @@ void second_regret_free(struct regret **regret)
 
 static struct known *known_find(const struct regret *r, const char *address)
 {
-    struct known *k = NULL;
+    struct hash_index_walk w =
+        hash_index_walk(&r->by_address, hash_of(address));
+    uint32_t at;
 
-    HASH_FIND_STR(r->known, address, k);
-    return k;
+    while (hash_index_next(&w, &at))
+        if (strcmp(r->known[at]->address, address) == 0)
+            return r->known[at];
+    return NULL;
 }
 
 static struct known *known_make(struct regret *r, const char *address)
@@ -158,7 +154,13 @@ static struct known *known_make(struct regret *r, const char *address)
     k->gone = true; /* it has not reported to us */
     k->no = ++r->no;
     k->slot = UINT32_MAX;
-    HASH_ADD_STR(r->known, address, k);
+    if (r->n_known == r->cap_known) {
+        r->cap_known += KNOWN_STEP;
+        r->known = mem_regrow(r->known, r->cap_known, sizeof(*r->known));
+    }
+    k->at = r->n_known;
+    r->known[r->n_known++] = k;
+    hash_index_put(&r->by_address, hash_of(address), k->at);
     return k;
 }
 
@@ -168,6 +170,7 @@ static void told(struct regret *r, const struct balancer_worker *w,
     struct known *k = known_make(r, w->address);
     bool same = !k->gone && k->incarnation == w->incarnation;
 
+    l->of = k;
     k->waiting++;
     if (same && k->told == w->reported)
         return; /* no report: something else about it changed */
@@ -260,24 +263,33 @@ static void counted(struct regret *r, const char *address, int delta)
         k->given += delta;
 }
 
+static struct late *add(struct regret *r, const struct balancer_event *event,
+                        const char *data, size_t len)
+{
+    struct late *l;
+
+    if (event->kind == BALANCER_EVENT_SET) {
+        buf_reset(&r->packed);
+        second_pack_report(&r->packed, event, r->last);
+        assert(!r->packed.overflow);
+        l = second_late_add(&r->queue, r->packed.data, r->packed.len);
+    } else {
+        l = second_late_add(&r->queue, data, len);
+    }
+    l->now = r->last;
+    return l;
+}
+
 void second_regret_event(struct regret *r, const struct balancer_event *event,
                          const char *data, size_t len)
 {
     struct late *l;
 
-    assert(len <= UINT32_MAX);
     if (event->kind == BALANCER_EVENT_SLICE)
         return; /* it has ticks of its own */
-    l = mem_zalloc(sizeof(*l) + len);
     if (event->now > r->last)
         r->last = event->now;
-    l->now = r->last;
-    l->len = (uint32_t)len;
-    memcpy(l->data, data, len);
-    *r->end = l;
-    r->end = &l->next;
-    r->n++;
-    r->bytes += len;
+    l = add(r, event, data, len);
     if (event->kind == BALANCER_EVENT_SET)
         told(r, event->u.set, l);
     else if (event->kind == BALANCER_EVENT_REMOVE)
@@ -294,19 +306,8 @@ void second_regret_event(struct regret *r, const struct balancer_event *event,
 
 /* --- its turn comes ------------------------------------------------------ */
 
-static struct figures figures_of(const struct balancer_worker *w)
-{
-    return (struct figures){.busy = w->busy,
-                            .degraded = w->degraded,
-                            .cpu = w->cpu,
-                            .memory = w->memory,
-                            .disk = w->disk,
-                            .pool = w->pool,
-                            .incarnation = w->incarnation,
-                            .reported = w->reported};
-}
-
-static void take_figures(struct balancer_worker *to, const struct figures *from)
+static void take_figures(struct balancer_worker *to,
+                         const struct balancer_worker *from)
 {
     to->busy = from->busy;
     to->degraded = from->degraded;
@@ -314,6 +315,21 @@ static void take_figures(struct balancer_worker *to, const struct figures *from)
     to->memory = from->memory;
     to->disk = from->disk;
     to->pool = from->pool;
+}
+
+/* What the balancer was told last, if it is the same report. */
+static void take_told(struct balancer_worker *to, const struct account *a)
+{
+    const struct profile *p = a->profile;
+
+    if (p->incarnation != to->incarnation || p->told != to->reported)
+        return;
+    to->busy = p->busy;
+    to->degraded = p->degraded;
+    to->cpu = p->usage[USUAL_CPU];
+    to->memory = p->usage[USUAL_MEMORY];
+    to->disk = p->usage[USUAL_DISK];
+    to->pool = p->usage[USUAL_POOL];
 }
 
 /* What was running before what was granted since: at the later report, grants
@@ -332,14 +348,11 @@ static double pool_before(const struct balancer_worker *w,
 static void with_later(struct regret *r, struct balancer_worker *w,
                        const struct late *later)
 {
-    const struct balancer_worker *next;
-    struct figures figures;
+    const struct balancer_worker *next = &r->ahead.worker;
 
-    second_unpack(&r->ahead, later->data, later->len);
-    assert(r->ahead.event.kind == BALANCER_EVENT_SET);
-    next = r->ahead.event.u.set;
-    figures = figures_of(next);
-    take_figures(w, &figures);
+    assert(later->of != NULL);
+    second_unpack_report(&r->ahead, later->of->address, later);
+    take_figures(w, next);
     if (next->pool >= 0 && w->slots > 0 && next->slots > 0)
         w->pool = pool_before(w, next, later->given);
 }
@@ -347,20 +360,18 @@ static void with_later(struct regret *r, struct balancer_worker *w,
 static void apply_set(struct regret *r, const struct late *l)
 {
     struct balancer_worker *w = &r->reader.worker;
-    struct known *k = known_find(r, w->address);
+    struct known *k = l->of;
+    const struct account *a;
 
-    assert(k != NULL);
     assert(k->waiting > 0);
     k->waiting--;
     if (k->last == l)
         k->last = NULL;
     if (l->later != NULL)
         with_later(r, w, l->later);
-    else if (k->applied && k->as.incarnation == w->incarnation &&
-             k->as.reported == w->reported)
-        take_figures(w, &k->as);
+    else if (k->applied && (a = balancer_account(r->b, k->address)) != NULL)
+        take_told(w, a);
     k->applied = true;
-    k->as = figures_of(w);
     balancer_apply(r->b, &r->reader.event, NULL);
 }
 
@@ -397,7 +408,10 @@ static size_t apply(struct regret *r, const struct late *l, bool early,
 {
     const struct balancer_event *e = &r->reader.event;
 
-    second_unpack(&r->reader, l->data, l->len);
+    if (l->of != NULL)
+        second_unpack_report(&r->reader, l->of->address, l);
+    else
+        second_unpack(&r->reader, l->data, l->len);
     switch (e->kind) {
     case BALANCER_EVENT_SET:
         apply_set(r, l);
@@ -410,7 +424,7 @@ static size_t apply(struct regret *r, const struct late *l, bool early,
         return r->reader.request.count;
     case BALANCER_EVENT_CLOCK:
         balancer_tick(r->b, e->now);
-        return 1 + HASH_COUNT(r->known) / MEMBERS_AN_EVENT;
+        return 1 + r->n_known / MEMBERS_AN_EVENT;
     default:
         balancer_apply(r->b, e, NULL);
         return second_cost(e);
@@ -420,21 +434,17 @@ static size_t apply(struct regret *r, const struct late *l, bool early,
 size_t second_regret_turn(struct regret *r, mono_ms now, size_t at_most,
                           struct second_stats *stats)
 {
+    struct late *l;
     size_t took = 0;
 
-    while (r->first != NULL && took < at_most) {
-        struct late *l = r->first;
+    while (took < at_most && (l = second_late_first(&r->queue)) != NULL) {
         bool early = now - l->now < r->wait;
 
-        if (early && r->n <= SECOND_LATE_MAX && r->bytes <= LATE_BYTES_MAX)
+        if (early && r->queue.n <= SECOND_LATE_MAX &&
+            r->queue.bytes <= LATE_BYTES_MAX)
             break;
-        r->first = l->next;
-        if (r->first == NULL)
-            r->end = &r->first;
-        r->n--;
-        r->bytes -= l->len;
         took += apply(r, l, early, stats);
-        mem_free(l);
+        second_late_drop(&r->queue);
     }
     return took;
 }

@@ -6,10 +6,10 @@
  * (balancer/event.h), in order, and have no effect on it. It only copies its
  * events, under its lock, into a buffer of a bounded size; the rest is done in
  * second_turn(), on the loop, for a few hundredths of its time. When more
- * happens than that can follow (about 20,000 picks and ends a second) the buffer
- * fills: events are lost, and counted, and both rest for half a minute and begin
- * again from the first one's present state. So a flood costs picks next to
- * nothing.
+ * happens than that can follow (about 20,000 picks and ends a second) the
+ * buffer fills: events are lost, and counted, and both rest for half a minute
+ * and begin again from the first one's present state. So a flood costs picks
+ * next to nothing.
  *
  * The SHADOW goes by another policy. It decides on each pick of the first one,
  * and then what the first one chose is counted in it instead, with its end. So

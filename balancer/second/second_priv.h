@@ -47,6 +47,42 @@ size_t second_cost(const struct balancer_event *event);
 size_t second_follow(struct balancer *b, const struct balancer_event *event,
                      struct balancer_pick *picks, size_t *nobody);
 
+/* ---- late.c: events that wait, in order ---------------------------------- */
+
+struct known; /* regret.c */
+
+struct late {
+    struct late *later; /* a report: the next one of its worker, once it came;
+                           that is behind it in the queue */
+    struct known *of;   /* that worker; NULL: the event is none */
+    double given; /* a report: tasks granted since the one before and not ended
+                   */
+    mono_ms now;
+    uint32_t len;
+    char data[]; /* second_pack_report(), or second_pack() */
+};
+
+/* All zero is an empty one. */
+struct late_queue {
+    struct late_chunk *first, *last;
+    size_t n, bytes; /* of data */
+};
+
+/* Copies `data`; all else is zero. What it returns stays where it is until it
+ * is the first and dropped. */
+struct late *second_late_add(struct late_queue *q, const void *data,
+                             size_t len);
+struct late *second_late_first(const struct late_queue *q); /* NULL: none */
+void second_late_drop(struct late_queue *q);                /* the first */
+void second_late_close(struct late_queue *q);
+
+/* A BALANCER_EVENT_SET in a third of what second_pack() takes, without the
+ * address. `at`: the `now` that it is to wait with. */
+void second_pack_report(struct buf *out, const struct balancer_event *event,
+                        mono_ms at);
+void second_unpack_report(struct feed_reader *r, const char *address,
+                          const struct late *l);
+
 /* ---- shadow.c ------------------------------------------------------------ */
 
 struct shadow;
