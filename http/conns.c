@@ -163,11 +163,12 @@ bool http_conns_room(struct http_conns *c)
 struct http_conn *http_conns_add(struct http_conns *c, int fd,
                                  const struct sockaddr *from, int64_t ms)
 {
-    struct http_conn *conn = mem_zalloc(sizeof(*conn));
+    struct http_conn *conn = mem_lines(sizeof(*conn)); /* one of its own */
     uint8_t key[16];
     bool counts = peer_key(from, key);
 
     assert(ms >= 0);
+    memset(conn, 0, sizeof(*conn));
     conn->fd = fd;
     conn->since = clock_mono_ms();
     conn->phase = HTTP_ANSWERED;
