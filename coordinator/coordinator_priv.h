@@ -39,9 +39,9 @@
 #define GROUP_ADDRESSES_MAX   10000
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
-#define PUBLISH_GAP_MS                                                         \
-    1 /* between two for those who wait for what                               \
-         they wrote: the loop has more to do */
+/* At most so many in one millisecond for those who wait for what they wrote:
+ * the loop has more to do. */
+#define PUBLISHES_A_MS 4
 
 /* The name of a group, once for all who carry it. Never "default". */
 struct group_name {
@@ -229,6 +229,7 @@ struct coordinator {
     bool groups_stale; /* and they are not as published any more */
     uint64_t index;
     mono_ms published;
+    unsigned publishes; /* in that millisecond */
     bool dirty_soon, dirty_late;
     bool ready;    /* as published */
     bool stale;    /* likewise */
@@ -334,6 +335,8 @@ void coordinator_nodes_expired(struct coordinator *c,
 
 /* publish.c */
 void coordinator_publish_tick(struct coordinator *c);
+/* How long those who wait for what they wrote wait for the next one. */
+int64_t coordinator_publish_gap_ms(const struct coordinator *c);
 void coordinator_publish_now(struct coordinator *c);
 void coordinator_publish_end(struct coordinator *c);
 /* When that was, by the clock of answers. */

@@ -263,6 +263,7 @@ void coordinator_publish_now(struct coordinator *c)
     fill_cluster(c, s);
     s->index = c->index;
     c->dirty_soon = c->dirty_late = false;
+    c->publishes = c->published == c->clock->mono ? c->publishes + 1 : 1;
     c->published = c->clock->mono;
     coordinator_snapshot_publish(c->slot, s);
     assert(!c->dirty_soon);
@@ -277,6 +278,12 @@ void coordinator_publish_end(struct coordinator *c)
     c->groups_list = NULL;
 }
 
+int64_t coordinator_publish_gap_ms(const struct coordinator *c)
+{
+    assert(c->publishes > 0);
+    return c->clock->mono == c->published && c->publishes >= PUBLISHES_A_MS;
+}
+
 void coordinator_publish_tick(struct coordinator *c)
 {
     mono_ms age = c->clock->mono - c->published;
@@ -287,6 +294,6 @@ void coordinator_publish_tick(struct coordinator *c)
         c->dirty_soon = true; /* whoever asks for it is waiting */
     if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) ||
         age >= PUBLISH_LATE_MS ||
-        (c->awaited && dirty && age >= PUBLISH_GAP_MS))
+        (c->awaited && dirty && coordinator_publish_gap_ms(c) == 0))
         coordinator_publish_now(c);
 }

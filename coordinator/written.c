@@ -213,10 +213,8 @@ static void soon(struct coordinator *c, int64_t ms)
 /* As soon as it may be published again. */
 void coordinator_written_wake(struct coordinator *c)
 {
-    int64_t gap = PUBLISH_GAP_MS - (c->clock->mono - c->published);
-
     if (c->write_waits != NULL)
-        soon(c, gap > 0 ? gap : 0);
+        soon(c, coordinator_publish_gap_ms(c));
 }
 
 static bool early(const struct write_wait_key *k)
@@ -306,6 +304,7 @@ int coordinator_await_write(struct coordinator *c,
                             void *arg)
 {
     struct write_wait *l;
+    bool told = true;
 
     assert(wait_ms >= 0 && shown != NULL && write->n <= WRITE_KEYS_MAX);
     if (c->n_write_waits >= WAITS_MAX || c->leaving)
@@ -324,8 +323,12 @@ int coordinator_await_write(struct coordinator *c,
         k->wait = l;
         k->is = &l->write.keys[i];
         key_begin(k, ours);
+        told = told && k->told;
     }
-    coordinator_written_wake(c);
+    if (told)
+        coordinator_written_wake(c);
+    else /* what tells them wakes */
+        soon(c, CHECK_MS);
     return 0;
 }
 
