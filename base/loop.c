@@ -305,6 +305,21 @@ void loop_complete(struct loop *loop, struct loop_slot *slot, loop_f *fn,
     lock_release(&loop->mutex);
 }
 
+void loop_complete_chain(struct loop *loop, struct loop_slot *first)
+{
+    struct loop_slot *next;
+
+    assert(first != NULL);
+    lock_acquire(&loop->mutex);
+    for (; first != NULL; first = next) {
+        next = first->next;
+        mailbox_append(loop, first, first->fn, first->arg);
+    }
+    assert(loop->waiting > 0);
+    (void)uv_async_send(&loop->wake);
+    lock_release(&loop->mutex);
+}
+
 static void on_timer(uv_timer_t *handle)
 {
     struct loop_timer *timer = handle->data;

@@ -82,6 +82,8 @@ struct loop_slot {
 };
 void loop_complete(struct loop *loop, struct loop_slot *slot, loop_f *fn,
                    void *arg);
+/* A chain of them (->next; fn and arg are set) at once, and one wake-up. */
+void loop_complete_chain(struct loop *loop, struct loop_slot *first);
 
 /*
  * A timer on the loop: first after `delay`, then every `repeat` (0: once). The

@@ -31,6 +31,7 @@ struct worker {
     uv_cond_t wake;
     struct worker_job *head, **tail;
     size_t waiting;
+    size_t wanted; /* so many waiting wake the thread */
     bool stopping;
 };
 
@@ -80,22 +81,29 @@ static struct worker_job *next_job(struct worker *w, int64_t deadline,
     return job;
 }
 
+static void set_slot(struct worker_job *job)
+{
+    job->slot = (struct loop_slot){.fn = job->done, .arg = job->arg};
+}
+
 static void run_job(struct worker *w, struct worker_job *job)
 {
-    struct worker_job *next;
+    struct worker_job *last = job;
 
     assert(w->taken == NULL);
     w->taken_tail = &w->taken;
     w->running = true;
     job->run(job->arg);
     w->running = false;
-    /* A job belongs to its owner again as soon as it is completed. */
-    loop_complete(w->loop, &job->slot, job->done, job->arg);
-    for (job = w->taken; job != NULL; job = next) {
-        next = job->next;
-        loop_complete(w->loop, &job->slot, job->done, job->arg);
+    /* A job belongs to its owner again as soon as it is completed: they are
+     * all of one chain, and the loop gets that at once. */
+    set_slot(job);
+    for (job->next = w->taken; last->next != NULL; last = last->next) {
+        set_slot(last->next);
+        last->slot.next = &last->next->slot;
     }
     w->taken = NULL;
+    loop_complete_chain(w->loop, &job->slot);
 }
 
 /* On the loop, after the last job's done(): the thread is at its end. */
@@ -158,6 +166,7 @@ struct worker *worker_new(struct loop *loop, size_t queue_max,
     w->idle_ms = idle_ms;
     w->queue_max = queue_max;
     w->tail = &w->head;
+    w->wanted = 1;
     rc = pthread_mutex_init(&w->mutex, NULL);
     assert(rc == 0);
     rc = uv_cond_init(&w->wake);
@@ -185,22 +194,20 @@ int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,
         *w->tail = job;
         w->tail = &job->next;
         w->waiting++;
-        uv_cond_signal(&w->wake);
+        if (w->waiting >= w->wanted)
+            uv_cond_signal(&w->wake);
     }
     lock_release(&w->mutex);
     return (int)code;
 }
 
 /* Takes mutex "worker". */
-struct worker_job *worker_take_next(struct worker *w, int64_t wait_us)
+struct worker_job *worker_take_next(struct worker *w)
 {
     struct worker_job *job;
 
     assert(w->running);
-    assert(wait_us >= 0);
     lock_acquire(&w->mutex);
-    if (w->head == NULL && !w->stopping && wait_us > 0)
-        (void)uv_cond_timedwait(&w->wake, &w->mutex, (uint64_t)wait_us * 1000);
     job = pop(w);
     lock_release(&w->mutex);
     if (job != NULL) {
@@ -208,6 +215,30 @@ struct worker_job *worker_take_next(struct worker *w, int64_t wait_us)
         w->taken_tail = &job->next;
     }
     return job;
+}
+
+/* Takes mutex "worker". */
+size_t worker_await(struct worker *w, size_t n, int64_t quiet_us,
+                    int64_t most_us)
+{
+    uint64_t now = uv_hrtime(), end = now + (uint64_t)most_us * 1000;
+    uint64_t quiet = (uint64_t)quiet_us * 1000;
+    size_t before = SIZE_MAX;
+
+    assert(quiet_us >= 0 && most_us >= 0);
+    lock_acquire(&w->mutex);
+    w->wanted = n;
+    while (w->waiting < n && w->waiting != before && !w->stopping &&
+           now < end) {
+        before = w->waiting;
+        (void)uv_cond_timedwait(&w->wake, &w->mutex,
+                                quiet < end - now ? quiet : end - now);
+        now = uv_hrtime();
+    }
+    w->wanted = 1;
+    n = w->waiting;
+    lock_release(&w->mutex);
+    return n;
 }
 
 /* Takes mutex "worker". */

@@ -31,10 +31,15 @@ int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,
                   loop_f *done, void *arg) MUST_CHECK;
 
 /* Worker thread, inside run(): the next job waiting, taken off the queue for
- * this run() to do as well (group commit), or NULL: there is none, nor did
- * one come within so many microseconds. Its done() is called after that of the
- * job running. */
-struct worker_job *worker_take_next(struct worker *w, int64_t wait_us);
+ * this run() to do as well (group commit), or NULL: there is none. Its done()
+ * is called after that of the job running. */
+struct worker_job *worker_take_next(struct worker *w);
+
+/* Worker thread: how many jobs wait. Inside run(): sleep, without a wake-up for
+ * each, until `n` of them do, or none came for `quiet_us` microseconds, or
+ * `most_us` are over; 0: not at all. */
+size_t worker_await(struct worker *w, size_t n, int64_t quiet_us,
+                    int64_t most_us);
 
 /*
  * Loop thread: no new jobs; *w is NULL from here on. Those that wait are still

@@ -79,19 +79,27 @@ struct sql_watch {
     struct sql_watch *next_attached;
 };
 
-/* The worker's own. */
 /* How many writes the next group may expect, and what a commit takes. */
 struct sql_gather {
-    size_t expected;
+    size_t left;   /* jobs that came before the last group was answered, and
+                      are not in the present one yet */
+    size_t stayed; /* writes among those that are */
+    size_t back;   /* of the last group, to come back with another write */
     uint64_t commit_ns, began_ns;
 };
 
-/* A group of so many writes, begun then: how long it may wait for one more. */
-int64_t sql_gather_us(const struct sql_gather *g, size_t writes,
-                      uint64_t begun_ns);
+/* How many more a group of so many writes should wait for; and how long, in
+ * microseconds: if none comes, and in all. */
+size_t sql_gather_wants(const struct sql_gather *g, size_t writes);
+void sql_gather_patience(const struct sql_gather *g, uint64_t begun_ns,
+                         int64_t *quiet_us, int64_t *most_us);
+/* A job of the group, as they come. */
+void sql_gather_add(struct sql_gather *g, bool write);
+/* It is written; it has been, and so many jobs wait by now. */
 void sql_gather_begin(struct sql_gather *g);
-void sql_gather_done(struct sql_gather *g, size_t writes);
+void sql_gather_done(struct sql_gather *g, size_t writes, size_t left);
 
+/* The worker's own. */
 struct sql_side {
     struct sql_core *core;
     int64_t timeout_ms;
@@ -199,6 +207,22 @@ void sql_publish_known(struct sql *s);
 /* Worker: the two entry points. */
 loop_f sql_worker_run;         /* arg: struct sql_job (worker.c) */
 worker_idle_f sql_worker_poll; /* arg: struct sql (poll.c) */
+
+/* Worker: a group of writes (write.c). */
+struct sql_write {
+    struct sql_job *jobs, *last; /* in order; ->next */
+    size_t n;
+    bool beat;    /* the session is renewed along */
+    mono_ms sent; /* before it began */
+    int rc;       /* of what was applied early */
+    struct err err;
+};
+bool sql_job_writes(const struct sql_job *job);
+void sql_job_fail(struct sql_job *job, enum err_code code, const char *msg);
+/* One more; applied at once where the core says so (`early`). */
+void sql_write_add(struct sql *s, struct sql_write *w, struct sql_job *job);
+/* Commit them. All are answered; there may be none. */
+void sql_write_end(struct sql *s, struct sql_write *w);
 
 /* Worker (poll.c). */
 bool sql_session_is(const struct sql *s, uint64_t session);

@@ -1,12 +1,10 @@
 /*
- * worker.c - the worker's side: jobs, and group commit.
+ * worker.c - the worker's side: jobs.
  *
  * Everything here runs on the worker's thread. A running job takes the jobs
- * that wait behind it along: their writes go into one transaction, one
- * savepoint each, and are done together or fail together; reads follow when it
- * is committed, so that they see what was written before them and nothing that
- * was rolled back. Every transaction begins by asking whether our session is
- * still there, so a process that slept past its end can not write.
+ * that wait behind it along: their writes go into one transaction (write.c);
+ * reads follow when it is committed, so that they see what was written before
+ * them and nothing that was rolled back.
  */
 #include "registry/sql/backend.h"
 
@@ -20,19 +18,15 @@
 #define LOOK_PAGE   500
 #define GETS_MAX    1000
 
-/* --- group commit -------------------------------------------------------- */
+/* --- groups -------------------------------------------------------------- */
 
 struct group {
-    struct sql_job *jobs; /* in order; ->next */
+    struct sql_write writes;
+    struct sql_job *others; /* in order; ->next */
     struct sql_job **tail;
-    size_t ops, bytes, writes;
+    size_t ops, bytes;
+    bool waited; /* for more, in vain */
 };
-
-static bool is_write(const struct sql_job *job)
-{
-    return job->type == SQL_JOB_TXN || job->type == SQL_JOB_LOCK ||
-           job->type == SQL_JOB_UNLOCK;
-}
 
 /* Roughly, in operations: what bounds a group bounds how long the answers of
  * its first jobs and the poll must wait. */
@@ -56,223 +50,19 @@ static size_t job_bytes(const struct sql_job *job)
     return job->type == SQL_JOB_TXN ? job->of.call->bytes : 0;
 }
 
-static void group_add(struct group *g, struct sql_job *job)
+static void group_add(struct sql *s, struct group *g, struct sql_job *job)
 {
     assert(*g->tail == NULL);
+    g->ops += job_ops(job);
+    g->bytes += job_bytes(job);
+    sql_gather_add(&s->side.gather, sql_job_writes(job));
+    if (sql_job_writes(job)) {
+        sql_write_add(s, &g->writes, job);
+        return;
+    }
     job->next = NULL;
     *g->tail = job;
     g->tail = &job->next;
-    g->ops += job_ops(job);
-    g->bytes += job_bytes(job);
-    g->writes += is_write(job);
-    assert(g->jobs != NULL);
-}
-
-static uint64_t job_session(const struct sql_job *job)
-{
-    assert(is_write(job));
-    return job->type == SQL_JOB_TXN ? job->of.call->session
-                                    : job->of.hold->session;
-}
-
-static void fail(struct sql_job *job, enum err_code code, const char *msg)
-{
-    assert(code != ERR_OK);
-    err_set(&job->err, code, "%s", msg);
-    job->failed_op = SIZE_MAX;
-}
-
-/* May it be tried? If not, it is answered. */
-static bool admit(struct sql *s, struct sql_job *job)
-{
-    struct sql_hold *h = job->type == SQL_JOB_TXN ? NULL : job->of.hold->priv;
-
-    assert(is_write(job));
-    if (job->type == SQL_JOB_UNLOCK && s->side.waiting != NULL)
-        LL_DELETE2(s->side.waiting, h, next_waiting);
-    if (atomic_load(&s->closing)) {
-        fail(job, ERR_CANCELLED, "the registry was closed");
-        return false;
-    }
-    if (!sql_session_is(s, job_session(job))) {
-        fail(job, ERR_SESSION_LOST, "the session of this call has ended");
-        return false;
-    }
-    return true;
-}
-
-static int apply_lock(struct sql_side *side, struct sql_job *job)
-{
-    const struct registry_hold *hold = job->of.hold;
-    struct sql_hold *h = hold->priv;
-
-    assert(job->type == SQL_JOB_LOCK);
-    assert(hold->session == side->session);
-    h->place = (struct sql_place){.session = side->session,
-                                  .hold = hold->id,
-                                  .key = hold->key,
-                                  .owner = hold->owner};
-    return side->core->ops->lock_enqueue(side->core, &h->place, hold->try_once,
-                                         &job->err);
-}
-
-static int apply(struct sql_side *side, struct sql_job *job)
-{
-    struct sql_hold *h;
-
-    assert(is_write(job));
-    assert(side->session != 0);
-    switch (job->type) {
-    case SQL_JOB_TXN:
-        return side->core->ops->apply(side->core, side->session,
-                                      job->of.call->ops, job->of.call->n_ops,
-                                      &job->failed_op, &job->err);
-    case SQL_JOB_LOCK:
-        return apply_lock(side, job);
-    default:
-        h = job->of.hold->priv;
-        assert(job->type == SQL_JOB_UNLOCK);
-        return side->core->ops->lock_leave(side->core, &h->place, &job->err);
-    }
-}
-
-/* The registry's answer, as opposed to the engine's trouble. */
-static bool is_refusal(int rc)
-{
-    return rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_TIMEOUT;
-}
-
-/* One call in its savepoint. Nonzero: the whole group fails. */
-static int apply_undoable(struct sql_side *side, struct sql_job *job,
-                          struct err *err)
-{
-    int rc = side->core->ops->savepoint(side->core, err);
-
-    assert(is_write(job));
-    if (rc != 0)
-        return rc;
-    err_clear(&job->err);
-    rc = apply(side, job);
-    if (rc != 0 && !is_refusal(rc)) {
-        *err = job->err;
-        return rc;
-    }
-    job->revision = side->core->ops->revision(side->core);
-    if (rc != 0)
-        job->err.code = (enum err_code)rc;
-    else
-        err_clear(&job->err); /* "held by another" of a lock that waits */
-    return side->core->ops->release(side->core, rc != 0, err);
-}
-
-static int apply_all(struct sql_side *side, struct sql_job *jobs,
-                     struct err *err)
-{
-    int rc = 0;
-
-    for (; rc == 0 && jobs != NULL; jobs = jobs->next)
-        rc = apply_undoable(side, jobs, err);
-    return rc;
-}
-
-/* After the commit, or its failure. What was refused inside a transaction
- * that failed was refused by writes that never were: it fails, too. */
-static void answer_all(struct sql_side *side, struct sql_job *jobs,
-                       const struct err *err)
-{
-    for (; jobs != NULL; jobs = jobs->next) {
-        struct sql_hold *h;
-
-        if (err->code != ERR_OK) {
-            jobs->err = *err;
-            jobs->failed_op = SIZE_MAX;
-        }
-        if (jobs->type != SQL_JOB_LOCK)
-            continue;
-        h = jobs->of.hold->priv;
-        if (jobs->err.code != ERR_OK) {
-            h->place.ticket = h->place.fence = 0;
-            h->unsure |= jobs->err.code == ERR_UNKNOWN;
-        } else if (h->place.fence == 0) {
-            LL_PREPEND2(side->waiting, h, next_waiting);
-        }
-        h->at_once = h->place.fence;
-    }
-}
-
-/* What the group will ask for, so that a core may read it all at once. The
- * pieces borrow from the jobs. */
-static struct sql_piece *pieces_of(struct sql_job *jobs, size_t *n)
-{
-    struct sql_piece *pieces;
-    struct sql_job *job;
-    size_t i = 0;
-
-    assert(jobs != NULL);
-    *n = 0;
-    for (job = jobs; job != NULL; job = job->next)
-        (*n)++;
-    pieces = mem_array(*n, sizeof(*pieces));
-    for (job = jobs; job != NULL; job = job->next) {
-        pieces[i++] =
-            job->type == SQL_JOB_TXN
-                ? (struct sql_piece){job->of.call->ops, job->of.call->n_ops}
-                : (struct sql_piece){NULL, 0};
-    }
-    assert(i == *n);
-    return pieces;
-}
-
-/* The whole group in one transaction. */
-static int write_once(struct sql_side *side, struct sql_job *jobs, bool beat,
-                      struct err *err)
-{
-    struct sql_core *core = side->core;
-    size_t n;
-    struct sql_piece *pieces = pieces_of(jobs, &n);
-    int rc = core->ops->begin(core, side->session, beat, pieces, n, err);
-
-    assert(side->session != 0);
-    assert(!side->lost);
-    if (rc == 0) {
-        rc = apply_all(side, jobs, err);
-        if (rc == 0)
-            rc = core->ops->commit(core, err);
-        else
-            core->ops->rollback(core);
-    }
-    mem_free(pieces);
-    return rc;
-}
-
-static void write_jobs(struct sql *s, struct sql_job *jobs)
-{
-    struct sql_side *side = &s->side;
-    mono_ms now = clock_mono_ms();
-    bool beat = now >= side->next_beat && sql_loop_turns(s);
-    struct err err = {0};
-    unsigned tries = 0;
-    int rc = 0;
-
-    assert(side->session != 0);
-    assert(jobs != NULL);
-    do {
-        side->core->again = false;
-        rc = write_once(side, jobs, beat, &err);
-    } while (rc != 0 && side->core->again && tries++ < side->core->retries);
-    err.code = (enum err_code)rc;
-    if (rc == 0) {
-        side->dirty = true;
-        if (beat)
-            sql_session_renewed(s, now);
-        else
-            sql_session_wrote(s, now);
-    } else if (sql_session_over(rc)) {
-        sql_session_gone(s, &err);
-    } else {
-        sql_report_trouble(s, &err); /* of locks nobody is answered */
-    }
-    answer_all(side, jobs, &err);
 }
 
 /* --- reading ------------------------------------------------------------- */
@@ -285,7 +75,7 @@ static void read_call(struct sql *s, struct sql_job *job)
 
     assert(job->type == SQL_JOB_READ);
     if (atomic_load(&s->closing)) {
-        fail(job, ERR_CANCELLED, "the registry was closed");
+        sql_job_fail(job, ERR_CANCELLED, "the registry was closed");
         return;
     }
     switch (call->type) {
@@ -363,7 +153,7 @@ static void look(struct sql *s, struct sql_job *job)
     assert(job->type == SQL_JOB_LOOK);
     assert(sw->attached || sw->next_attached == NULL);
     if (atomic_load(&s->closing)) {
-        fail(job, ERR_CANCELLED, "the registry was closed");
+        sql_job_fail(job, ERR_CANCELLED, "the registry was closed");
         return;
     }
     if (!side->feed_valid) {
@@ -415,7 +205,7 @@ static void shut(struct sql *s)
 
 static void run_others(struct sql *s, struct sql_job *job)
 {
-    assert(!is_write(job));
+    assert(!sql_job_writes(job));
     switch (job->type) {
     case SQL_JOB_READ:
         read_call(s, job);
@@ -439,35 +229,26 @@ static void run_others(struct sql *s, struct sql_job *job)
 
 static void run_group(struct sql *s, struct group *g)
 {
-    struct group writes = {.tail = &writes.jobs};
-    struct group others = {.tail = &others.jobs};
-    struct sql_job *job, *next;
+    struct sql_job *job;
 
-    assert(g->jobs != NULL);
-    for (job = g->jobs; job != NULL; job = next) {
-        next = job->next;
-        if (!is_write(job))
-            group_add(&others, job);
-        else if (admit(s, job))
-            group_add(&writes, job);
-    }
-    if (writes.jobs != NULL) {
-        sql_gather_begin(&s->side.gather);
-        write_jobs(s, writes.jobs);
-        sql_gather_done(&s->side.gather, writes.writes);
-    }
-    read_together(s, others.jobs);
-    for (job = others.jobs; job != NULL; job = job->next)
+    sql_write_end(s, &g->writes);
+    read_together(s, g->others);
+    for (job = g->others; job != NULL; job = job->next)
         run_others(s, job);
 }
 
 /* NULL: there is none, and no reason to wait for one. */
-static struct sql_job *take_next(struct sql *s, const struct group *g,
-                                 uint64_t begun)
+static struct sql_job *take_next(struct sql *s, struct group *g, uint64_t begun)
 {
-    struct worker_job *next = worker_take_next(
-        s->worker, sql_gather_us(&s->side.gather, g->writes, begun));
+    struct worker_job *next = worker_take_next(s->worker);
+    size_t wants = sql_gather_wants(&s->side.gather, g->writes.n);
+    int64_t quiet_us, most_us;
 
+    if (next == NULL && wants > 0 && !g->waited && g->writes.rc == 0) {
+        sql_gather_patience(&s->side.gather, begun, &quiet_us, &most_us);
+        g->waited = worker_await(s->worker, wants, quiet_us, most_us) < wants;
+        next = worker_take_next(s->worker);
+    }
     return next == NULL ? NULL : CONTAINER_OF(next, struct sql_job, job);
 }
 
@@ -483,17 +264,17 @@ void sql_worker_run(void *arg)
 {
     struct sql_job *job = arg;
     struct sql *s = job->s;
-    struct group g = {.tail = &g.jobs};
-    struct group rest = {.tail = &rest.jobs};
+    struct group g = {.tail = &g.others};
+    struct group rest = {.tail = &rest.others};
     uint64_t begun = clock_mono_ns();
 
     do {
-        group_add(&g, job);
+        group_add(s, &g, job);
         job = take_next(s, &g, begun);
     } while (job != NULL && group_has_room(&g, job));
     run_group(s, &g);
     if (job != NULL) {
-        group_add(&rest, job);
+        group_add(s, &rest, job);
         run_group(s, &rest);
     }
 }

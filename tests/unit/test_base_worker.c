@@ -77,7 +77,7 @@ static void run_group(void *arg)
 
     while (!atomic_load(&gate)) {
     }
-    while (worker_take_next(worker, 0) != NULL)
+    while (worker_take_next(worker) != NULL)
         job->group++;
 }
 
