@@ -136,6 +136,80 @@ static void a_job_takes_the_waiting_ones_along(void **state)
         assert_int_equal(seen[i], i);
 }
 
+static size_t awaited;
+static int64_t quiet_us;
+
+static void run_await(void *arg)
+{
+    atomic_store(&gate, 1);
+    awaited = worker_await(worker, 3, quiet_us, (int64_t)DEADLINE_MS * 1000);
+    while (worker_take_next(worker) != NULL)
+        ((struct job *)arg)->group++;
+}
+
+static void begin_awaiting(struct job jobs[4])
+{
+    n_seen = 0;
+    awaited = SIZE_MAX;
+    atomic_store(&gate, 0);
+    worker = worker_new(loop, 4, NULL, NULL, 0);
+    for (int i = 0; i < 4; i++)
+        jobs[i] = (struct job){.number = i};
+    assert_int_equal(
+        worker_submit(worker, &jobs[0].job, run_await, job_done, &jobs[0]), 0);
+    while (atomic_load(&gate) == 0) {
+    }
+}
+
+static void a_job_waits_until_so_many_have_come(void **state)
+{
+    struct job jobs[4];
+
+    (void)state;
+    quiet_us = (int64_t)DEADLINE_MS * 1000;
+    begin_awaiting(jobs);
+    for (int i = 1; i < 4; i++)
+        assert_int_equal(
+            worker_submit(worker, &jobs[i].job, run_job, job_done, &jobs[i]),
+            0);
+    while (n_seen < 4)
+        loop_turn(loop, 100);
+    assert_int_equal(awaited, 3);
+    assert_int_equal(jobs[0].group, 3);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(seen[i], i); /* one chain, in order */
+    stop_worker();
+}
+
+static void a_job_waits_no_longer_than_they_come(void **state)
+{
+    mono_ms end = clock_mono_ms() + DEADLINE_MS / 2;
+    struct job jobs[4];
+
+    (void)state;
+    quiet_us = 2000;
+    begin_awaiting(jobs);
+    while (n_seen < 1)
+        loop_turn(loop, 100);
+    assert_true(clock_mono_ms() < end);
+    assert_int_equal(awaited, 0);
+    stop_worker();
+}
+
+static void nobody_is_awaited_by_a_worker_that_ends(void **state)
+{
+    mono_ms end = clock_mono_ms() + DEADLINE_MS / 2;
+    struct job jobs[4];
+
+    (void)state;
+    quiet_us = (int64_t)DEADLINE_MS * 1000;
+    begin_awaiting(jobs);
+    stop_worker();
+    assert_true(clock_mono_ms() < end);
+    assert_int_equal(awaited, 0);
+    assert_int_equal(n_seen, 1);
+}
+
 static void a_full_worker_refuses(void **state)
 {
     struct job jobs[4];
@@ -233,6 +307,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(jobs_run_in_order_on_one_other_thread),
         TEST(a_job_takes_the_waiting_ones_along),
+        TEST(a_job_waits_until_so_many_have_come),
+        TEST(a_job_waits_no_longer_than_they_come),
+        TEST(nobody_is_awaited_by_a_worker_that_ends),
         TEST(a_full_worker_refuses),
         TEST(an_idle_worker_polls),
         TEST(a_poll_says_when_it_wants_the_next),

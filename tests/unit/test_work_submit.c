@@ -48,6 +48,13 @@ static void submit_makes_up_ids_that_differ(void **state)
     assert_string_equal(submit(s, e, NULL, NULL), "");
     assert_string_not_equal(first, e->item.id);
     assert_string_equal(e->item.owner, "m:2"); /* the one with fewer */
+    /* later ones stand behind earlier ones */
+    for (int i = 0; i < 50; i++) {
+        memcpy(first, e->item.id, sizeof(first));
+        w->clock.wall += 1 + 37 * i;
+        assert_string_equal(submit(s, e, NULL, NULL), "");
+        assert_true(strcmp(first, e->item.id) < 0);
+    }
     ended_free(e);
     world_free(w);
 }
