@@ -152,6 +152,7 @@ static void claim_not_up(struct work_op *op)
 static void claim_gate(struct work_op *op)
 {
     assert(op->process.known);
+    work_known_gate(op);
     if (gate_takes(&op->gate, &op->process))
         create(op);
     else
@@ -172,15 +173,50 @@ static bool claim_is_late(const struct work_op *op)
     return op->startup_time == 0 && op->age_ms >= lease;
 }
 
-static void claim_read(struct work_op *op)
+/* Who claims, as it is up now; NULL: it is not, or is another process. */
+static const struct process *claimant(const struct work_op *op)
 {
     const struct process *p =
         work_op_process(op, op->want.kind, op->want.owner);
 
     assert(op->want.owner[0] != '\0');
+    return p == NULL || op->startup_time == 0 ||
+                   op->startup_time == p->startup_time
+               ? p
+               : NULL;
+}
+
+static void claim_for(struct work_op *op, const struct process *p)
+{
+    op->process = *p;
+    op->target = (struct work_target){.code = PROBLEM_NONE};
+    memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
+}
+
+/* As submit_ahead(); a claim has the one gate. */
+static void claim_ahead(struct work_op *op)
+{
+    const struct process *p = claimant(op);
+
+    assert(op->floor_version != 0);
+    assert(!op->found);
+    if (p != NULL && !claim_is_late(op) && work_epoch_left(0, op->floor)) {
+        claim_for(op, p);
+        if (work_take_known_gate(op)) {
+            create(op);
+            return;
+        }
+    }
+    read_first(op);
+}
+
+static void claim_read(struct work_op *op)
+{
+    const struct process *p = claimant(op);
+
     assert(op->pending == 0);
-    if (p == NULL ||
-        (op->startup_time != 0 && op->startup_time != p->startup_time)) {
+    work_known_floor(op);
+    if (p == NULL) {
         claim_not_up(op);
         return;
     }
@@ -192,7 +228,7 @@ static void claim_read(struct work_op *op)
         work_op_reply_unless_doubt(op, PROBLEM_TOO_LATE);
         return;
     }
-    op->process = *p;
+    claim_for(op, p);
     if (op->found) {
         /* The last owner of a finished item is still named in it. */
         if (op->item.kind != op->want.kind ||
@@ -202,8 +238,6 @@ static void claim_read(struct work_op *op)
         else
             reply_found(op);
     } else if (work_op_epoch_left(op, 0)) {
-        op->target = (struct work_target){.code = PROBLEM_NONE};
-        memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
         work_op_gather(op, READ(READ_GATE), claim_gate);
     }
 }
@@ -279,8 +313,10 @@ void work_submit(struct work *w, const struct work_submit *what,
 void work_claim(struct work *w, const struct work_submit *what,
                 work_reply_f *done, void *arg)
 {
-    static const struct op_verb verb = {
-        .reads = READ(READ_RECORD) | READ(READ_FLOOR), .then = claim_read};
+    static const struct op_verb verb = {.reads = READ(READ_RECORD) |
+                                                 READ(READ_FLOOR),
+                                        .then = claim_read,
+                                        .ahead = claim_ahead};
 
     assert(what->owner != NULL && what->id != NULL);
     begin(w, &verb, what, done, arg);
