@@ -237,6 +237,35 @@ static void claim_belongs_to_the_process_that_made_it(void **state)
     world_free(w);
 }
 
+/* What is known of the gate and of the floor need not be read again. */
+static void claim_of_a_new_id_takes_one_journey(void **state)
+{
+    struct memory_faults slow = {.delay_max_ms = 20};
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+    char id[8];
+
+    (void)state;
+    assert_string_equal(claim(s, e, "a", "m:2"), "");  /* makes the gate */
+    assert_string_equal(claim(s, e, "aa", "m:2"), ""); /* has read it */
+    memory_set_faults(w->store, &slow);
+    for (int i = 0; i < 12; i++) {
+        mono_ms before = w->clock.mono;
+
+        (void)snprintf(id, sizeof(id), "b%d", i);
+        assert_string_equal(claim(s, e, id, "m:2"), "");
+        assert_true(e->created);
+        assert_true(w->clock.mono - before <= 2 * slow.delay_max_ms + STEP_MS);
+    }
+    /* nor is anything believed that is over */
+    put_gate(w, NODE_MASTER, "m:2", GATE_DRAINING, 1);
+    assert_string_equal(claim(s, e, "c", "m:2"), "owner_not_up");
+    assert_int_equal(audit(w).live, 14);
+    ended_free(e);
+    world_free(w);
+}
+
 static const char *claim_as(struct side *s, struct ended *e, const char *id,
                             int64_t startup_time, int64_t age_ms)
 {
@@ -539,6 +568,7 @@ int main(void)
         cmocka_unit_test(submit_refuses_what_cannot_be_stored),
         cmocka_unit_test(too_many_at_a_time_are_busy),
         cmocka_unit_test(claim_belongs_to_the_process_that_made_it),
+        cmocka_unit_test(claim_of_a_new_id_takes_one_journey),
         cmocka_unit_test(claim_is_of_the_process_that_it_names),
         cmocka_unit_test(claim_needs_an_owner_that_is_up_and_open),
         cmocka_unit_test(two_coordinators_give_one_id_to_one_owner),
