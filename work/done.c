@@ -98,6 +98,23 @@ static void done_marked(struct work_op *op)
     work_op_send(op, &t, done_won);
 }
 
+/*
+ * An item and its marker are written by one txn, so they are of one version, or
+ * the marker of the first where each key counts its own: it need not be read.
+ * If it is of another after all, or is missing, the txn is refused and the next
+ * run reads it.
+ */
+static bool done_presumes(struct work_op *op)
+{
+    uint64_t first = registry_first_version(op->w->config.registry);
+
+    if (op->attempt.conflicts > 0 || op->attempt.doubt)
+        return false;
+    op->marker_version = first != 0 ? first : op->item.version;
+    assert(op->marker_version != 0);
+    return true;
+}
+
 static void done_read(struct work_op *op)
 {
     assert(op->found);
@@ -106,6 +123,8 @@ static void done_read(struct work_op *op)
         work_op_refuse(op, PROBLEM_STALE_EPOCH);
     else if (op->item.state == WORK_DONE)
         reply_item(op);
+    else if (done_presumes(op))
+        done_marked(op);
     else
         work_op_gather(op, READ(READ_MARKER), done_marked);
 }

@@ -62,6 +62,40 @@ done_from_a_fenced_process_counts_until_its_item_is_moved(void **state)
     world_free(w);
 }
 
+/* The record is read, and the marker is taken for one of the same txn; one that
+ * somebody wrote anew is found to be another. */
+static void done_takes_two_journeys(void **state)
+{
+    struct memory_faults slow = {.delay_max_ms = 40};
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+    char key[REGISTRY_KEY_MAX + 1], id[8];
+    mono_ms before;
+
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        (void)snprintf(id, sizeof(id), "a%d", i);
+        assert_string_equal(submit(s, e, id, NULL), "");
+    }
+    assert_string_equal(at_epoch(s, e, work_handover, "a0", 1), "");
+    memory_set_faults(w->store, &slow);
+    before = w->clock.mono;
+    for (int i = 0; i < 12; i++) {
+        (void)snprintf(id, sizeof(id), "a%d", i);
+        assert_string_equal(at_epoch(s, e, work_done, id, i == 0 ? 2 : 1), "");
+    }
+    /* 40 ms there and back on average; three would be far above this */
+    assert_true(w->clock.mono - before <= 12 * (5 * 40 / 2 + STEP_MS / 2));
+    assert_string_equal(submit(s, e, "b", NULL), "");
+    work_marker_key(NODE_MASTER, e->item.owner, "b", key);
+    assert_int_equal(hand_put(w, key, "{\"epoch\":1}"), ERR_OK);
+    assert_string_equal(at_epoch(s, e, work_done, "b", 1), "");
+    assert_int_equal(audit(w).live, 0);
+    ended_free(e);
+    world_free(w);
+}
+
 static void done_is_possible_when_a_marker_was_lost(void **state)
 {
     struct world *w = world_new(1, 1);
@@ -280,6 +314,7 @@ int main(void)
         cmocka_unit_test(done_with_another_epoch_changes_nothing),
         cmocka_unit_test(
             done_from_a_fenced_process_counts_until_its_item_is_moved),
+        cmocka_unit_test(done_takes_two_journeys),
         cmocka_unit_test(done_is_possible_when_a_marker_was_lost),
         cmocka_unit_test(a_damaged_record_is_an_error_that_names_it),
         cmocka_unit_test(fence_check_answers_by_epoch_and_state),
