@@ -112,19 +112,23 @@ static void mailbox_append(struct loop *loop, struct loop_slot *slot,
     loop->waiting++;
 }
 
-static void on_wake(uv_async_t *handle)
+static void deliver(struct loop *loop)
 {
-    struct loop *loop = handle->data;
     size_t n = mailbox_waiting(loop);
     loop_f *fn;
     void *arg;
 
-    loop_enter(loop);
     /* Only what waits now: calls that post again must not starve the rest. */
     while (n-- > 0 && mailbox_take(loop, &fn, &arg))
         fn(arg);
     if (mailbox_waiting(loop) > 0)
         (void)uv_async_send(&loop->wake);
+}
+
+static void on_wake(uv_async_t *handle)
+{
+    loop_enter(handle->data);
+    deliver(handle->data);
 }
 
 static void on_prepare(uv_prepare_t *handle)
@@ -138,9 +142,14 @@ static void on_prepare(uv_prepare_t *handle)
                  wait_ms < 0 ? INT64_MAX : clock_mono_ms() + wait_ms);
 }
 
+/* What came quietly waits for no more than any event. */
 static void on_check(uv_check_t *handle)
 {
-    loop_enter(handle->data);
+    struct loop *loop = handle->data;
+
+    loop_enter(loop);
+    if (mailbox_waiting(loop) > 0)
+        deliver(loop);
 }
 
 static void on_turn_timer(uv_timer_t *handle)
@@ -317,6 +326,15 @@ void loop_complete_chain(struct loop *loop, struct loop_slot *first)
     }
     assert(loop->waiting > 0);
     (void)uv_async_send(&loop->wake);
+    lock_release(&loop->mutex);
+}
+
+void loop_complete_quietly(struct loop *loop, struct loop_slot *slot,
+                           loop_f *fn, void *arg)
+{
+    lock_acquire(&loop->mutex);
+    mailbox_append(loop, slot, fn, arg);
+    assert(loop->waiting > 0);
     lock_release(&loop->mutex);
 }
 

@@ -210,9 +210,10 @@ static char *parent_of(const char *key)
                         : mem_strndup(key, (size_t)(slash - key));
 }
 
-void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c)
+void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c, bool patient)
 {
     assert(c >= d->children && c < d->children + d->n);
+    c->patient = patient && (!c->unread || c->patient);
     d->n_unread += !c->unread;
     c->unread = true;
     zk_dir_place(d);
@@ -229,7 +230,7 @@ void zk_dir_refresh_key(const struct registry_watch *w, const char *key,
         d == NULL ? NULL : find_child(d, strrchr(key, '/') + 1);
 
     if (c != NULL) {
-        zk_dir_mark_unread(d, c);
+        zk_dir_mark_unread(d, c, false);
     } else if (awaited && d != NULL) {
         d->urgent = true;
         zk_dir_mark_dirty(d);
@@ -273,7 +274,7 @@ void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
             enter(d);
         zw->cursor = d;
         if (zw->cursor_at < d->n)
-            zk_dir_mark_unread(d, &d->children[zw->cursor_at]);
+            zk_dir_mark_unread(d, &d->children[zw->cursor_at], true);
         if (++zw->cursor_at > d->n) {
             zw->cursor = d->hh.next;
             zw->cursor_at = 0;

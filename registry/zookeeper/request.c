@@ -67,7 +67,11 @@ static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
     q->rc = rc;
     if (stat != NULL)
         q->stat = *stat;
-    loop_complete(q->z->base.loop, &q->slot, on_answer, q);
+    if (q->patient && atomic_fetch_sub(&q->handle->n_patient, 1) > 1 &&
+        rc == ZOK)
+        loop_complete_quietly(q->z->base.loop, &q->slot, on_answer, q);
+    else
+        loop_complete(q->z->base.loop, &q->slot, on_answer, q);
 }
 
 static void copy_data(struct zk_request *q, const char *data, size_t len)
@@ -205,7 +209,11 @@ bool zk_send_now(struct zookeeper *z, struct zk_request *q)
     assert(!q->sent);
     q->handle = h;
     q->sent_at = zk_now(z);
+    if (q->patient)
+        atomic_fetch_add(&h->n_patient, 1);
     rc = give(h, q);
+    if (rc == ZINVALIDSTATE && q->patient)
+        atomic_fetch_sub(&h->n_patient, 1);
     if (rc == ZINVALIDSTATE)
         return false;
     /* Its answer, which may be on its way, is for a later turn. */

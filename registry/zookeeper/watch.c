@@ -127,13 +127,14 @@ static void value(struct registry_watch *w, const char *key,
 static void on_answer(void *arg, struct zk_request *q);
 
 static void read_for(struct registry_watch *w, enum zk_request_type type,
-                     const char *key, bool watch)
+                     const char *key, bool watch, bool patient)
 {
     struct zk_request *q = zk_request_for(zk_of(w->r), type, key, on_answer, w);
 
     assert(w->fn != NULL);
     q->background = true;
     q->watch = watch;
+    q->patient = patient && !watch_of(w)->looking;
     watch_of(w)->outstanding++;
     zk_send(q);
 }
@@ -146,7 +147,7 @@ static void read_child(struct zk_dir *d, struct zk_child *c)
     assert(d->n_unread > 0);
     c->unread = false;
     d->n_unread--;
-    read_for(d->w, ZK_GET, key, false);
+    read_for(d->w, ZK_GET, key, false, c->patient);
     mem_free(key);
 }
 
@@ -166,7 +167,7 @@ static void missing(struct zk_dir *d)
     d->look = watch_of(w)->look;
     zk_dir_place(d);
     if (zk_usable(zk_of(w->r)) && w->fn != NULL)
-        read_for(w, ZK_EXISTS, d->key, true);
+        read_for(w, ZK_EXISTS, d->key, true, false);
 }
 
 static void listed(struct zk_dir *d, struct zk_request *q)
@@ -230,7 +231,7 @@ static void list(struct zk_dir *d)
     }
     d->dirty = d->urgent = false;
     d->listing = true;
-    read_for(d->w, ZK_CHILDREN, d->key, d->armed > 0);
+    read_for(d->w, ZK_CHILDREN, d->key, d->armed > 0, false);
 }
 
 /* --- doing it ------------------------------------------------------------ */

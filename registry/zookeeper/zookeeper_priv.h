@@ -118,6 +118,8 @@ struct zk_request {
                         connection, a call's but while we are suspended. Set
                         for what does not write */
     bool background; /* after the requests of callers: a watch's */
+    bool patient;    /* its answer may wait for those of the others that are,
+                        and are with the server: the loop wakes once for all */
     bool sent;       /* given to the client library: it may have been applied */
     mono_ms sent_at;
     struct registry_call *call; /* whose it is; NULL: the backend's own */
@@ -185,7 +187,8 @@ struct zk_handle {
     mono_ms connected_at;           /* loop: since when, by its own thread */
     size_t n_servers;               /* addresses; the opener's until `opened` */
     struct zk_request *in_flight;
-    bool closing; /* loop: let go of */
+    atomic_size_t n_patient; /* of these, and not answered */
+    bool closing;            /* loop: let go of */
     struct worker_job job;
 };
 
@@ -583,7 +586,8 @@ void zk_others_forget(struct zk_hold *h); /* frees what is remembered */
 
 struct zk_child {
     char *name;
-    bool unread; /* its value has to be read */
+    bool unread;  /* its value has to be read, */
+    bool patient; /* and for no other reason than that it was long ago */
 };
 
 struct zk_dir {
@@ -654,7 +658,9 @@ void zk_dir_place(struct zk_dir *d);
 /* It has to be listed. */
 void zk_dir_mark_dirty(struct zk_dir *d);
 void zk_dir_disarm(struct zk_dir *d);
-void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c);
+/* Its value is to be read; `patient`: for no other reason than that it was long
+ * ago. */
+void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c, bool patient);
 /* Where the watch knows the key its value is to be read again. `awaited`:
  * somebody waits to be told what stands there, known or not. */
 void zk_dir_refresh_key(const struct registry_watch *w, const char *key,

@@ -86,6 +86,26 @@ static void posts_and_completions_keep_their_order(void **state)
         assert_int_equal(record.seen[i], i);
 }
 
+static void what_completes_quietly_waits_for_another_reason(void **state)
+{
+    struct numbered items[3] = {{.number = 0}, {.number = 1}, {.number = 2}};
+    mono_ms start = clock_mono_ms();
+
+    (void)state;
+    record.n = 0;
+    loop_complete_quietly(loop, &items[0].slot, note, &items[0]);
+    loop_turn(loop, 50);
+    assert_true(clock_mono_ms() >= start + 49); /* nothing woke it */
+    assert_int_equal(record.n, 1);
+    loop_complete_quietly(loop, &items[1].slot, note, &items[1]);
+    loop_complete(loop, &items[2].slot, note, &items[2]);
+    for (int i = 0; i < 10 && record.n < 3; i++)
+        loop_turn(loop, 10000);
+    assert_true(clock_mono_ms() < start + 10000);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(record.seen[i], i);
+}
+
 static void a_full_mailbox_refuses_and_completions_still_go(void **state)
 {
     static struct numbered item = {.number = 1}; /* the last outlives us */
@@ -370,6 +390,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(posts_and_completions_keep_their_order),
+        TEST(what_completes_quietly_waits_for_another_reason),
         TEST(a_full_mailbox_refuses_and_completions_still_go),
         TEST(a_call_that_posts_again_runs_in_a_later_turn),
         TEST(threads_post_without_loss_and_in_order),
