@@ -15,6 +15,7 @@
 #include "base/mem.h"
 
 #include <ctype.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,6 +228,19 @@ static size_t string_end(const struct scan *j)
     return at < j->len ? at : j->len;
 }
 
+/* How many bytes from the next one on stand for themselves. */
+static size_t plain(const struct scan *j)
+{
+    const unsigned char *s = (const unsigned char *)j->s + j->at;
+    size_t n = 0, left = j->len - j->at;
+
+    assert(j->at <= j->len);
+    while (n < left && s[n] >= 0x20 && s[n] < 0x80 && s[n] != '"' &&
+           s[n] != '\\')
+        n++;
+    return n;
+}
+
 /* A string with its quotes; *out is without them and without escapes. */
 static bool scan_string(struct scan *j, char **out)
 {
@@ -238,9 +252,15 @@ static bool scan_string(struct scan *j, char **out)
     room = string_end(j) - j->at + 1;
     to = *out = take(j, room);
     while (j->at < j->len && j->s[j->at] != '"') {
-        unsigned char c = peek(j);
-        size_t n;
+        size_t n = plain(j);
+        unsigned char c;
 
+        memcpy(to, j->s + j->at, n);
+        to += n;
+        j->at += n;
+        c = peek(j);
+        if (n > 0)
+            continue;
         if (c == '\\') {
             if (!scan_escape(j, &to))
                 return false;
@@ -248,7 +268,7 @@ static bool scan_string(struct scan *j, char **out)
         }
         if (c < 0x20)
             return bad(j, "control character in a string");
-        n = c < 0x80 ? 1 : json_utf8(j->s + j->at, j->len - j->at);
+        n = json_utf8(j->s + j->at, j->len - j->at);
         if (n == 0)
             return bad(j, "invalid UTF-8");
         for (; n > 0; n--)
@@ -347,37 +367,71 @@ static int64_t read_exponent(struct digits *t)
     return negative ? -e : e;
 }
 
+/* What a number says: its digits from the first that is no zero on, and so many
+ * zeros behind them; negative: so many of them are behind the point. */
+struct decimal {
+    char digits[DIGITS_MAX];
+    size_t n; /* may be more than DIGITS_MAX */
+    int64_t zeros;
+    bool negative;
+};
+
+static void read_decimal(struct digits number, struct decimal *d)
+{
+    int64_t behind;
+
+    d->negative = *number.s == '-';
+    number.s += d->negative;
+    d->n = read_digits(&number, d->digits, &behind);
+    assert(behind >= 0);
+    d->zeros = read_exponent(&number) - behind;
+}
+
 /* Exactly this whole number: "12", "12.0" and "1.2e1", but not "1.2" or
  * "9007199254740993.5". False: another, or not in 64 bits. */
-static bool read_whole(struct digits number, int64_t *out)
+static bool read_whole(const struct decimal *d, int64_t *out)
 {
-    char digits[DIGITS_MAX];
-    bool negative = *number.s == '-';
-    int64_t behind, zeros, value = 0;
-    size_t n;
+    int64_t zeros = d->zeros, value = 0;
+    size_t n = d->n;
 
-    number.s += negative;
-    n = read_digits(&number, digits, &behind);
-    assert(behind >= 0);
-    zeros = read_exponent(&number) - behind;
     if (n == 0)
         return true;
     if (n > DIGITS_MAX)
         return false;
-    for (; zeros < 0 && n > 0 && digits[n - 1] == '0'; zeros++)
+    for (; zeros < 0 && n > 0 && d->digits[n - 1] == '0'; zeros++)
         n--;
     if (zeros < 0 || zeros > 18 || n > 19)
         return false;
     for (size_t i = 0; i < n; i++)
         if (__builtin_mul_overflow(value, 10, &value) ||
-            __builtin_sub_overflow(value, digits[i] - '0', &value))
+            __builtin_sub_overflow(value, d->digits[i] - '0', &value))
             return false;
     for (; zeros > 0; zeros--)
         if (__builtin_mul_overflow(value, 10, &value))
             return false;
-    if (!negative && value == INT64_MIN)
+    if (!d->negative && value == INT64_MIN)
         return false;
-    *out = negative ? value : -value; /* counted down: INT64_MIN has no twin */
+    *out = d->negative ? value : -value; /* counted down: INT64_MIN has no
+                                            twin */
+    return true;
+}
+
+/* As strtod() reads it, for short ones: digits and power of ten are exact as
+ * doubles, so that the one division rounds as it is to (Clinger, "How to read
+ * floating point numbers accurately", 1990). False: it is no such number. */
+static bool read_short(const struct decimal *d, double *out)
+{
+    static const double powers[] = {
+        1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    int64_t value = 0;
+
+    if (FLT_EVAL_METHOD != 0 || d->n > DBL_DIG || d->zeros > 0 ||
+        d->zeros <= -(int64_t)ARRAY_LEN(powers))
+        return false;
+    for (size_t i = 0; i < d->n; i++)
+        value = value * 10 + (d->digits[i] - '0');
+    *out = (double)(d->negative ? -value : value) / powers[-d->zeros];
     return true;
 }
 
@@ -385,15 +439,19 @@ static void read_number(struct scan *j, struct json *v)
 {
     const struct digits text = {.s = v->text, .end = j->s + j->at};
     size_t n = (size_t)(text.end - text.s);
+    struct decimal d;
     char *copy;
 
     assert(n > 0);
     v->type = JSON_NUMBER;
-    v->is_whole = read_whole(text, &v->whole);
+    read_decimal(text, &d);
+    v->is_whole = read_whole(&d, &v->whole);
     if (v->is_whole) {
         v->number = (double)v->whole;
         return;
     }
+    if (read_short(&d, &v->number))
+        return;
     copy = take(j, n + 1); /* strtod() needs its end */
     memcpy(copy, text.s, n);
     copy[n] = '\0';

@@ -4,11 +4,14 @@
  */
 #include "base/json/json.h"
 #include "base/mem.h"
+#include "base/rand.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -230,6 +233,34 @@ static void numbers_read_back_the_same(void **state)
     buf_close(&b);
 }
 
+/* To the last bit, on whichever way they are read. */
+static void numbers_are_read_as_by_strtod(void **state)
+{
+    struct rand r;
+
+    (void)state;
+    rand_seed(&r, 1);
+    for (int i = 0; i < 200000; i++) {
+        const struct json *v;
+        char text[64];
+        double want;
+        int n = snprintf(text, sizeof(text), "%s%" PRIu64 ".%0*" PRIu64,
+                         rand_below(&r, 2) ? "-" : "",
+                         rand_u64(&r) >> (64 - rand_below(&r, 40) - 1),
+                         (int)rand_below(&r, 12),
+                         rand_u64(&r) >> (64 - rand_below(&r, 40) - 1));
+
+        if (rand_below(&r, 4) == 0)
+            n += snprintf(text + n, sizeof(text) - (size_t)n, "e%d",
+                          (int)rand_below(&r, 60) - 30);
+        want = strtod(text, NULL);
+        assert_int_equal(json_parse(text, (size_t)n, &v, NULL), 0);
+        if (memcmp(&v->number, &want, sizeof(want)) != 0 && !v->is_whole)
+            fail_msg("%s is read as %.17g", text, v->number);
+        json_free(v);
+    }
+}
+
 static void broken_utf8_is_replaced_when_written(void **state)
 {
     struct buf b;
@@ -427,6 +458,7 @@ int main(void)
         cmocka_unit_test(fields_are_taken_only_in_their_type),
         cmocka_unit_test(writing_places_its_own_commas),
         cmocka_unit_test(numbers_read_back_the_same),
+        cmocka_unit_test(numbers_are_read_as_by_strtod),
         cmocka_unit_test(broken_utf8_is_replaced_when_written),
         cmocka_unit_test(strings_of_every_length_come_back),
         cmocka_unit_test(whole_numbers_are_exact_or_refused),
