@@ -88,6 +88,8 @@ PROGRAMS = [
     ("moves-etcd", "{build}/tests/bench/bench_etcd_move", 1),
     ("memory-items", "{now}/tests/bench/bench_memory --items 100000", 1),
     ("memory-nodes", "{now}/tests/bench/bench_memory --nodes 10000", 1),
+    ("publish", "{build}/tests/bench/bench_publish", 1),
+    ("heartbeats-sqlite", "{now}/tests/bench/bench_beats", 1),
     ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand", 1),
     ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand", 1),
     ("heartbeats-sql", "python3 tests/integration/test_jdbc.py ten_thousand_workers", 1),
