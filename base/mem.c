@@ -8,6 +8,7 @@
 
 #include <malloc.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,9 @@
 #include <unistd.h>
 
 #define HUGE_PAGE ((size_t)1 << 21)
+
+#define LARGE (256 * 1024)  /* bytes: blocks of the system's */
+#define KEPT  (1024 * 1024) /* free bytes at the end of the heap */
 
 static NORETURN void out_of_memory(size_t n, size_t size)
 {
@@ -140,6 +144,17 @@ char *mem_printf(const char *fmt, ...)
 void mem_free(void *ptr)
 {
     free(ptr);
+}
+
+void mem_begin(void)
+{
+#ifdef __GLIBC__
+    bool set = mallopt(M_MMAP_THRESHOLD, LARGE) == 1 &&
+               mallopt(M_TRIM_THRESHOLD, KEPT) == 1;
+
+    assert(set);
+    (void)set;
+#endif
 }
 
 void mem_give_back(void)

@@ -38,6 +38,13 @@ char *mem_printf(const char *fmt, ...) MUST_CHECK PRINTF_LIKE(1, 2);
 /* Free what one of the above returned; NULL is fine. */
 void mem_free(void *ptr);
 
+/* For a process that runs for long, before it has threads: large blocks come
+ * from the system and go back to it, however large they get (of itself, the
+ * allocator of glibc keeps more with every large block that is freed), so that
+ * what is read at once leaves no hole, and a table that is never filled holds
+ * no memory. */
+void mem_begin(void);
+
 /* Give free memory back to the system, as far as whole pages of it are: after
  * much was read at once that is not needed any more. Takes some ms. */
 void mem_give_back(void);

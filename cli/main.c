@@ -310,6 +310,7 @@ static int start(struct server *s, struct err *err)
     assert(s->loop == NULL);
     assert(s->http == NULL);
     signal(SIGPIPE, SIG_IGN);
+    mem_begin();
     rc = loop_new(&s->loop, MAILBOX_MAX, err);
     if (rc == 0 && s->conf.failover.hook != NULL) /* before any thread */
         rc = engine_hooks_new(&s->hooks, s->loop, s->conf.failover.hook, err);

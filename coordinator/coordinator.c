@@ -428,6 +428,17 @@ static void forget_tick(struct coordinator *c)
     }
 }
 
+/* All that stands was read at once; and what was built upon it waited a while
+ * for its turn (second.h). */
+static void tidy(struct coordinator *c)
+{
+    if (c->tidy == 0 || c->clock->mono < c->tidy)
+        return;
+    c->tidy = c->tidied ? 0 : c->clock->mono + TIDY_AGAIN_MS;
+    c->tidied = true;
+    mem_give_back();
+}
+
 void coordinator_tick(struct coordinator *c)
 {
     bool exists = coordinator_entry_exists(c);
@@ -454,8 +465,9 @@ void coordinator_tick(struct coordinator *c)
     if (!c->known && coordinator_synced(c)) {
         c->known = true;
         balancer_hold(c->balancer, false);
-        mem_give_back(); /* all that stands was read at once */
+        c->tidy = c->clock->mono;
     }
+    tidy(c);
     if (balancer_is_due(c)) {
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;

@@ -37,6 +37,7 @@
 #define GROUPS_PREFIX         "/pelorus/groups"
 #define OWN_NODES_PREFIX      "/pelorus/nodes"
 #define GROUP_ADDRESSES_MAX   10000
+#define TIDY_AGAIN_MS         45000
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
 /* At most so many in one millisecond for those who wait for what they wrote:
@@ -218,7 +219,9 @@ struct coordinator {
     bool groups_changed;
     bool own_changed; /* settings of some group's own */
     bool groups_synced;
-    bool known; /* all was told once: picks are let go */
+    bool known;   /* all was told once: picks are let go */
+    mono_ms tidy; /* when free memory is given back; 0: not any more */
+    bool tidied;  /* it was, once */
 
     /* publish.c */
     struct snapshot_slot *slot;

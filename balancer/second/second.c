@@ -20,7 +20,7 @@
 #define OFTEN_MAX   ((size_t)2 * 1024 * 1024)
 #define RARE_MAX    ((size_t)32 * 1024 * 1024)
 #define FEED_MAX    ((size_t)512 * 1024 * 1024) /* with an image in it */
-#define FEED_KEEP   ((size_t)4 * 1024 * 1024)
+#define FEED_KEEP   ((size_t)512 * 1024)        /* between two turns */
 #define TURN_EVENTS 1000
 /* An image takes the balancer's lock for a few ms. */
 #define BEGIN_AGAIN_MS 30000

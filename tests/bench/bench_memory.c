@@ -6,8 +6,8 @@
  * with only the owners there, then with all of it written by another process
  * while it watched, then in a fresh process that found it there: what a
  * restart makes of it. What is written stands straight in the registry, in the
- * shape that the coordinators give it; it moves nothing (failover.enabled is
- * false).
+ * shape that the coordinators give it; items it does not move (failover.enabled
+ * is false).
  *
  *   bench_memory [--registry sqlite|zookeeper|etcd|mysql|postgresql]
  *                [--items N | --nodes N] [--ids code|uuid] [--limit BYTES]
@@ -175,8 +175,9 @@ static void write_conf(struct bench *b)
     if (f == NULL ||
         fprintf(f,
                 "listen: 127.0.0.1:%u\nregistry:\n  namespace: %s\n"
-                "  session-timeout: 30s\n%sfailover:\n  enabled: false\n",
-                b->port, b->store.conf.namespace_, b->store.yaml) < 0 ||
+                "  session-timeout: 30s\n%s%s",
+                b->port, b->store.conf.namespace_, b->store.yaml,
+                b->items > 0 ? "failover:\n  enabled: false\n" : "") < 0 ||
         fclose(f) != 0)
         die("the configuration cannot be written");
 }
