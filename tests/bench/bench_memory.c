@@ -451,6 +451,17 @@ static void prepare(struct bench *b)
     write_conf(b);
 }
 
+/* On another registry than SQLite it is a row of its own. */
+static const char *row_name(const struct bench *b, const char *name)
+{
+    static char text[64];
+
+    (void)snprintf(text, sizeof(text), "%s%s%s", name,
+                   strcmp(b->kind, "sqlite") == 0 ? "" : "-",
+                   strcmp(b->kind, "sqlite") == 0 ? "" : b->kind);
+    return text;
+}
+
 int main(int argc, char **argv)
 {
     struct bench *b = &bench;
@@ -473,16 +484,17 @@ int main(int argc, char **argv)
     for (int i = 0; i < RESTARTS; i++) {
         daemon_quit(&b->serve, SIGTERM);
         start_serve(b);
-        row_beside(b->items > 0 ? "ready-items" : "ready-nodes", "s",
-                   await_known(b, b->items, b->nodes));
+        row_beside(row_name(b, b->items > 0 ? "ready-items" : "ready-nodes"),
+                   "s", await_known(b, b->items, b->nodes));
     }
     full = measure(b, "restarted", n, &empty);
     close_writer(b);
     each = ((double)full.resident - (double)empty.resident) / (double)n;
     if (b->items > 0)
-        row_at_most("memory-item", "bytes", each, ITEM_MAX);
+        row_at_most(row_name(b, "memory-item"), "bytes", each, ITEM_MAX);
     else
-        row_at_most("memory-nodes", "MiB", (double)full.resident / 1048576,
+        row_at_most(row_name(b, "memory-nodes"), "MiB",
+                    (double)full.resident / 1048576,
                     NODES_MAX_MIB * (double)n / 10000);
     if (b->limit > 0 && each > (double)b->limit) {
         (void)printf("more than %zu bytes for each\n", b->limit);
