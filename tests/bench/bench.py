@@ -98,8 +98,8 @@ PROGRAMS = [
     ("memory-nodes", "{now}/tests/bench/bench_memory --nodes 10000", 1),
     ("publish", "{build}/tests/bench/bench_publish", 1),
     ("heartbeats-sqlite", "{now}/tests/bench/bench_beats", 1),
-    ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand", 1),
-    ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand", 1),
+    ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand_workers", 1),
+    ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand_workers", 1),
     ("heartbeats-sql", "python3 tests/integration/test_jdbc.py ten_thousand_workers", 1),
     ("failover", "python3 tests/bench/failover.py last_item", 1),
     ("demo", "python3 tests/bench/failover.py demo", 1),
@@ -510,6 +510,7 @@ def self_check():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))   # and what it runs ends, too
     tree = os.environ.get("BUILD") or "build"
     if len(sys.argv) == 3 and sys.argv[1] == "--old" and sys.argv[2]:
         bench_old(tree, sys.argv[2], int(os.environ.get("PAIRS") or RUNS))
