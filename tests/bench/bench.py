@@ -18,7 +18,8 @@ A program gets BUILD and PELORUS in its environment, those of the tree that is
 measured, and must measure nothing else: bench-old runs it on both. An old tree
 is built with today's tests/bench and Makefile on top of its own sources; what
 cannot be built so is left out, and named. A program that only runs PELORUS
-stands in PROGRAMS with {now}: today's is run on both.
+stands in PROGRAMS with {now}: today's is run on both. This tree's runs have the
+old PELORUS as OLD; a row NAME-old of theirs is the old one's NAME.
 
 A program that ends with an error after rows and a suite's last line missed a
 limit of its own: that is told, and its rows count.
@@ -73,6 +74,7 @@ WANTED = {
 
 # What must not grow worse: shown beside those, and told apart from figures to read others by.
 STEADY = {
+    "best-tail": "workers/best, one answer of a thousand is later, at half the highest rate",
     "kill-to-last-move": "from the end of a master to the last of its 10,000 items",
     "move-10000": "of this, from the lock to the last move",
     "ready-items": "readiness after a restart, 100,000 items",
@@ -213,10 +215,13 @@ def why_not(text):
     return told[-1][:200] if told else "it said nothing"
 
 
-def run(program, build, log, rows):
+def run(program, build, log, rows, beside=None):
     """One call; (why it failed, or "", and what it missed, or "")."""
     name, command, _ = program
     env = dict(os.environ, BUILD=build, PELORUS=os.path.join(ROOT, build, "pelorus"), PYTHONUNBUFFERED="1")
+    env.pop("OLD", None)
+    if beside:
+        env["OLD"] = os.path.join(ROOT, beside, "pelorus")
     words = command.format(build=build, now=NOW).split()
     lacks = missing(name)
     if lacks:
@@ -427,8 +432,10 @@ def pair_of(program, builds, first, log, sides):
     rows are added to `sides`."""
     found, failed = [{}, {}], []
     for i in ((0, 1), (1, 0))[first]:
-        why, _ = run(program, builds[i], log[i], found[i])  # the old one's limits are not of now
+        why, _ = run(program, builds[i], log[i], found[i], builds[1] if i == 0 else None)   # limits are of now
         failed += [f"{('now', 'old')[i]}: {why}"] if why else []
+    for n in [n for n in found[0] if n.endswith("-old")]:
+        found[1][n[:-len("-old")]] = found[0].pop(n)
     for side, rows in zip(sides, found):
         for n, row in rows.items():
             side.setdefault(n, Row(n, row.unit, row.limit, row.sign)).values.extend(row.values)
