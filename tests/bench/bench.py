@@ -210,9 +210,11 @@ def output(words, env):
 def why_not(text):
     """The line of its output that says what went wrong; or the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not SUITE.match(line)]
-    told = [line for line in lines if line.startswith("FAIL")] or [
-        line for line in lines if re.search(r"rror|failed|cannot|at least|at most", line)] or lines
-    return told[-1][:200] if told else "it said nothing"
+    for sign in ("^FAIL", "rror|failed|cannot", "at least|at most"):
+        told = [line for line in lines if re.search(sign, line)]
+        if told:
+            return told[-1][:200]
+    return lines[-1][:200] if lines else "it said nothing"
 
 
 def run(program, build, log, rows, beside=None):
@@ -295,11 +297,13 @@ def print_table(rows, names):
               f"{len(row.values):5}  {verdict}{note}")
 
 
-def compare(rows, path):
-    """Beside an earlier run; the names of what is worse by more than both
-    spread. An error if that was on another machine."""
-    with open(path, encoding="utf-8") as f:
-        before = json.load(f)
+def read_baseline(path):
+    """An error if that was on another machine; before anything is measured."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            before = json.load(f)
+    except (OSError, ValueError) as error:
+        sys.exit(f"bench: BASELINE: {path}: {error}")
     here = machine()
     for what in ("cpu", "cores"):
         if before["machine"][what] != here[what]:
@@ -307,6 +311,12 @@ def compare(rows, path):
     for what in ("kernel", "compiler"):
         if before["machine"][what] != here[what]:
             print(f"note: {what} {here[what]}, it was {before['machine'][what]}")
+    return before
+
+
+def compare(rows, before, path):
+    """Beside an earlier run; the names of what is worse by more than both
+    spread."""
     print(f"\nbeside {path} (commit {before['machine']['commit']}):")
     worse = []
     for old in before["rows"]:
@@ -379,21 +389,22 @@ def end(failed, missed, worse=()):
 def bench(build):
     rows, failed, missed, programs = {}, [], [], chosen()
     out, head = results("bench.json"), {"machine": machine()}
+    path = os.environ.get("BASELINE")
+    before = read_baseline(path) if path else None
     warn_if_busy()
     for program in programs:
         name, _, times = program
-        log, before = fresh_log(name), time.monotonic()
+        log, began = fresh_log(name), time.monotonic()
         for _ in range(times):
             why, what = run(program, build, log, rows)
             failed += [why] if why else []
             missed += [what] if what else []
         derive(rows)
         write(out, head, in_order, {n: r.as_json() for n, r in rows.items()})
-        print(f"== {name}: {time.monotonic() - before:.0f} s, {os.path.relpath(log, ROOT)}", flush=True)
+        print(f"== {name}: {time.monotonic() - began:.0f} s, {os.path.relpath(log, ROOT)}", flush=True)
     print_table(rows, in_order(rows) if len(programs) == len(PROGRAMS) else [n for n in in_order(rows) if n in rows])
     print(f"\n{os.path.relpath(out, ROOT)}")
-    baseline = os.environ.get("BASELINE")
-    end(failed, missed, compare(rows, baseline) if baseline else [])
+    end(failed, missed, compare(rows, before, path) if path else [])
 
 
 def of_git(*words):
@@ -499,6 +510,7 @@ def self_check():
             "row best-request us 10\nrow pick-10000 ns 1000 150 <=\n")
     expected = [
         ("rows", read_rows(text, rows), 6),
+        ("what went wrong", why_not("an error\nat most 2\nrow a x 1\n0 passed, 1 failed, 0 skipped\n"), "an error"),
         ("median", rows["a"].median, 2), ("reached", rows["a"].reached, True), ("note", rows["a"].note, "why"),
         ("spread", rows["a"].spread, 1), ("ratio of at least", rows["b"].ratio, 2), ("missed", rows["b"].reached, False),
         ("no limit", rows["best-request"].reached, None),
@@ -510,7 +522,7 @@ def self_check():
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump({"machine": machine(), "rows": before}, f)
         f.flush()
-        expected.append(("worse beyond the spread", compare(rows, f.name), ["b"]))
+        expected.append(("worse beyond the spread", compare(rows, read_baseline(f.name), f.name), ["b"]))
     wrong = [f"{what}: {got}, not {wanted}" for what, got, wanted in expected if got != wanted]
     print("\n".join(wrong + [f"{len(expected) - len(wrong)} passed, {len(wrong)} failed, 0 skipped"]))
     sys.exit(1 if wrong else 0)
