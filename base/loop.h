@@ -84,9 +84,9 @@ void loop_complete(struct loop *loop, struct loop_slot *slot, loop_f *fn,
                    void *arg);
 /* A chain of them (->next; fn and arg are set) at once, and one wake-up. */
 void loop_complete_chain(struct loop *loop, struct loop_slot *first);
-/* As loop_complete(), in its place among the others, without waking the loop for it: fn
- * runs when the loop turns for any other reason. For what comes in crowds, the
- * last of which is completed by loop_complete(). */
+/* As loop_complete(), in its place among the others, without waking the loop
+ * for it: fn runs when the loop turns for any other reason. For what comes in
+ * crowds, the last of which is completed by loop_complete(). */
 void loop_complete_quietly(struct loop *loop, struct loop_slot *slot,
                            loop_f *fn, void *arg);
 
