@@ -128,7 +128,6 @@ static void deliver(struct loop *loop)
 static void on_wake(uv_async_t *handle)
 {
     loop_enter(handle->data);
-    deliver(handle->data);
 }
 
 static void on_prepare(uv_prepare_t *handle)
@@ -142,7 +141,8 @@ static void on_prepare(uv_prepare_t *handle)
                  wait_ms < 0 ? INT64_MAX : clock_mono_ms() + wait_ms);
 }
 
-/* What came quietly waits for no more than any event. */
+/* Once a turn, whatever woke it: so what came quietly waits for no more than
+ * any event. */
 static void on_check(uv_check_t *handle)
 {
     struct loop *loop = handle->data;
