@@ -301,6 +301,36 @@ static void readers_see_one_moment_each(void **state)
     assert_int_equal(r.wrong, 0);
 }
 
+/* Asked without a reference: as the one that was published last says. */
+static void the_last_ones_time_is_known_without_it(void **state)
+{
+    static const struct {
+        wall_ms as_of;
+        bool stale;
+    } rows[] = {{0, true},
+                {1795910400123, false},
+                {1795910400123, true},
+                {1795910400124, false}};
+    struct fixture f;
+    bool stale;
+
+    (void)state;
+    begin(&f);
+    assert_int_equal(coordinator_snapshot_as_of(f.slot, &stale), 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct snapshot *s = coordinator_snapshot_new();
+
+        s->as_of = rows[i].as_of;
+        s->stale = rows[i].stale;
+        coordinator_snapshot_nodes_show(&f.nodes, s);
+        coordinator_snapshot_publish(f.slot, s);
+        assert_int_equal(coordinator_snapshot_as_of(f.slot, &stale),
+                         rows[i].as_of);
+        assert_int_equal(stale, rows[i].stale);
+    }
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +338,7 @@ int main(void)
         cmocka_unit_test(all_of_them_may_go),
         cmocka_unit_test(one_change_copies_one_path),
         cmocka_unit_test(readers_see_one_moment_each),
+        cmocka_unit_test(the_last_ones_time_is_known_without_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
