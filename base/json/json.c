@@ -231,51 +231,56 @@ static size_t string_end(const struct scan *j)
 /* How many bytes from the next one on stand for themselves. */
 static size_t plain(const struct scan *j)
 {
-    const unsigned char *s = (const unsigned char *)j->s + j->at;
-    size_t n = 0, left = j->len - j->at;
+    const unsigned char *from = (const unsigned char *)j->s + j->at, *s = from;
+    const unsigned char *end = (const unsigned char *)j->s + j->len;
 
     assert(j->at <= j->len);
-    while (n < left && s[n] >= 0x20 && s[n] < 0x80 && s[n] != '"' &&
-           s[n] != '\\')
-        n++;
-    return n;
+    while (s < end && (unsigned char)(*s - 0x20) < 0x60 && *s != '"' &&
+           *s != '\\')
+        s++;
+    return (size_t)(s - from);
+}
+
+/* Behind the quote, up to the next one: bytes and escapes, to *to, which has
+ * room. */
+static bool scan_text(struct scan *j, char **to)
+{
+    while (j->at < j->len && j->s[j->at] != '"') {
+        size_t n = plain(j);
+
+        if (peek(j) == '\\') {
+            if (!scan_escape(j, to))
+                return false;
+            continue;
+        }
+        if (n == 0 && peek(j) < 0x20)
+            return bad(j, "control character in a string");
+        if (n == 0)
+            n = json_utf8(j->s + j->at, j->len - j->at);
+        if (n == 0)
+            return bad(j, "invalid UTF-8");
+        memcpy(*to, j->s + j->at, n);
+        *to += n;
+        j->at += n;
+    }
+    return j->at < j->len || bad(j, "a string without its closing quote");
 }
 
 /* A string with its quotes; *out is without them and without escapes. */
 static bool scan_string(struct scan *j, char **out)
 {
     char *to;
-    size_t room;
+    size_t n, room;
 
     assert(peek(j) == '"');
     j->at++; /* the quote */
-    room = string_end(j) - j->at + 1;
+    n = plain(j);
+    if (j->at + n == j->len || j->s[j->at + n] != '"')
+        n = string_end(j) - j->at;
+    room = n + 1;
     to = *out = take(j, room);
-    while (j->at < j->len && j->s[j->at] != '"') {
-        size_t n = plain(j);
-        unsigned char c;
-
-        memcpy(to, j->s + j->at, n);
-        to += n;
-        j->at += n;
-        c = peek(j);
-        if (n > 0)
-            continue;
-        if (c == '\\') {
-            if (!scan_escape(j, &to))
-                return false;
-            continue;
-        }
-        if (c < 0x20)
-            return bad(j, "control character in a string");
-        n = json_utf8(j->s + j->at, j->len - j->at);
-        if (n == 0)
-            return bad(j, "invalid UTF-8");
-        for (; n > 0; n--)
-            *to++ = j->s[j->at++];
-    }
-    if (j->at >= j->len)
-        return bad(j, "a string without its closing quote");
+    if (!scan_text(j, &to))
+        return false;
     assert((size_t)(to - *out) < room);
     *to = '\0';
     j->at++;
