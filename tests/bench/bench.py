@@ -12,7 +12,7 @@ nobody from the others and is named at the end.
     make bench-old COMMIT=abc [ONLY=REGEX] [PAIRS=7]    that commit and this tree, in turn
 
 bench.json and bench-old.json are written after each program. With ONLY, rows of
-an earlier run stay in them if it was of the same commit on the same machine.
+earlier runs on the same machine stay in them; each says of which commit it is.
 
 A program gets BUILD and PELORUS in its environment, those of the tree that is
 measured, and must measure nothing else: bench-old runs it on both. An old tree
@@ -74,7 +74,7 @@ WANTED = {
 
 # What must not grow worse: shown beside those, and told apart from figures to read others by.
 STEADY = {
-    "best-tail": "workers/best, one answer of a thousand is later, at half the highest rate",
+    "best-tail": "p99.9 of workers/best at half of the highest rate",
     "kill-to-last-move": "from the end of a master to the last of its 10,000 items",
     "move-10000": "of this, from the lock to the last move",
     "ready-items": "readiness after a restart, 100,000 items",
@@ -98,7 +98,7 @@ PROGRAMS = [
     ("memory-items-mysql", "{now}/tests/bench/bench_memory --registry mysql --items 100000", 1),
     ("memory-items-postgresql", "{now}/tests/bench/bench_memory --registry postgresql --items 100000", 1),
     ("memory-nodes", "{now}/tests/bench/bench_memory --nodes 10000", 1),
-    ("publish", "{build}/tests/bench/bench_publish", 1),
+    ("publish", "{build}/tests/bench/bench_publish", RUNS),
     ("heartbeats-sqlite", "{now}/tests/bench/bench_beats", 1),
     ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand_workers", 1),
     ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand_workers", 1),
@@ -360,10 +360,10 @@ def write(path, head, names, rows):
     if os.environ.get("ONLY") and os.path.exists(path):
         with open(path, encoding="utf-8") as f:
             before = json.load(f)
-        if all(before.get(k) == head[k] for k in head if k != "machine") and all(
-                before["machine"][k] == head["machine"][k] for k in ("cpu", "cores", "commit")):
+        if before.get("old") == head.get("old") and all(
+                before["machine"][k] == head["machine"][k] for k in ("cpu", "cores")):
             kept = {r["name"]: r for r in before["rows"]}
-    kept.update(rows)
+    kept.update({n: {**r, "commit": head["machine"]["commit"]} for n, r in rows.items()})
     with open(path + ".new", "w", encoding="utf-8") as f:
         json.dump({**head, "rows": [kept[n] for n in names(kept) if n in kept]}, f, indent=1)
         f.write("\n")

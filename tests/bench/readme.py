@@ -37,16 +37,18 @@ def with_unit(x, unit):
     return f"{program.number(x)} {unit}" if unit != "x" else f"{x:.2f} x"
 
 
-def machine(m, *more):
+def caption(told):
+    m, commits = told["machine"], list(dict.fromkeys(r["commit"] for r in told["rows"]))
     words = [m["cpu"], f"{m['cores']} cores", m["compiler"].split(" (")[0] + " " + m["compiler"].split()[-1],
-             f"commit {m['commit']}", m["when"][:10], *more]
-    return f"\n\n({', '.join(words)}.)"
+             f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}", m["when"][:10]]
+    return f"\n\n({'; '.join(words)}.)"
 
 
 def of_rows(told, line):
     """A line for each row that the bench knows by what it is."""
     rows = {r["name"]: r for r in told["rows"]}
-    return [[what] + line(rows.get(name)) for name, what in {**program.WANTED, **program.STEADY}.items()]
+    lines = [(what, line(rows.get(name))) for name, what in {**program.WANTED, **program.STEADY}.items()]
+    return [[what] + words for what, words in lines if words]
 
 
 def bench(told):
@@ -59,18 +61,18 @@ def bench(told):
         return [with_unit(r["median"], r["unit"]), f"{sign} {with_unit(r['limit'], r['unit'])}",
                 f"{r['ratio']:.2f}" if r["reached"] else f"**{r['ratio']:.2f}**", str(r["runs"])]
     head = ["", "median", "wanted", "ratio", "runs"]
-    return placement.table(head, of_rows(told, line)) + machine(told["machine"])
+    return placement.table(head, of_rows(told, line)) + caption(told)
 
 
 def bench_old(told):
     def line(r):
         if r is None:
-            return ["not measured", "", "", ""]
+            return None
         better = " (more is better)" if r["sign"] == ">=" else ""
-        return [with_unit(r["old"], r["unit"]), with_unit(r["now"], r["unit"]) + better, f"{r['ratio']:.2f}",
+        return [with_unit(r["old"], r["unit"]), with_unit(r["now"], r["unit"]) + better, f"{r['ratio']:.2f}" if r["ratio"] >= 0.1 else program.number(r["ratio"]),
                 str(len(r["ratios"]))]
     head = ["", told["old"], "now", "now : then", "pairs"]
-    return placement.table(head, of_rows(told, line)) + machine(told["machine"])
+    return placement.table(head, of_rows(told, line)) + caption(told)
 
 
 def tables():
