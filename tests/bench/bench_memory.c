@@ -10,11 +10,9 @@
  * is false).
  *
  *   bench_memory [--registry sqlite|zookeeper|etcd|mysql|postgresql]
- *                [--items N | --nodes N] [--ids code|uuid] [--limit BYTES]
+ *                [--items N | --nodes N] [--ids code|uuid]
  *                [--settle SECONDS]   before each measuring; by default 3
  *                [--prefix COMMAND]   e.g. "valgrind --tool=massif": run under
- *
- * Fails if a restart holds more than --limit bytes for each.
  */
 #include "base/clock.h"
 #include "base/loop.h"
@@ -47,7 +45,7 @@
 
 struct bench {
     const char *kind, *prefix;
-    size_t items, nodes, limit;
+    size_t items, nodes;
     int64_t settle_ms;
     bool uuid;
     struct store store;
@@ -420,8 +418,6 @@ static void read_arguments(struct bench *b, int argc, char **argv)
             b->items = strtoul(value, NULL, 10);
         else if (strcmp(name, "--nodes") == 0)
             b->nodes = strtoul(value, NULL, 10);
-        else if (strcmp(name, "--limit") == 0)
-            b->limit = strtoul(value, NULL, 10);
         else if (strcmp(name, "--settle") == 0)
             b->settle_ms = (int64_t)strtoul(value, NULL, 10) * 1000;
         else if (strcmp(name, "--ids") == 0)
@@ -496,9 +492,5 @@ int main(int argc, char **argv)
         row_at_most(row_name(b, "memory-nodes"), "MiB",
                     (double)full.resident / 1048576,
                     NODES_MAX_MIB * (double)n / 10000);
-    if (b->limit > 0 && each > (double)b->limit) {
-        (void)printf("more than %zu bytes for each\n", b->limit);
-        return 1;
-    }
     return 0;
 }
