@@ -1,11 +1,10 @@
 /*
  * accounts.c - where accounts live: in blocks that never move, so that a slot
  * number (in pick ids) and a pointer (in groups) both stay good, and that lie
- * densely, so that few pages are touched.
+ * densely, so that few pages are touched: small ones in the first block, as far
+ * as it is used, huge ones where there are more.
  */
 #include "balancer/balancer_priv.h"
-
-#include <string.h>
 
 static void accounts_grow(struct accounts *all)
 {
@@ -17,8 +16,7 @@ static void accounts_grow(struct accounts *all)
     all->block = mem_regrow(all->block, n, sizeof(struct account *));
     all->free =
         mem_regrow(all->free, n * ACCOUNTS_PER_BLOCK, sizeof(*all->free));
-    all->block[n - 1] = mem_lines(bytes);
-    memset(all->block[n - 1], 0, bytes);
+    all->block[n - 1] = n == 1 ? mem_lines(bytes) : mem_huge(bytes);
     all->n_blocks++;
 }
 
@@ -33,11 +31,12 @@ struct account *balancer_accounts_take(struct accounts *all)
         if (all->n == all->n_blocks * ACCOUNTS_PER_BLOCK)
             accounts_grow(all);
         slot = all->n++;
+        *account_at(all, slot) = (struct account){.slot = slot};
     }
     struct account *a = account_at(all, slot);
 
     assert(a->profile == NULL);
-    a->slot = slot;
+    assert(a->slot == slot);
     return a;
 }
 

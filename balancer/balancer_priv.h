@@ -557,7 +557,7 @@ struct undo { /* of one pick of a peek */
 };
 
 /* All accounts, in blocks that never move. */
-#define ACCOUNTS_PER_BLOCK 1024U
+#define ACCOUNTS_PER_BLOCK 32768U /* three huge pages */
 
 struct accounts {
     struct account **block; /* each begins at a cache line */

@@ -53,16 +53,29 @@ void *mem_zalloc(size_t size)
     return given(calloc(1, size == 0 ? 1 : size), size);
 }
 
-void *mem_lines(size_t size)
+static void *mem_at(size_t unit, size_t size)
 {
-    size_t unit = size < HUGE_PAGE ? MEM_LINE : HUGE_PAGE;
     size_t whole = (size + unit - 1) / unit * unit;
     void *p = aligned_alloc(unit, whole == 0 ? unit : whole);
 
     if (p == NULL)
         out_of_memory(1, size);
-    if (unit == HUGE_PAGE)
-        (void)madvise(p, whole, MADV_HUGEPAGE); /* if there are any */
+    return p;
+}
+
+void *mem_lines(size_t size)
+{
+    return mem_at(MEM_LINE, size);
+}
+
+void *mem_huge(size_t size)
+{
+    void *p;
+
+    if (size < HUGE_PAGE)
+        return mem_lines(size);
+    p = mem_at(HUGE_PAGE, size);
+    (void)madvise(p, size, MADV_HUGEPAGE); /* if there are any */
     return p;
 }
 

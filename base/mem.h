@@ -17,11 +17,13 @@ void *mem_alloc(size_t size) MUST_CHECK;
 void *mem_zalloc(size_t size) MUST_CHECK;
 void *mem_realloc(void *ptr, size_t size) MUST_CHECK;
 
-/* Uninitialised, beginning at a cache line of MEM_LINE bytes. 2 MiB or more are
- * asked for in huge pages, so that who jumps about in them waits less for
- * addresses to be translated. */
+/* Uninitialised, beginning at a cache line of MEM_LINE bytes. mem_huge(): 2 MiB
+ * or more of it in huge pages, if the system has them to give: who jumps about
+ * in it waits less for addresses to be translated, but a page touched once is
+ * 2 MiB of memory. */
 #define MEM_LINE 64U
 void *mem_lines(size_t size) MUST_CHECK;
+void *mem_huge(size_t size) MUST_CHECK;
 
 /* Overflow-checked array forms: n elements of `size` bytes. */
 void *mem_array(size_t n, size_t size) MUST_CHECK;
