@@ -253,7 +253,7 @@ static bool account_recent(const struct account *a, uint32_t bucket)
     return a->bucket - bucket < LAG_BUCKETS;
 }
 
-static void recent_add(struct account *a, double tasks, uint32_t bucket)
+static inline void recent_add(struct account *a, double tasks, uint32_t bucket)
 {
     int16_t *recent = &a->recent[bucket % LAG_BUCKETS];
     double sum = *recent + tasks;

@@ -70,7 +70,7 @@ void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
 /* One member is one cache line, if it starts at one. */
 static void members_grow(struct group *g)
 {
-    struct member *grown = mem_lines(g->cap * sizeof(*g->members));
+    struct member *grown = mem_huge(g->cap * sizeof(*g->members));
 
     assert(g->n <= g->cap);
     if (g->n > 0)
@@ -233,12 +233,13 @@ void balancer_group_tree_close(struct group *g)
  * In a large group each pick meets a worker whose lines no cache holds, and
  * one is found by way of another: the member, its account, its places in other
  * groups. So each is asked for some picks before it is needed, one step at a
- * time: the member when it comes into the front, its account while FETCH_FIRST
- * others stand before it, the rest while FETCH_LAST do. An alternate's address
- * is read when two stand before it.
+ * time, as the worker moves up in the front: the member when FETCH_MEMBER
+ * others stand before it, and so on. An alternate's address is read when two
+ * stand before it.
  */
-#define FETCH_FIRST 6U
-#define FETCH_LAST  4U
+#define FETCH_MEMBER  10U
+#define FETCH_ACCOUNT 7U
+#define FETCH_REST    4U
 
 FETCHES fetch_account(const struct group *g, uint32_t member)
 {
@@ -262,34 +263,38 @@ FETCHES fetch_rest(const struct group *g, uint32_t member)
     }
 }
 
-/* `old` of the front were there the last time. */
+/* Whoever stands at that place now, or came to stand before it: `old` of the
+ * front were there the last time. */
+static inline uint32_t first_due(uint32_t old, uint32_t place)
+{
+    return old < place ? old : place;
+}
+
 FETCHES fetch_ahead(const struct group *g, const struct tree_front *f,
                     uint32_t old)
 {
     const uint32_t *next = f->slot + f->at;
+    uint32_t i;
 
-    for (uint32_t i = old; i < f->n; i++)
+    for (i = first_due(old, FETCH_MEMBER); i < f->n && i <= FETCH_MEMBER; i++)
         __builtin_prefetch(&g->members[next[i]], 1);
-    for (uint32_t i = old; i < FETCH_FIRST && i < f->n; i++)
+    for (i = first_due(old, FETCH_ACCOUNT); i < f->n && i <= FETCH_ACCOUNT; i++)
         fetch_account(g, next[i]);
-    for (uint32_t i = old; i < FETCH_LAST && i < f->n; i++)
+    for (i = first_due(old, FETCH_REST); i < f->n && i <= FETCH_REST; i++)
         fetch_rest(g, next[i]);
-    if (f->n > FETCH_FIRST)
-        fetch_account(g, next[FETCH_FIRST]);
-    if (f->n > FETCH_LAST)
-        fetch_rest(g, next[FETCH_LAST]);
 }
 
 uint32_t balancer_group_tree_choose(struct group *g, struct rand *rand,
                                     uint32_t want, uint32_t *out)
 {
     uint32_t old = g->tree.front.n;
-    const struct tree_front *f = balancer_tree_front(&g->tree, FETCH_FIRST + 2);
+    const struct tree_front *f =
+        balancer_tree_front(&g->tree, FETCH_MEMBER + 1);
     uint32_t n = f->n < want ? f->n : want;
 
-    assert(want <= FETCH_FIRST);
+    assert(want <= FETCH_MEMBER);
     (void)rand;
-    fetch_ahead(g, f, old < f->n ? old : f->n);
+    fetch_ahead(g, f, old);
     for (uint32_t i = 0; i < n; i++)
         out[i] = f->slot[f->at + i];
     return n;

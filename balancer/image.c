@@ -130,7 +130,7 @@ static const struct field group_fields[] = {
 /* Elsewhere: name, members, n, free, typical, walked, tree, u. Worked out: cap,
  * affinity, standing_n.
  * Not state: ops, conf, peeking (only within a call), hh. */
-FIELDS_OF(struct group, 1576);
+FIELDS_OF(struct group, 1672);
 
 static const struct field typical_fields[] = {
     FIELD_ARRAY(struct typical, n, 0, U32),

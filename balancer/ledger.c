@@ -269,8 +269,8 @@ static bool is_full(double est, double capacity)
 /* Take the member out of the group's totals, and enter it where it belongs
  * now. `capacity` 0: nowhere, and `est` is 0. A full one ranks with the hot: at
  * best it makes the task wait. */
-static void ledger_total(struct group *g, struct member *m, double est,
-                         double capacity)
+static inline void ledger_total(struct group *g, struct member *m, double est,
+                                double capacity)
 {
     bool hot = m->heated || is_full(est, capacity);
     float counted = (float)capacity;

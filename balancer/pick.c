@@ -38,7 +38,8 @@ struct picking {
 };
 
 /* The account's grants or acknowledgements changed: in all of its groups. */
-static void account_recount(const struct balancer *b, const struct account *a)
+static inline void account_recount(const struct balancer *b,
+                                   const struct account *a)
 {
     assert(a->n_in >= 1);
     if (b->ops->recount == NULL)
@@ -103,7 +104,7 @@ static void look_ahead(const struct picking *p)
         (void)ops->choose(p->g, &p->b->rand, AHEAD, next);
 }
 
-static bool choose(struct picking *p, uint32_t *chosen)
+static inline bool choose(struct picking *p, uint32_t *chosen)
 {
     const struct policy_ops *ops = p->g->ops;
     uint32_t want = p->request->count == 1 ? ARRAY_LEN(p->candidates) : 1;
@@ -127,16 +128,17 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
                  struct undo *undo)
 {
     struct balancer *b = p->b;
-    struct account *a = p->g->members[member].account;
+    const struct member *m = &p->g->members[member];
+    struct account *a = m->account;
 
     assert(member < p->g->n);
-    assert(p->was != NULL || member_eligible(&p->g->members[member]));
+    assert(p->was != NULL || member_eligible(m));
     copy_address(out->address, a);
     out->slot = a->slot;
     out->score = p->g->ops->score(p->g, member);
     if (p->request->peek) {
         out->pick = 0;
-        *undo = (struct undo){member, p->g->members[member].turn, a->granted};
+        *undo = (struct undo){member, m->turn, a->granted};
         a->granted += b->scale;
     } else {
         out->pick =
@@ -145,8 +147,7 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
         b->stats.picks++;
     }
     /* Who was followed to may have no turn here. */
-    if (p->g->ops->take != NULL &&
-        (p->was == NULL || member_eligible(&p->g->members[member])))
+    if (p->g->ops->take != NULL && (p->was == NULL || member_eligible(m)))
         p->g->ops->take(p->g, member);
     account_recount(b, a);
 }
@@ -340,7 +341,8 @@ static void answer_request(struct balancer *b,
     answer->n_picks = answer->n_alternates = 0;
     answer->retry_after_ms = 0;
     balancer_lock(b);
-    p.g = balancer_group(b, request->group);
+    p.g = request->group == NULL ? b->everyone
+                                 : balancer_group(b, request->group);
     p.now = balancer_now(b, request->now);
     p.bucket = bucket_of(b, p.now);
     if (b->held && !request->stale) {

@@ -67,7 +67,7 @@ static void repair(struct tree *t, uint32_t from, uint32_t to)
 }
 
 /* The slot's key is a smaller one now. */
-static void lower(struct tree *t, uint32_t slot, uint64_t key)
+static inline void key_falls(struct tree *t, uint32_t slot, uint64_t key)
 {
     uint32_t at = slot;
 
@@ -77,16 +77,29 @@ static void lower(struct tree *t, uint32_t slot, uint64_t key)
     }
 }
 
-static void put_in_tree(struct tree *t, uint32_t slot, uint64_t key)
+/* It is a larger one. */
+static inline void key_rises(struct tree *t, uint32_t slot, uint64_t key)
+{
+    uint32_t at = slot;
+
+    t->level[0][slot] = key;
+    for (uint32_t l = 0; l + 1 < t->n_levels; l++) {
+        at /= TREE_ARITY;
+        key = smallest_of(t, l, at);
+        if (t->level[l + 1][at] == key)
+            return;
+        t->level[l + 1][at] = key;
+    }
+}
+
+static inline void put_in_tree(struct tree *t, uint32_t slot, uint64_t key)
 {
     uint64_t before = t->level[0][slot];
 
-    if (key < before) {
-        lower(t, slot, key);
-    } else if (key > before) {
-        t->level[0][slot] = key;
-        repair(t, slot, slot + 1);
-    }
+    if (key < before)
+        key_falls(t, slot, key);
+    else if (key > before)
+        key_rises(t, slot, key);
 }
 
 /* ---- the front ----------------------------------------------------------- */
@@ -123,15 +136,10 @@ static void front_to_beginning(struct tree_front *f)
 }
 
 /* Nothing if it is not there. */
-static void front_remove(struct tree_front *f, uint32_t slot)
+static void front_search(struct tree_front *f, uint32_t slot)
 {
     uint32_t i = f->at, end = f->at + f->n;
 
-    if (f->n > 0 && f->slot[i] == slot) { /* as after each pick */
-        f->at++;
-        f->n--;
-        return;
-    }
     while (i < end && f->slot[i] != slot)
         i++;
     if (i == end)
@@ -139,6 +147,16 @@ static void front_remove(struct tree_front *f, uint32_t slot)
     for (; i + 1 < end; i++)
         front_copy(f, i, i + 1);
     f->n--;
+}
+
+static inline void front_remove(struct tree_front *f, uint32_t slot)
+{
+    if (f->n > 0 && f->slot[f->at] == slot) { /* as after each pick */
+        f->at++;
+        f->n--;
+    } else {
+        front_search(f, slot);
+    }
 }
 
 /* Put one that is in reach in its place, moving those on the shorter side of
@@ -152,7 +170,7 @@ static void front_enter(struct tree *t, uint32_t slot, uint64_t key)
 
     if (f->n == TREE_FRONT_MAX) {
         f->n--;
-        lower(t, f->slot[f->n], f->key[f->n]);
+        key_falls(t, f->slot[f->n], f->key[f->n]);
     }
     if (low) {
         f->n++;
@@ -180,7 +198,7 @@ static void front_dissolve(struct tree *t, uint32_t from, uint32_t to)
 
     for (uint32_t i = f->at; i < f->at + f->n; i++)
         if (f->slot[i] < from || f->slot[i] >= to)
-            lower(t, f->slot[i], f->key[i]);
+            key_falls(t, f->slot[i], f->key[i]);
     f->at = f->n = 0;
 }
 
@@ -208,7 +226,7 @@ void balancer_tree_resize(struct tree *t, uint32_t slots)
             break;
         size = size == TREE_ARITY ? 1 : padded(size / TREE_ARITY);
     }
-    uint64_t *at = mem_lines(total * sizeof(uint64_t));
+    uint64_t *at = mem_huge(total * sizeof(uint64_t));
     memset(at, 0xff, total * sizeof(uint64_t));
     for (uint32_t l = 0; l < new.n_levels; l++) {
         new.level[l] = at;
@@ -253,9 +271,9 @@ void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key)
     if (is_in_reach(t, key, slot)) {
         put_in_tree(t, slot, TREE_NONE);
         front_enter(t, slot, key);
-    } else {
-        put_in_tree(t, slot, key);
+        return;
     }
+    put_in_tree(t, slot, key);
 }
 
 uint64_t balancer_tree_key(const struct tree *t, uint32_t slot)
@@ -325,7 +343,7 @@ static void reach_down(const struct tree *t, uint32_t level,
                        const struct reached *lines, struct reached *out)
 {
     const uint64_t *keys = t->level[level];
-    uint32_t n = 0;
+    size_t n = 0;
 
     out->bound = lines->bound;
     out->trimmed = lines->trimmed;
@@ -340,45 +358,48 @@ static void reach_down(const struct tree *t, uint32_t level,
             n += keys[at] <= bound;
         }
         if (n > REACHED_MAX) {
-            out->n = n;
+            out->n = (uint32_t)n;
             reached_trim(out, keys, TREE_FRONT_WALK);
             n = out->n;
         }
     }
-    out->n = n;
+    out->n = (uint32_t)n;
     for (uint32_t i = 0; i < n && level > 0; i++)
         __builtin_prefetch(line_at(t, level - 1, out->at[i]), 1);
 }
 
-/* Move the first `n` of those slots from the tree to the end of the front. */
+/* Move the first `n` of those slots from the tree to the end of the front. Each
+ * one's place is how many are before it: that is counted, because sorting takes
+ * branches that no processor can predict. */
 static void front_append(struct tree *t, const struct reached *slots,
                          uint32_t n)
 {
     struct tree_front *f = &t->front;
-    uint64_t *key = f->key + f->n;
-    uint32_t *slot = f->slot + f->n;
-    uint32_t entered = 0;
+    uint64_t key[REACHED_MAX];
+    uint64_t taken = 0;
 
     assert(f->at == 0);
     assert(n <= slots->n && f->n + n <= TREE_FRONT_MAX);
+    for (uint32_t i = 0; i < slots->n; i++)
+        key[i] = t->level[0][slots->at[i]];
     for (uint32_t i = 0; i < slots->n; i++) {
-        uint64_t one = t->level[0][slots->at[i]];
-        uint32_t at;
+        size_t place = 0;
 
-        if (entered == n && one >= key[n - 1])
-            continue; /* slots are in the order of their numbers */
-        for (at = entered < n ? entered++ : n - 1; at > 0 && one < key[at - 1];
-             at--) {
-            key[at] = key[at - 1];
-            slot[at] = slot[at - 1];
-        }
-        key[at] = one;
-        slot[at] = slots->at[i];
+#pragma GCC unroll 8
+        for (uint32_t j = 0; j < slots->n; j++)
+            place += key[j] < key[i];
+        while ((taken >> place & 1) != 0)
+            place++; /* after those with the same key and lower numbers */
+        taken |= UINT64_C(1) << place;
+        if (place >= n)
+            continue;
+        f->key[f->n + place] = key[i];
+        f->slot[f->n + place] = slots->at[i];
+        t->level[0][slots->at[i]] = TREE_NONE;
     }
-    for (uint32_t i = 0; i < n; i++)
-        t->level[0][slot[i]] = TREE_NONE;
     f->n += n;
 }
+_Static_assert(REACHED_MAX <= 64, "a bit for each in `taken`");
 
 /* How far on the next walk will find about as many as it looks for. `bound`:
  * all up to it are in the front. */
@@ -420,13 +441,13 @@ static void walk(struct tree *t, uint64_t bound)
                          : bound);
 }
 
-const struct tree_front *balancer_tree_front(struct tree *t, uint32_t want)
+void balancer_tree_fill(struct tree *t, uint32_t want)
 {
     struct tree_front *f = &t->front;
 
     assert(want >= 1 && want <= TREE_FRONT_WALK);
     if (f->n >= want || t->n_levels == 0 || root(t) == TREE_NONE)
-        return f;
+        return;
     uint64_t first = f->n > 0 ? f->key[f->at] : root(t);
 
     front_to_beginning(f);
@@ -435,5 +456,4 @@ const struct tree_front *balancer_tree_front(struct tree *t, uint32_t want)
     if (f->n < want && root(t) != TREE_NONE)
         walk(t, TREE_NONE - 1);
     assert(f->n >= want || root(t) == TREE_NONE);
-    return f;
 }

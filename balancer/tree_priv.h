@@ -34,8 +34,8 @@
 
 /* A walk looks for so many; with those that were there before they find room.
  */
-#define TREE_FRONT_WALK 32U
-#define TREE_FRONT_MAX  44U
+#define TREE_FRONT_WALK 40U
+#define TREE_FRONT_MAX  52U
 
 /* The `n` smallest slots in order, from [at] on, and their keys. */
 struct tree_front {
@@ -81,6 +81,13 @@ uint64_t balancer_tree_key(const struct tree *t, uint32_t slot);
 /* See that at least `want` (1 .. TREE_FRONT_WALK) slots stand in the front, if
  * there are as many; what stands there is good until the tree changes. O(log n)
  * for each that is new. */
-const struct tree_front *balancer_tree_front(struct tree *t, uint32_t want);
+void balancer_tree_fill(struct tree *t, uint32_t want);
+static inline const struct tree_front *balancer_tree_front(struct tree *t,
+                                                           uint32_t want)
+{
+    if (t->front.n < want)
+        balancer_tree_fill(t, want);
+    return &t->front;
+}
 
 #endif
