@@ -6,14 +6,14 @@
  * the smallest of its children.
  *
  * Who wins is not looked up by going down the tree for each winner. The
- * smallest slots, some thirty of them, stand in a front, in order, and are not
+ * smallest slots, some forty of them, stand in a front, in order, and are not
  * in the tree meanwhile: all of the front comes before all of the tree. They
  * are moved there in one walk that takes each level at once, so that the lines
  * of one level are fetched beside each other, and the tree above them is
  * repaired once for all. A winner leaves the front as its key grows, and enters
  * the tree again where it touches little, because others there are smaller. So
  * a pick with its alternates reads three entries, and a walk is due once in
- * twenty picks or so. Those in the front that will win soon are known before
+ * thirty picks or so. Those in the front that will win soon are known before
  * they do, so that whoever picks can fetch what they need (group.c).
  *
  * Slots with the same key are in the order of their numbers. Not for two

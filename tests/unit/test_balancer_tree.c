@@ -29,7 +29,8 @@ static int by_key(const void *a, const void *b)
 static struct slot sorted[SLOTS_MAX];
 static uint64_t keys[SLOTS_MAX];
 
-/* As many as were asked for, or all; the smallest ones, in order. */
+/* As many as were asked for, or all; the smallest ones, in order. And every
+ * slot has its key. */
 static void assert_front(struct tree *t, uint32_t n, uint32_t want)
 {
     const struct tree_front *f = balancer_tree_front(t, want);
@@ -45,6 +46,8 @@ static void assert_front(struct tree *t, uint32_t n, uint32_t want)
         assert_int_equal(f->slot[f->at + i], sorted[i].slot);
         assert_true(f->key[f->at + i] == sorted[i].key);
     }
+    for (uint32_t i = 0; i < n; i++) /* in the front or not */
+        assert_true(balancer_tree_key(t, i) == keys[i]);
 }
 
 static uint64_t draw(struct rand *r, uint64_t different)
