@@ -14,13 +14,6 @@
  *
  * Each running transfer has a connection of its own (HTTP/1.1; on shared h2
  * connections watches starve), kept for the next when it is over.
- *
- * A stream that brings one piece after another rests for some milliseconds
- * after each, so that many are read at once: a thousand wake-ups a second cost
- * more than what they bring. The first piece after a pause is taken at once;
- * so is all that waits when anything else of this server arrives, since whoever
- * wrote may wait to be told of it. (A little over 500 lines: sockets, answers
- * and requests are what libcurl is here.)
  */
 #include "registry/etcd/http.h"
 
@@ -32,9 +25,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
-
-#define REST_MS  10
-#define DENSE_MS 15 /* between two pieces, if they come one after another */
 
 struct etcd_transfer {
     struct etcd_http *http;
@@ -50,24 +40,11 @@ struct etcd_transfer {
     char problem[CURL_ERROR_SIZE];
 };
 
-/* A socket of libcurl's. */
-struct watched {
-    uv_poll_t uv;
-    struct etcd_http *http;
-    struct watched *prev, *next; /* among those that rest */
-    bool rests;
-    int events;
-    mono_ms brought; /* when it brought a piece of a stream last */
-};
-
 struct etcd_http {
     struct loop *loop;
     char *authority, *ca_file, *cert_file, *key_file;
     CURLM *multi;
     uv_timer_t timer;
-    uv_timer_t rest;
-    struct watched *resting;
-    size_t pieces; /* handed out so far */
     struct etcd_transfer *transfers;
     size_t n_handles; /* of libuv, not closed yet */
     loop_f *closed;   /* closing */
@@ -78,7 +55,7 @@ struct etcd_http {
 
 static void drain(struct etcd_http *http);
 
-/* Of libuv's handles the timers are a part of `http`, the others are not. */
+/* Of libuv's handles the timer is a part of `http`, the others are not. */
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct etcd_http *http = handle->data;
@@ -86,8 +63,7 @@ static void on_handle_closed(uv_handle_t *handle)
     void *arg = http->closed_arg;
 
     assert(http->n_handles > 0);
-    if (handle != (uv_handle_t *)&http->timer &&
-        handle != (uv_handle_t *)&http->rest)
+    if (handle != (uv_handle_t *)&http->timer)
         mem_free(handle);
     if (--http->n_handles > 0)
         return;
@@ -109,52 +85,9 @@ static void act(struct etcd_http *http, curl_socket_t fd, int what)
     drain(http);
 }
 
-static void on_poll(uv_poll_t *handle, int status, int events);
-
-static int rest_over(struct watched *w)
-{
-    if (w->rests)
-        DL_DELETE(w->http->resting, w);
-    w->rests = false;
-    return uv_poll_start(&w->uv, w->events, on_poll);
-}
-
-static void all_rest_over(struct etcd_http *http)
-{
-    (void)uv_timer_stop(&http->rest);
-    while (http->resting != NULL)
-        (void)rest_over(http->resting);
-}
-
-static void on_rested(uv_timer_t *handle)
-{
-    struct etcd_http *http = handle->data;
-
-    loop_enter(http->loop);
-    all_rest_over(http);
-}
-
-/* It brought a piece just now, and is still there. */
-static void let_rest(struct watched *w)
-{
-    struct etcd_http *http = w->http;
-    mono_ms now = loop_clock(http->loop)->mono;
-    bool dense = now - w->brought <= DENSE_MS;
-
-    w->brought = now;
-    if (!dense || w->rests || w->events != UV_READABLE)
-        return;
-    (void)uv_poll_stop(&w->uv);
-    w->rests = true;
-    DL_APPEND(http->resting, w);
-    if (!uv_is_active((uv_handle_t *)&http->rest))
-        (void)uv_timer_start(&http->rest, on_rested, REST_MS, 0);
-}
-
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct etcd_http *http = handle->data;
-    size_t pieces = http->pieces;
     int what = 0;
     uv_os_fd_t fd = -1;
 
@@ -167,45 +100,38 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     if ((events & UV_WRITABLE) != 0)
         what |= CURL_CSELECT_OUT;
     act(http, fd, what);
-    if (http->pieces == pieces) /* if it is closed it waits for this turn */
-        all_rest_over(http);
-    else if (!uv_is_closing((uv_handle_t *)handle))
-        let_rest(CONTAINER_OF(handle, struct watched, uv));
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
                      void *socket)
 {
     struct etcd_http *http = arg;
-    struct watched *w = socket;
+    uv_poll_t *poll = socket;
+    int events = 0;
 
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        if (w != NULL) {
+        if (poll != NULL) {
             (void)curl_multi_assign(http->multi, fd, NULL);
-            if (w->rests)
-                DL_DELETE(http->resting, w);
-            uv_close((uv_handle_t *)&w->uv, on_handle_closed); /* stops it */
+            uv_close((uv_handle_t *)poll, on_handle_closed); /* stops it */
         }
         return 0;
     }
-    if (w == NULL) {
-        w = mem_zalloc(sizeof(*w));
-        w->http = http;
-        w->uv.data = http;
-        if (uv_poll_init_socket(loop_uv(http->loop), &w->uv, fd) != 0) {
-            mem_free(w);
+    if (poll == NULL) {
+        poll = mem_zalloc(sizeof(*poll));
+        poll->data = http;
+        if (uv_poll_init_socket(loop_uv(http->loop), poll, fd) != 0) {
+            mem_free(poll);
             return -1; /* no descriptors left: the transfer fails */
         }
         http->n_handles++;
-        (void)curl_multi_assign(http->multi, fd, w);
+        (void)curl_multi_assign(http->multi, fd, poll);
     }
-    w->events = 0;
     if ((what & CURL_POLL_IN) != 0)
-        w->events |= UV_READABLE;
+        events |= UV_READABLE;
     if ((what & CURL_POLL_OUT) != 0)
-        w->events |= UV_WRITABLE;
-    return rest_over(w) == 0 ? 0 : -1;
+        events |= UV_WRITABLE;
+    return uv_poll_start(poll, events, on_poll) == 0 ? 0 : -1;
 }
 
 static void on_timer(uv_timer_t *handle)
@@ -218,9 +144,7 @@ static void on_timer(uv_timer_t *handle)
         return;
     }
     (void)curl_multi_cleanup(http->multi);
-    assert(http->resting == NULL);
     uv_close((uv_handle_t *)&http->timer, on_handle_closed);
-    uv_close((uv_handle_t *)&http->rest, on_handle_closed);
 }
 
 static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
@@ -336,7 +260,6 @@ static bool hand_out_piece(struct etcd_http *http)
     assert(t->post.piece != NULL);
     piece = t->reply;
     buf_init(&t->reply, piece.max);
-    http->pieces++;
     t->post.piece(t->post.arg, piece.data, piece.len);
     buf_close(&piece);
     return true;
@@ -533,9 +456,8 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
     http->key_file = mem_strdup(conf->key_file);
     http->multi = multi;
     (void)uv_timer_init(loop_uv(loop), &http->timer);
-    (void)uv_timer_init(loop_uv(loop), &http->rest);
-    http->timer.data = http->rest.data = http;
-    http->n_handles = 2;
+    http->timer.data = http;
+    http->n_handles = 1;
     (void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     (void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
     (void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
