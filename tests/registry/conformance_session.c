@@ -124,6 +124,85 @@ static void a_write_of_a_lost_session_is_not_applied(void **state)
     got_free(&ephemeral);
 }
 
+/* What a check of a session's own key stands for: as long as it passes, the
+ * session has not ended. */
+static void a_check_of_an_ended_sessions_key_fails(void **state)
+{
+    struct world *w = *state;
+    struct registry *a = world_open(w), *b = world_open(w);
+    uint64_t version, session = registry_session(a);
+    struct got g = {0};
+
+    assert_int_equal(do_put_ephemeral(w, a, "/e", "a", REGISTRY_ABSENT, 0),
+                     ERR_OK);
+    version = version_of(w, b, "/e", "a");
+    {
+        const struct registry_op ops[] = {
+            {.type = REGISTRY_PUT,
+             .expect = REGISTRY_ABSENT,
+             .key = "/put",
+             .value = "1",
+             .value_len = 1},
+            registry_op_at(REGISTRY_CHECK, "/e", version),
+        };
+
+        assert_int_equal(do_txn(w, a, ops, ARRAY_LEN(ops), NULL), ERR_OK);
+        assert_int_equal(do_delete(w, a, "/put", version_of(w, a, "/put", "1")),
+                         ERR_OK);
+        assert_int_equal(do_txn(w, b, ops, ARRAY_LEN(ops), NULL), ERR_OK);
+        assert_int_equal(do_delete(w, b, "/put", version_of(w, b, "/put", "1")),
+                         ERR_OK);
+        w->backend->expire(w->store, a);
+        assert_int_equal(do_txn(w, b, ops, ARRAY_LEN(ops), &g), ERR_CONFLICT);
+        assert_int_equal(g.failed_op, 1);
+        /* its client's next session is another one */
+        world_until(w,
+                    registry_session(a) != 0 && registry_session(a) != session);
+        assert_int_equal(do_txn(w, a, ops, ARRAY_LEN(ops), &g), ERR_CONFLICT);
+        assert_int_equal(g.failed_op, 1);
+    }
+    assert_int_equal(do_exists(w, b, "/put"), ERR_NOT_FOUND);
+    got_free(&g);
+}
+
+/* The session does not know yet that it has ended; and another one has a key
+ * there by now, whose version may be the same. */
+static void a_late_txn_that_checks_its_own_key_is_not_applied(void **state)
+{
+    struct world *w = *state;
+    struct registry *a = world_open(w), *b = world_open(w);
+    struct got late = {0}, again = {0};
+    uint64_t version, session = registry_session(a);
+
+    assert_int_equal(do_put_ephemeral(w, a, "/e", "a", REGISTRY_ABSENT, 0),
+                     ERR_OK);
+    version = version_of(w, b, "/e", "a");
+    w->backend->expire(w->store, a);
+    registry_put(b, "/e", "b", 1, REGISTRY_ABSENT, 0, true, got_reply, &again);
+    {
+        const struct registry_op ops[] = {
+            registry_op_at(REGISTRY_CHECK, "/e", version),
+            {.type = REGISTRY_PUT,
+             .expect = REGISTRY_ABSENT,
+             .key = "/late",
+             .value = "1",
+             .value_len = 1},
+        };
+
+        registry_txn(a, ops, ARRAY_LEN(ops), got_reply, &late);
+    }
+    world_until(w, late.answers > 0 && again.answers > 0);
+    assert_int_equal(again.code, ERR_OK);
+    /* whatever it is told first: also that the connection broke meanwhile */
+    assert_true(late.code == ERR_SESSION_LOST || late.code == ERR_UNAVAILABLE ||
+                late.code == ERR_CONFLICT || late.code == ERR_UNKNOWN);
+    world_until(w, registry_session(a) != 0 && registry_session(a) != session);
+    assert_int_equal(do_exists(w, b, "/late"), ERR_NOT_FOUND);
+    version_of(w, b, "/e", "b");
+    got_free(&late);
+    got_free(&again);
+}
+
 static void without_a_session_calls_are_unavailable(void **state)
 {
     struct world *w = *state;
@@ -372,6 +451,8 @@ int conformance_session(bool can_cut)
         CONFORMANCE_TEST(a_live_session_outlives_its_timeout),
         CONFORMANCE_TEST(a_new_session_has_a_new_number),
         CONFORMANCE_TEST(a_write_of_a_lost_session_is_not_applied),
+        CONFORMANCE_TEST(a_check_of_an_ended_sessions_key_fails),
+        CONFORMANCE_TEST(a_late_txn_that_checks_its_own_key_is_not_applied),
         CONFORMANCE_TEST(without_a_session_calls_are_unavailable),
         CONFORMANCE_TEST(a_listener_may_leave_in_its_own_callback),
         CONFORMANCE_TEST(closing_answers_every_call_once_and_truly),
