@@ -27,7 +27,7 @@ wrong=$(grep -nwE '(strcpy|strcat|sprintf|vsprintf|atoi|atol|strtok|rand|srand|g
 check "no call that cannot say how it failed" "$wrong"
 wrong=$(grep -nwE '(malloc|calloc|realloc|strdup|strndup|free) ?\(' $sources | grep -v '^base/mem\.c' | grep -vE ':[[:space:]]*(/?\*|//)')
 check "memory comes from base/mem.h" "$wrong"
-pure=$(ls {cluster,work,balancer,tests/lib/memory}/*.c registry/diff.c failover/{failover,decide,write,names,brake,plan}.c failover/engine/collect.c) || failed=$((failed + 1))
+pure=$(ls {cluster,cluster/renewals,work,balancer,tests/lib/memory}/*.c registry/diff.c failover/{failover,decide,write,names,brake,plan}.c failover/engine/collect.c) || failed=$((failed + 1))
 wrong=$(grep -nE 'clock_gettime|clock_mono_ms\(|clock_wall_ms\(|clock_read\(' $pure)
 check "pure parts read no clock" "$wrong"
 wrong=$(for f in $sources $(find tests -name '*.[ch]'); do
