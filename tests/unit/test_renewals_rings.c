@@ -344,7 +344,7 @@ static void what_the_watch_has_not_told_is_read_afresh(void **state)
 static void an_answer_that_the_watch_was_ahead_of_does_no_harm(void **state)
 {
     struct world *w = *state;
-    char key[WINDOW_KEY_SIZE];
+    char key[WINDOW_KEY_SIZE], *late;
     struct rings_ask ask;
     struct registry_entry e;
 
@@ -360,6 +360,17 @@ static void an_answer_that_the_watch_was_ahead_of_does_no_harm(void **state)
     commit_and_tell(w, 1);
     assert_int_equal(rings_answer(w->rings, &ask, NULL, w->now), RINGS_END);
     expect_told(w, 1, 5);
+    /* of a slot that was written over since */
+    assert_true(rings_ask(w->rings, SESSION, &ask));
+    commit_and_tell(w, 1);
+    late = mem_dup(w->slots[6].data, w->slots[6].len);
+    e = entry_of(w, 6, key);
+    e.value = late;
+    commit_and_tell(w, 64);
+    assert_int_equal(rings_answer(w->rings, &ask, &e, w->now), RINGS_MORE);
+    assert_int_equal(rings_version(w->rings, SESSION, 6), 70 + 7);
+    expect_told(w, 1, 70);
+    mem_free(late);
 }
 
 /* --- what is forgotten --------------------------------------------------- */
