@@ -11,11 +11,11 @@
  *   - A *gap* says that it does not know who lives: more windows were written
  *     than the ring holds since it looked, a value cannot be read, or a slot
  *     of a ring that has not ended is gone. All windows of time of nodes begin
- * again then, also those of nodes that were never seen in this ring.
+ *     again then, also those of nodes that were never seen in this ring.
  *   - What of a ring was read to its end by rings_ask() after its coordinator's
  *     entry was read as gone is *final*: nobody can write it any more. Longest
  *     `watched` later no lease from it is in force, and it is due to be
- * deleted.
+ *     deleted.
  *
  * Of its first listing what stands is applied in order at SYNCED, however old.
  *
