@@ -68,7 +68,8 @@ static inline void tree_put(struct tree *t, uint32_t slot, uint64_t key)
     t->level[0][slot] = key;
 }
 
-/* Repair above the slots from .. to-1. O(to - from + log n). */
+/* Repair above the slots from .. to-1, after tree_put() of each of them: what
+ * stood in the front of those has no key else. O(to - from + log n). */
 void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to);
 
 /* Both for one slot. O(log n), and mostly less for the first one of the front,

@@ -281,8 +281,8 @@ const struct clock *loop_clock(const struct loop *loop)
 }
 
 /*
- * Both wake the loop while they hold the mutex "mailbox": once it is released,
- * what was posted may be the last thing before the loop is freed.
+ * Who wakes the loop does so with the mutex "mailbox" held: once it is
+ * released, what was posted may be the last thing before the loop is freed.
  */
 int loop_post(struct loop *loop, loop_f *fn, void *arg)
 {

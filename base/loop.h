@@ -82,7 +82,8 @@ struct loop_slot {
 };
 void loop_complete(struct loop *loop, struct loop_slot *slot, loop_f *fn,
                    void *arg);
-/* A chain of them (->next; fn and arg are set) at once, and one wake-up. */
+/* A chain of them at once, and one wake-up: fn and arg are set, ->next leads on
+ * and is NULL in the last. Each is in use until its own fn runs. */
 void loop_complete_chain(struct loop *loop, struct loop_slot *first);
 /* As loop_complete(), in its place among the others, without waking the loop
  * for it: fn runs when the loop turns for any other reason. For what comes in

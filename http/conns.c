@@ -8,8 +8,8 @@
  * connection has a time by which it must have finished what it is doing:
  * sending a request, or taking an answer. A walk once a second shuts down the
  * late ones. One that waits for us has no such time. List and counts are under
- * one mutex
- * ("sockets"), taken when a connection comes or goes and for that walk.
+ * one mutex ("sockets"), taken when a connection comes or goes and for that
+ * walk.
  *
  * Who has sent a part of a request is told 408 first. The library has nothing
  * for that, and would not send for us: the walk writes to the socket itself.

@@ -109,8 +109,8 @@ enum { BUSY = 1, DEAD = 2, CLOSED = 4, DEGRADED = 8 };
 
 _Static_assert(sizeof(void *) != 8 ||
                    sizeof(struct balancer_worker) -
-                           offsetof(struct balancer_worker, busy) <=
-                       96,
+                           offsetof(struct balancer_worker, busy) ==
+                       92,
                "struct balancer_worker changed: write and read the field here");
 
 void second_pack_report(struct buf *out, const struct balancer_event *event,

@@ -17,6 +17,7 @@
 #define WAIT_INTERVALS 2
 #define ENDS           65536U /* picks whose end is looked for */
 #define SLOTS_STEP     1024U
+#define NO_SLOT        UINT32_MAX
 #define KNOWN_STEP     1024U
 #define REPORT_MAX     LATE_BYTES_MAX /* packed: its groups may be many */
 #define LATE_BYTES_MAX ((size_t)64 * 1024 * 1024)
@@ -88,13 +89,22 @@ static uint64_t hash_of(const char *address)
     return hash_index_of(address, strlen(address));
 }
 
+/* A slot is of one worker at most, and a worker at one slot at most. */
+static void leave_slot(struct regret *r, struct known *k)
+{
+    if (k->slot == NO_SLOT)
+        return;
+    assert(r->by_slot[k->slot] == k);
+    r->by_slot[k->slot] = NULL;
+    k->slot = NO_SLOT;
+}
+
 static void known_free(struct regret *r, struct known *k)
 {
     struct known *last = r->known[r->n_known - 1];
 
     assert(r->known[k->at] == k);
-    if (k->slot < r->n_slots && r->by_slot[k->slot] == k)
-        r->by_slot[k->slot] = NULL;
+    leave_slot(r, k);
     hash_index_remove(&r->by_address, hash_of(k->address), k->at);
     r->n_known--;
     if (last != k) {
@@ -153,7 +163,7 @@ static struct known *known_make(struct regret *r, const char *address)
     memcpy(k->address, address, len + 1);
     k->gone = true; /* it has not reported to us */
     k->no = ++r->no;
-    k->slot = UINT32_MAX;
+    k->slot = NO_SLOT;
     if (r->n_known == r->cap_known) {
         r->cap_known += KNOWN_STEP;
         r->known = mem_regrow(r->known, r->cap_known, sizeof(*r->known));
@@ -202,6 +212,7 @@ static struct pick_of *place_of(const struct regret *r, pick_id pick)
 
 static void seen_at(struct regret *r, struct known *k, uint32_t slot)
 {
+    leave_slot(r, k);
     while (slot >= r->n_slots) {
         uint32_t n = r->n_slots + SLOTS_STEP;
 
@@ -209,6 +220,8 @@ static void seen_at(struct regret *r, struct known *k, uint32_t slot)
         while (r->n_slots < n)
             r->by_slot[r->n_slots++] = NULL;
     }
+    if (r->by_slot[slot] != NULL)
+        leave_slot(r, r->by_slot[slot]);
     r->by_slot[slot] = k;
     k->slot = slot;
 }

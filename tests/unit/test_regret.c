@@ -325,6 +325,38 @@ static void what_waits_is_bounded_in_bytes(void **state)
     balancer_free(&w.b);
 }
 
+/* It comes back to another slot, as its own went to one that nobody picks; and
+ * goes, so that nothing is known of it any more when its first slot is picked
+ * again. */
+static void
+a_worker_that_changes_its_slot_leaves_nothing_at_the_old_one(void **state)
+{
+    struct world w = {.b = balancer_of(CONF_LEDGER), .now = START};
+    struct balancer_worker closed;
+
+    (void)state;
+    w.s = second_new(w.b);
+    second_regret(w.s, true, INTERVAL);
+    pass(&w, 1000);
+    tell(&w, "a:1", 0);
+    pass(&w, 500);
+    assert_int_equal(picks_of(&w, 1, "a:1"), 1);
+    pass(&w, 500);
+    balancer_remove(w.b, "a:1");
+    closed = idle("b:1", 10, w.now);
+    closed.closed = true;
+    set(w.b, closed, w.now);
+    tell(&w, "a:1", 0);
+    pass(&w, 500);
+    assert_int_equal(picks_of(&w, 1, "a:1"), 1);
+    balancer_remove(w.b, "a:1");
+    pass(&w, 7 * INTERVAL);
+    tell(&w, "b:1", 0);
+    pass(&w, 500);
+    assert_int_equal(picks_of(&w, 1, "b:1"), 1);
+    (void)end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +373,8 @@ int main(void)
         cmocka_unit_test(
             what_was_missed_is_not_covered_by_a_shadow_that_begins),
         cmocka_unit_test(what_waits_is_bounded_in_bytes),
+        cmocka_unit_test(
+            a_worker_that_changes_its_slot_leaves_nothing_at_the_old_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
