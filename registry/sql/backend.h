@@ -212,16 +212,11 @@ worker_idle_f sql_worker_poll; /* arg: struct sql (poll.c) */
 struct sql_write {
     struct sql_job *jobs, *last; /* in order; ->next */
     size_t n;
-    bool beat;    /* the session is renewed along */
-    mono_ms sent; /* before it began */
-    int rc;       /* of what was applied early */
-    struct err err;
 };
 bool sql_job_writes(const struct sql_job *job);
 void sql_job_fail(struct sql_job *job, enum err_code code, const char *msg);
-/* One more; applied at once where the core says so (`early`). */
-void sql_write_add(struct sql *s, struct sql_write *w, struct sql_job *job);
-/* Commit them. All are answered; there may be none. */
+void sql_write_add(struct sql_write *w, struct sql_job *job); /* one more */
+/* Apply and commit them. All are answered; there may be none. */
 void sql_write_end(struct sql *s, struct sql_write *w);
 
 /* Worker (poll.c). */

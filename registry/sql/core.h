@@ -96,8 +96,8 @@ struct sql_piece {
 
 /*
  * Begin a transaction for our session, with `beat` renew it along. All that it
- * will be asked to apply is told in advance, unless the core is an `early` one.
- * ERR_SESSION_LOST: the session is gone.
+ * will be asked to apply is told in advance. ERR_SESSION_LOST: the session is
+ * gone.
  */
 typedef int sql_begin_f(struct sql_core *core, uint64_t session, bool beat,
                         const struct sql_piece *pieces, size_t n,
@@ -253,7 +253,6 @@ struct sql_core {
     /* How often what was told is compared with what stands there, about; 0:
      * never, where no change can be missed. */
     int64_t compare_ms;
-    bool early; /* writes are applied as they come, and told to `begin` not */
     unsigned retries; /* of a group that the store rolled back by itself */
     bool again;       /* core: the last rollback was the store's own choice */
 

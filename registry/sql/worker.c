@@ -57,7 +57,7 @@ static void group_add(struct sql *s, struct group *g, struct sql_job *job)
     g->bytes += job_bytes(job);
     sql_gather_add(&s->side.gather, sql_job_writes(job));
     if (sql_job_writes(job)) {
-        sql_write_add(s, &g->writes, job);
+        sql_write_add(&g->writes, job);
         return;
     }
     job->next = NULL;
@@ -244,7 +244,7 @@ static struct sql_job *take_next(struct sql *s, struct group *g, uint64_t begun)
     size_t wants = sql_gather_wants(&s->side.gather, g->writes.n);
     int64_t quiet_us, most_us;
 
-    if (next == NULL && wants > 0 && !g->waited && g->writes.rc == 0) {
+    if (next == NULL && wants > 0 && !g->waited) {
         sql_gather_patience(&s->side.gather, begun, &quiet_us, &most_us);
         g->waited = worker_await(s->worker, wants, quiet_us, most_us) < wants;
         next = worker_take_next(s->worker);

@@ -4,9 +4,8 @@
  * The writes of a group go into one transaction, one savepoint each, and are
  * done together or fail together. Every transaction begins by asking whether
  * our session is still there, so a process that slept past its end can not
- * write. Where a statement costs no journey to a server, each write is applied
- * as it comes, while others are on their way; a server gets the whole group at
- * once. Nothing is answered before the commit.
+ * write. It begins when the group is complete: as long as it lasts, others of
+ * the same file or row wait. Nothing is answered before the commit.
  */
 #include "registry/sql/backend.h"
 
@@ -198,100 +197,32 @@ static int write_once(struct sql_side *side, struct sql_job *jobs, bool beat,
     return rc;
 }
 
-/* After the commit, or its failure. */
-static void write_ended(struct sql *s, struct sql_write *w, int rc)
+/* The whole group, again where the store undid it by its own choice. */
+static int write_all(struct sql_side *side, struct sql_job *jobs, bool beat,
+                     struct err *err)
 {
-    struct sql_side *side = &s->side;
-
-    assert(w->jobs != NULL);
-    w->err.code = (enum err_code)rc;
-    if (rc == 0) {
-        side->dirty = true;
-        if (w->beat)
-            sql_session_renewed(s, w->sent);
-        else
-            sql_session_wrote(s, w->sent);
-    } else if (sql_session_over(rc)) {
-        sql_session_gone(s, &w->err);
-    } else {
-        sql_report_trouble(s, &w->err); /* of locks nobody is answered */
-    }
-    answer_all(side, w->jobs, &w->err);
-}
-
-/* --- as they come -------------------------------------------------------- */
-
-static void append(struct sql_write *w, struct sql_job *job)
-{
-    struct sql_job **end = w->jobs == NULL ? &w->jobs : &w->last->next;
-
-    job->next = NULL;
-    *end = w->last = job;
-    w->n++;
-}
-
-static void write_begun(struct sql *s, struct sql_write *w)
-{
-    assert(s->side.session != 0);
-    w->sent = clock_mono_ms();
-    w->beat = w->sent >= s->side.next_beat && sql_loop_turns(s);
-    err_clear(&w->err);
-}
-
-static void write_early(struct sql *s, struct sql_write *w, struct sql_job *job)
-{
-    struct sql_core *core = s->side.core;
-
-    assert(!s->side.lost);
-    if (w->n == 1) {
-        write_begun(s, w);
-        w->rc =
-            core->ops->begin(core, s->side.session, w->beat, NULL, 0, &w->err);
-    }
-    if (w->rc != 0)
-        return;
-    w->rc = apply_undoable(&s->side, job, &w->err);
-    if (w->rc != 0)
-        core->ops->rollback(core);
-}
-
-void sql_write_add(struct sql *s, struct sql_write *w, struct sql_job *job)
-{
-    assert(sql_job_writes(job));
-    if (!s->side.core->early) {
-        append(w, job);
-    } else if (admit(s, job)) {
-        append(w, job);
-        write_early(s, w, job);
-    }
-}
-
-/* The loop may have given up the session since they were admitted. */
-static int end_early(struct sql *s, struct sql_write *w)
-{
-    struct sql_core *core = s->side.core;
-
-    if (w->rc != 0)
-        return w->rc;
-    if (sql_session_is(s, s->side.session))
-        return core->ops->commit(core, &w->err);
-    core->ops->rollback(core);
-    return err_set(&w->err, ERR_SESSION_LOST,
-                   "the session of this call has ended");
-}
-
-static int end_at_once(struct sql *s, struct sql_write *w)
-{
-    struct sql_core *core = s->side.core;
+    struct sql_core *core = side->core;
     unsigned tries = 0;
     int rc;
 
-    write_begun(s, w);
+    assert(side->session != 0);
     do {
         core->again = false;
-        rc = write_once(&s->side, w->jobs, w->beat, &w->err);
+        rc = write_once(side, jobs, beat, err);
     } while (rc != 0 && core->again && tries++ < core->retries);
     return rc;
+}
+
+/* --- the group ----------------------------------------------------------- */
+
+void sql_write_add(struct sql_write *w, struct sql_job *job)
+{
+    struct sql_job **end = w->jobs == NULL ? &w->jobs : &w->last->next;
+
+    assert(sql_job_writes(job));
+    job->next = NULL;
+    *end = w->last = job;
+    w->n++;
 }
 
 static void admit_all(struct sql *s, struct sql_write *w)
@@ -301,19 +232,35 @@ static void admit_all(struct sql *s, struct sql_write *w)
     for (*w = (struct sql_write){0}; job != NULL; job = next) {
         next = job->next;
         if (admit(s, job))
-            append(w, job);
+            sql_write_add(w, job);
     }
 }
 
 void sql_write_end(struct sql *s, struct sql_write *w)
 {
-    bool early = s->side.core->early;
+    struct sql_side *side = &s->side;
+    mono_ms sent = clock_mono_ms();
+    bool beat = sent >= side->next_beat && sql_loop_turns(s);
+    struct err err = {0};
+    int rc;
 
-    if (!early)
-        admit_all(s, w);
+    admit_all(s, w);
     if (w->jobs == NULL)
         return;
-    sql_gather_begin(&s->side.gather);
-    write_ended(s, w, early ? end_early(s, w) : end_at_once(s, w));
-    sql_gather_done(&s->side.gather, w->n, worker_await(s->worker, 0, 0, 0));
+    sql_gather_begin(&side->gather);
+    rc = write_all(side, w->jobs, beat, &err);
+    err.code = (enum err_code)rc;
+    if (rc == 0) {
+        side->dirty = true;
+        if (beat)
+            sql_session_renewed(s, sent);
+        else
+            sql_session_wrote(s, sent);
+    } else if (sql_session_over(rc)) {
+        sql_session_gone(s, &err);
+    } else {
+        sql_report_trouble(s, &err); /* of locks nobody is answered */
+    }
+    answer_all(side, w->jobs, &err);
+    sql_gather_done(&side->gather, w->n, worker_await(s->worker, 0, 0, 0));
 }

@@ -37,7 +37,6 @@ int sqlite_open(struct registry **out, struct loop *loop,
     core->poll_ms = POLL_MS;
     core->soon_ms = SOON_MS;
     core->beat_ms = timeout / 3;
-    core->early = true;
     *out = sql_new(&kind, loop, core, NULL, timeout);
     return 0;
 }

@@ -15,6 +15,8 @@
 #include "tests/lib/daemon.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,6 +293,119 @@ static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
     close_client(s, &r);
 }
 
+/* Sixteen who write again and again, a moment after they were answered. */
+#define CLIENTS  16
+#define THINK_US 60
+
+struct client {
+    struct registry *r;
+    char key[32];
+    bool *stop;
+    size_t *under_way;
+};
+
+static void write_again(struct client *c);
+
+static void on_written(void *arg, const struct registry_reply *reply)
+{
+    struct client *c = arg;
+
+    assert_int_equal(reply->err.code, ERR_OK);
+    --*c->under_way;
+    if (*c->stop)
+        return;
+    (void)usleep(THINK_US);
+    write_again(c);
+}
+
+static void write_again(struct client *c)
+{
+    ++*c->under_way;
+    registry_put(c->r, c->key, "value", 5, REGISTRY_ANY, 0, false, on_written,
+                 c);
+}
+
+/* Another process's connection: how long it waits for the file, each time. */
+#define TURNS 41
+
+struct rival {
+    const char *path;
+    int64_t waited_ns[TURNS];
+    atomic_bool done;
+};
+
+static void *take_turns(void *arg)
+{
+    struct rival *rival = arg;
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(rival->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(db, 10000), SQLITE_OK);
+    for (size_t i = 0; i < TURNS; i++) {
+        int64_t from = (int64_t)clock_mono_ns();
+
+        assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", 0, 0, 0),
+                         SQLITE_OK);
+        rival->waited_ns[i] = (int64_t)clock_mono_ns() - from;
+        assert_int_equal(sqlite3_exec(db, "COMMIT", 0, 0, 0), SQLITE_OK);
+        (void)usleep(5000);
+    }
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    atomic_store(&rival->done, true);
+    return NULL;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+/* In memory a commit takes no time, and nobody waits for others to share it. */
+static void move_to_disk(struct store *s)
+{
+    assert_int_equal(rmdir(s->dir), 0);
+    (void)snprintf(s->dir, sizeof(s->dir), "/tmp/test_sqlite_XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    (void)snprintf(s->path, sizeof(s->path), "%s/pelorus.db", s->dir);
+}
+
+/* A group is gathered before its transaction begins: whoever looks for the
+ * file's lock every few ms finds it free now and then. */
+static void others_get_the_file_between_groups(void **state)
+{
+    struct store *s = *state;
+    struct rival rival = {.path = s->path};
+    struct client clients[CLIENTS];
+    struct registry *r;
+    size_t under_way = 0;
+    bool stop = false;
+    pthread_t thread;
+
+    move_to_disk(s);
+    r = connect_client(s, 10000);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        clients[i] =
+            (struct client){.r = r, .stop = &stop, .under_way = &under_way};
+        (void)snprintf(clients[i].key, sizeof(clients[i].key), "/again/%zu", i);
+        write_again(&clients[i]);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, take_turns, &rival), 0);
+    while (!atomic_load(&rival.done))
+        loop_turn(s->loop, 20);
+    stop = true;
+    while (under_way > 0)
+        loop_turn(s->loop, 20);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    qsort(rival.waited_ns, TURNS, sizeof(*rival.waited_ns), by_size);
+    print_message("     another waited %.1f ms, %.1f at the most\n",
+                  (double)rival.waited_ns[TURNS / 2] / 1e6,
+                  (double)rival.waited_ns[TURNS - 1] / 1e6);
+    assert_true(rival.waited_ns[TURNS / 2] < 25000000);
+    close_client(s, &r);
+}
+
 struct mirror {
     bool has[16];
     size_t n, synced, removed[16], added[16];
@@ -384,13 +499,6 @@ static void a_reader_slower_than_the_feed_lists_again(void **state)
 
 #define HOPS   41U
 #define HOP_MS 35 /* the 21st of 41; looks every 50 ms take 50 each */
-
-static int by_size(const void *a, const void *b)
-{
-    const int64_t *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
 
 /* Another process writes as soon as the last write was heard of. */
 static int64_t median_hop(struct store *s, struct sql_core *db,
@@ -528,6 +636,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_thousand_small_writes_share_a_few_commits),
         TEST(a_full_queue_is_busy_and_certainly_not_applied),
+        TEST(others_get_the_file_between_groups),
         TEST(a_reader_slower_than_the_feed_lists_again),
         TEST(what_others_write_again_and_again_is_known_soon),
         TEST(a_file_that_was_removed_is_not_written_any_more),
