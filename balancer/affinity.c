@@ -21,6 +21,13 @@
  *
  * Workers with shares of one order of magnitude (16 times) have a ring of their
  * own: how far to look follows from the largest share.
+ *
+ * All of it is a function of who is in the group, with which share. So a group
+ * has none until a pick asks with a key, and none again when long nobody did:
+ * then it is built, in one go.
+ *
+ * (Longer than 500 lines: a table, how it is built and kept, and the search in
+ * it belong together.)
  */
 #include "balancer/balancer_priv.h"
 
@@ -75,6 +82,7 @@ struct affinity {
     struct ring ring[RINGS];
     struct site *sites;
     uint32_t places;
+    mono_ms asked; /* the last time */
 };
 
 static uint32_t spread(uint64_t hash, uint32_t i)
@@ -82,27 +90,36 @@ static uint32_t spread(uint64_t hash, uint32_t i)
     return (uint32_t)(hash_mix(hash + i * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
 }
 
-struct affinity *balancer_affinity_new(void)
+void balancer_affinity_drop(struct group *g)
 {
-    return mem_zalloc(sizeof(struct affinity));
-}
+    struct affinity *f = g->affinity;
 
-void balancer_affinity_free(struct affinity *f)
-{
+    if (f == NULL)
+        return;
     for (int i = 0; i < RINGS; i++) {
         mem_free(f->ring[i].now.list);
         mem_free(f->ring[i].was.list);
     }
     mem_free(f->sites);
-    mem_free(f);
+    MEM_FREE(g->affinity);
 }
 
-void balancer_affinity_resize(struct affinity *f, uint32_t places)
+void balancer_affinity_rest(struct group *g, mono_ms now)
 {
-    assert(places >= f->places);
-    f->sites = mem_regrow(f->sites, places, sizeof(*f->sites));
-    memset(f->sites + f->places, 0, (places - f->places) * sizeof(*f->sites));
-    f->places = places;
+    if (g->affinity != NULL && now - g->affinity->asked > AFFINITY_KEEP_MS)
+        balancer_affinity_drop(g);
+}
+
+void balancer_affinity_resize(struct group *g)
+{
+    struct affinity *f = g->affinity;
+
+    if (f == NULL)
+        return;
+    assert(g->cap >= f->places);
+    f->sites = mem_regrow(f->sites, g->cap, sizeof(*f->sites));
+    memset(f->sites + f->places, 0, (g->cap - f->places) * sizeof(*f->sites));
+    f->places = g->cap;
 }
 
 /* ---- a table of points --------------------------------------------------- */
@@ -126,7 +143,8 @@ static void points_make(struct points *t, uint32_t bits)
 {
     t->bits = bits;
     t->spare = SPARE;
-    t->list = mem_zalloc(points_end(t) * sizeof(*t->list));
+    t->list = mem_huge(points_end(t) * sizeof(*t->list));
+    memset(t->list, 0, points_end(t) * sizeof(*t->list));
 }
 
 /* Addresses can be chosen so that more of them stand at the end than there is
@@ -218,13 +236,19 @@ static void ring_begin(struct ring *r, uint32_t bits)
     points_make(&r->now, bits);
 }
 
+/* Too many points for a table of 2^bits. */
+static bool is_crowded(uint32_t n, uint32_t bits)
+{
+    return n > (5U << bits) / 8;
+}
+
 static void ring_fit(struct ring *r)
 {
     uint32_t bits = r->now.bits;
 
     if (r->now.list == NULL)
         ring_begin(r, BITS_MIN);
-    else if (r->n > (5U << bits) / 8)
+    else if (is_crowded(r->n, bits))
         ring_begin(r, bits + 1);
     else if (bits > BITS_MIN && r->n < 1U << bits >> 4)
         ring_begin(r, bits - 2 > BITS_MIN ? bits - 2 : BITS_MIN);
@@ -241,16 +265,14 @@ static int ring_number(double share)
     return i < 0 ? 0 : i < RINGS ? i : RINGS - 1;
 }
 
-void balancer_affinity_leave(struct affinity *f, uint32_t place,
-                             const struct account *a)
+static void site_leave(struct affinity *f, uint32_t place, uint64_t hash)
 {
-    assert(place < f->places);
     if (f->sites[place].ring == 0)
         return;
     struct ring *r = &f->ring[f->sites[place].ring - 1];
 
     for (uint32_t i = 0; i < POINTS; i++) {
-        uint32_t at = spread(a->hash, i);
+        uint32_t at = spread(hash, i);
 
         points_remove(ring_points(r, at), (struct point){at, place + 1});
     }
@@ -260,9 +282,21 @@ void balancer_affinity_leave(struct affinity *f, uint32_t place,
     ring_fit(r);
 }
 
-void balancer_affinity_enter(struct affinity *f, uint32_t place,
-                             const struct account *a)
+void balancer_affinity_leave(struct group *g, uint32_t place)
 {
+    if (g->affinity == NULL)
+        return;
+    assert(place < g->affinity->places);
+    site_leave(g->affinity, place, g->members[place].account->hash);
+}
+
+void balancer_affinity_enter(struct group *g, uint32_t place)
+{
+    const struct account *a = g->members[place].account;
+    struct affinity *f = g->affinity;
+
+    if (f == NULL)
+        return;
     int number = ring_number(a->share);
     struct ring *r = &f->ring[number];
     bool open = f->sites[place].open;
@@ -273,7 +307,7 @@ void balancer_affinity_enter(struct affinity *f, uint32_t place,
         r->share_max = fmax(r->share_max, a->share);
         return;
     }
-    balancer_affinity_leave(f, place, a);
+    site_leave(f, place, a->hash);
     r->share_max = r->n > 0 ? fmax(r->share_max, a->share) : a->share;
     r->n += POINTS;
     ring_fit(r);
@@ -285,10 +319,85 @@ void balancer_affinity_enter(struct affinity *f, uint32_t place,
     f->sites[place] = (struct site){a->share, (uint8_t)(number + 1), open};
 }
 
-void balancer_affinity_open(struct affinity *f, uint32_t place, bool open)
+void balancer_affinity_open(struct group *g, uint32_t place)
 {
-    assert(place < f->places);
-    f->sites[place].open = open;
+    if (g->affinity == NULL)
+        return;
+    assert(place < g->affinity->places);
+    g->affinity->sites[place].open = member_eligible(&g->members[place]);
+}
+
+/* ---- all at once --------------------------------------------------------- */
+
+/* So many members' lines are asked for before they are needed, first those of
+ * the account, then those of the table. */
+#define FETCHED 16U
+
+/* Who stands where, and how many in each ring. */
+static void build_sites(struct group *g)
+{
+    struct affinity *f = g->affinity;
+
+    for (uint32_t i = 0; i < g->n; i++) {
+        const struct member *m = &g->members[i];
+
+        if (i + FETCHED < g->n && m[FETCHED].account != NULL)
+            __builtin_prefetch(&m[FETCHED].account->in);
+        if (m->account == NULL)
+            continue;
+        double share = m->account->share;
+        int number = ring_number(share);
+        struct ring *r = &f->ring[number];
+
+        f->sites[i] =
+            (struct site){share, (uint8_t)(number + 1), member_eligible(m)};
+        r->n += POINTS;
+        r->share_max = fmax(r->share_max, share);
+    }
+}
+
+/* The points of the members from .. to-1, at most FETCHED. */
+static void build_points(struct group *g, uint32_t from, uint32_t to)
+{
+    struct affinity *f = g->affinity;
+    struct point made[FETCHED * POINTS];
+    struct points *of[FETCHED * POINTS];
+    uint32_t n = 0;
+
+    assert(to - from <= FETCHED);
+    for (uint32_t place = from; place < to; place++) {
+        if (f->sites[place].ring == 0)
+            continue;
+        for (uint32_t i = 0; i < POINTS; i++, n++) {
+            uint32_t at = spread(g->members[place].account->hash, i);
+
+            of[n] = &f->ring[f->sites[place].ring - 1].now;
+            made[n] = (struct point){at, place + 1};
+            __builtin_prefetch(&of[n]->list[home_of(of[n], at)], 1);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++)
+        points_add(of[i], made[i]);
+}
+
+/* The same as if all had entered, one after the other. */
+static void affinity_build(struct group *g)
+{
+    assert(g->affinity == NULL);
+    g->affinity = mem_zalloc(sizeof(*g->affinity));
+    balancer_affinity_resize(g);
+    build_sites(g);
+    for (int i = 0; i < RINGS; i++) {
+        struct ring *r = &g->affinity->ring[i];
+        uint32_t bits = BITS_MIN;
+
+        while (is_crowded(r->n, bits))
+            bits++;
+        if (r->n > 0)
+            points_make(&r->now, bits);
+    }
+    for (uint32_t i = 0; i < g->n; i += FETCHED)
+        build_points(g, i, i + FETCHED < g->n ? i + FETCHED : g->n);
 }
 
 /* ---- the first three ----------------------------------------------------- */
@@ -471,9 +580,12 @@ static void search_ring(struct search *s, const struct ring *r,
         search_from(s, from[i], NULL);
 }
 
-uint32_t balancer_affinity_top(const struct group *g, const char *key,
-                               uint32_t *out)
+uint32_t balancer_affinity_top(struct group *g, const char *key, uint32_t *out,
+                               mono_ms now)
 {
+    if (g->affinity == NULL)
+        affinity_build(g);
+    g->affinity->asked = now;
     struct search s = {.g = g, .f = g->affinity};
     uint64_t seed = hash_str(key, 1); /* not as an address */
     uint32_t from[PROBES];

@@ -423,7 +423,7 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
     account_regroup(b, a, w);
     for (size_t i = 0; i < a->n_in; i++) {
         balancer_typical_told(a->in[i].group, a);
-        balancer_affinity_enter(a->in[i].group->affinity, a->in[i].member, a);
+        balancer_affinity_enter(a->in[i].group, a->in[i].member);
         balancer_group_refresh(a->in[i].group, a->in[i].member,
                                a->in[i].member + 1, b->now);
     }

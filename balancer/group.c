@@ -30,7 +30,6 @@ struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
     g->lag = balancer_account_bucket(conf, conf->heartbeat_interval_ms / 250);
     g->lag = g->lag < 1 ? 1 : g->lag > LAG_BUCKETS ? LAG_BUCKETS : g->lag;
     g->ops->resize(g, 0);
-    g->affinity = balancer_affinity_new();
     return g;
 }
 
@@ -38,7 +37,7 @@ void balancer_group_free(struct group *g)
 {
     assert(g->n_free <= g->n);
     g->ops->close(g);
-    balancer_affinity_free(g->affinity);
+    balancer_affinity_drop(g);
     mem_free(g->members);
     mem_free(g->free);
     mem_free(g);
@@ -86,7 +85,7 @@ static void group_grow(struct group *g)
     members_grow(g);
     g->free = mem_regrow(g->free, g->cap, sizeof(*g->free));
     g->ops->resize(g, g->cap);
-    balancer_affinity_resize(g->affinity, g->cap);
+    balancer_affinity_resize(g);
 }
 
 void balancer_group_reserve(struct group *g, uint32_t n)
@@ -111,7 +110,7 @@ uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
     }
     g->members[i] = (struct member){.account = a, .salt = salt};
     g->standing_n[STANDING_OPEN]++;
-    balancer_affinity_enter(g->affinity, i, a);
+    balancer_affinity_enter(g, i);
     balancer_group_refresh(g, i, i + 1, now);
     assert(i < g->n);
     assert(g->n <= g->cap);
@@ -124,7 +123,7 @@ void balancer_group_remove(struct group *g, uint32_t member, mono_ms now)
     assert(member < g->n);
     assert(g->members[member].account != NULL);
     g->standing_n[g->members[member].standing]--;
-    balancer_affinity_leave(g->affinity, member, g->members[member].account);
+    balancer_affinity_leave(g, member);
     g->members[member].account = NULL;
     g->ops->place(g, member, member + 1, now);
     g->free[g->n_free++] = member;
@@ -169,7 +168,7 @@ static void group_judge(struct group *g, uint32_t from, uint32_t to,
         g->standing_n[g->members[i].standing]--;
         balancer_member_judge(g, &g->members[i], now);
         g->standing_n[g->members[i].standing]++;
-        balancer_affinity_open(g->affinity, i, member_eligible(&g->members[i]));
+        balancer_affinity_open(g, i);
         if (g->members[i].standing == STANDING_REFUSED)
             reopens_by(g, balancer_standing_reopens(a, g->conf));
     }
@@ -193,8 +192,10 @@ void balancer_group_walk(struct group *g, uint32_t from, uint32_t to,
     balancer_typical_walk(g, from, to, now);
     if (from < to)
         g->ops->place(g, from, to, now);
-    if (to == g->n)
-        g->refreshed = now;
+    if (to < g->n)
+        return;
+    g->refreshed = now;
+    balancer_affinity_rest(g, now);
 }
 
 void balancer_group_refresh_all(struct group *g, mono_ms now)

@@ -658,8 +658,6 @@ static int get_member(struct restoring *r, struct group *g, uint32_t i,
     if (r->in.bad || !agree_member(g, m, key))
         return refuse(r, "a group's member");
     g->standing_n[m->standing]++;
-    balancer_affinity_enter(g->affinity, i, m->account);
-    balancer_affinity_open(g->affinity, i, member_eligible(m));
     return 0;
 }
 

@@ -74,7 +74,7 @@ static void hold(struct picking *p, const char *address)
         if (a->in[i].group != p->g || p->g->members[member].held)
             continue;
         p->g->members[member].held = true;
-        balancer_affinity_open(p->g->affinity, member, false);
+        balancer_affinity_open(p->g, member);
         p->g->ops->place(p->g, member, member + 1, p->now);
         assert(p->n_held < BALANCER_EXCLUDE_MAX);
         p->held[p->n_held++] = member;
@@ -88,8 +88,7 @@ static void let_go(struct picking *p)
 
         assert(p->g->members[member].held);
         p->g->members[member].held = false;
-        balancer_affinity_open(p->g->affinity, member,
-                               member_eligible(&p->g->members[member]));
+        balancer_affinity_open(p->g, member);
         p->g->ops->place(p->g, member, member + 1, p->now);
     }
 }
@@ -175,8 +174,8 @@ static void pick_all(struct picking *p, struct balancer_answer *answer)
     assert(answer->n_picks == 0);
     assert(count <= BALANCER_COUNT_MAX);
     if (p->request->affinity != NULL)
-        p->n_preferred =
-            balancer_affinity_top(p->g, p->request->affinity, p->preferred);
+        p->n_preferred = balancer_affinity_top(p->g, p->request->affinity,
+                                               p->preferred, p->now);
     while (answer->n_picks < count) {
         size_t i = answer->n_picks;
 
@@ -219,8 +218,8 @@ static void follow_all(struct picking *p, struct balancer_answer *answer)
 
     assert(p->was->n_picks == p->request->count);
     if (p->request->affinity != NULL)
-        p->n_preferred =
-            balancer_affinity_top(p->g, p->request->affinity, p->preferred);
+        p->n_preferred = balancer_affinity_top(p->g, p->request->affinity,
+                                               p->preferred, p->now);
     for (size_t i = 0; i < p->was->n_picks; i++) {
         struct balancer_pick *to = &answer->picks[i];
 

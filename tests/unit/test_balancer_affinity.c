@@ -284,6 +284,63 @@ static void a_closed_worker_lends_its_keys(void **state)
     balancer_free(&b);
 }
 
+/* Workers come, change, go and are judged. */
+static void some_history(struct balancer *b, bool asked, mono_ms until)
+{
+    for (unsigned i = 0; i < 700; i++) {
+        struct balancer_worker w = numbered(i % 500, 8 << i % 7);
+        mono_ms now = START + i;
+
+        w.closed = i % 50 == 3;
+        w.reported = now;
+        set(b, w, now);
+        if (asked)
+            assert_string_not_equal(ask_for(b, "key", now), "");
+        if (i % 9 == 0)
+            balancer_remove(b, w.address);
+        if (i % 100 == 0)
+            balancer_tick(b, now);
+    }
+    for (mono_ms now = START + 700; now < until; now += 250)
+        balancer_tick(b, now);
+    for (unsigned i = 0; i < 500; i++) { /* no report is old now */
+        struct balancer_worker w = numbered(i, 8 << i % 7);
+
+        w.closed = i % 50 == 3;
+        w.reported = until;
+        if (i % 9 != 0)
+            set(b, w, until);
+    }
+}
+
+/* Since the beginning, not before now, and before a long rest. The first to
+ * ask will not have some of them. */
+static void since_when_keys_are_asked_for_says_nothing(void **state)
+{
+    static uint16_t asked[SPREAD_KEYS], other[SPREAD_KEYS];
+    static const mono_ms until[] = {START + 1000, START + 15 * 60000};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(until); i++) {
+        struct balancer *a = balancer_of(CONF_LEDGER);
+        struct balancer *b = balancer_of(CONF_LEDGER);
+
+        some_history(a, true, until[i]);
+        some_history(b, false, until[i]);
+        (void)ask(b,
+                  (struct balancer_request){.affinity = "key",
+                                            .exclude = {"w1:1", "w2:1", "w4:1"},
+                                            .n_exclude = 3,
+                                            .peek = true,
+                                            .now = until[i]});
+        homes(a, until[i], asked);
+        homes(b, until[i], other);
+        assert_memory_equal(asked, other, sizeof(asked));
+        balancer_free(&a);
+        balancer_free(&b);
+    }
+}
+
 #define LOOKED_FOR 900
 
 /* Has it a point in the last sixty-fourth of the ring? */
@@ -339,6 +396,7 @@ int main(void)
         cmocka_unit_test(only_the_keys_of_who_comes_or_goes_move),
         cmocka_unit_test(keys_have_the_same_workers_in_every_coordinator),
         cmocka_unit_test(a_closed_worker_lends_its_keys),
+        cmocka_unit_test(since_when_keys_are_asked_for_says_nothing),
         cmocka_unit_test(addresses_at_the_end_of_the_ring_find_room),
     };
 
