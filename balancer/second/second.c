@@ -30,6 +30,9 @@ struct second {
     bool tapped;
     /* begun from the next state that comes */
     bool wants_shadow, wants_regret;
+    bool dormant;        /* regret: until the first pick */
+    bool woken;          /* that was it */
+    uint64_t picks_from; /* made before it was dormant */
     enum conf_policy policy;
     int64_t interval_ms;
     struct shadow *shadow; /* NULL: none, or not yet */
@@ -180,17 +183,29 @@ void second_shadow(struct second *s, bool on, enum conf_policy policy)
     tell(s);
 }
 
+/* Who is never asked for a pick has nothing to regret, and no second copy of
+ * all workers. */
+static void wake(struct second *s)
+{
+    if (!s->dormant || balancer_stats(s->b).picks == s->picks_from)
+        return;
+    assert(s->regret == NULL && !s->wants_regret);
+    s->dormant = false;
+    s->woken = s->wants_regret = true;
+    begin(s);
+}
+
 void second_regret(struct second *s, bool on, int64_t heartbeat_interval_ms)
 {
     assert(heartbeat_interval_ms > 0);
     s->interval_ms = heartbeat_interval_ms;
     if (!on) {
-        s->wants_regret = false;
+        s->wants_regret = s->dormant = s->woken = false;
         second_regret_free(&s->regret);
         end(s);
-    } else if (s->regret == NULL && !s->wants_regret) {
-        s->wants_regret = true;
-        begin(s);
+    } else if (s->regret == NULL && !s->wants_regret && !s->dormant) {
+        s->dormant = true;
+        s->picks_from = balancer_stats(s->b).picks;
     }
     s->stats.regrets = on;
     tell(s);
@@ -208,6 +223,17 @@ static struct balancer *restore(const char *image, size_t len)
     return b;
 }
 
+/* The picks that woke it: those it did not hear of. None, where the state that
+ * it begins with was asked for earlier. */
+static void too_early(struct second *s, struct balancer *begun)
+{
+    uint64_t picks = balancer_stats(begun).picks;
+
+    if (s->woken && picks > s->picks_from)
+        s->stats.unjudged += picks - s->picks_from;
+    s->woken = false;
+}
+
 static void on_basis(struct second *s, const char *image, size_t len,
                      mono_ms now)
 {
@@ -219,6 +245,7 @@ static void on_basis(struct second *s, const char *image, size_t len,
     }
     if (s->wants_regret && (b = restore(image, len)) != NULL) {
         s->wants_regret = false;
+        too_early(s, b);
         s->regret = second_regret_new(b, s->interval_ms, now);
     }
 }
@@ -291,6 +318,7 @@ bool second_turn(struct second *s, mono_ms now)
 {
     size_t took = 0;
 
+    wake(s);
     if (!s->tapped)
         return false;
     while (took < TURN_EVENTS) {

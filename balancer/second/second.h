@@ -27,13 +27,15 @@
  * `judged` counts picks that were decided again, `elsewhere` those that would
  * have gone to another worker, or to nobody. Their ratio is what the age of the
  * reports costs: 0 means that no newer report would have changed anything.
+ * It begins with the first pick after it was asked for, peeks apart: where
+ * nobody asks for picks it costs neither memory nor time.
  * Its limits: it waits for reports for two heartbeat intervals, at most
  * SECOND_WAIT_MAX_MS, and for SECOND_LATE_MAX events or 64 MB of them: a worker
  * that has not reported by then is taken as it was known, and picks that must
  * go because there are too many events are counted as not judged, as are those
- * of the first interval after a beginning. Where a worker tells no slots its
- * running tasks are taken as reported. Of those that end without a word no
- * policy knows when, and so neither does it.
+ * of the first interval after a beginning and those that it began with. Where a
+ * worker tells no slots its running tasks are taken as reported. Of those that
+ * end without a word no policy knows when, and so neither does it.
  *
  * Threads: the loop's, but for second_stats(). Longer than the code needs:
  * what is counted stands here and nowhere else.

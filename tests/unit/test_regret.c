@@ -2,6 +2,7 @@
  * in worlds so small that the number is known. */
 #include "tests/unit/test_balancer.h"
 
+#include "balancer/balancer_priv.h"
 #include "balancer/second/second.h"
 
 /* Two workers of ten slots that have been heard of for an interval. */
@@ -28,6 +29,14 @@ static void tell(struct world *w, const char *address, double pool)
     set(w->b, x, w->now);
 }
 
+/* It begins with somebody's pick, of which nothing came. */
+static void wake(struct world *w)
+{
+    (void)pick(w->b, w->now);
+    (void)balancer_unused(w->b, last_pick.pick);
+    (void)second_turn(w->s, w->now);
+}
+
 static struct world begin(void)
 {
     struct world w = {.b = balancer_of(CONF_LEDGER), .now = START};
@@ -36,6 +45,8 @@ static struct world begin(void)
     second_regret(w.s, true, INTERVAL);
     tell(&w, "a:1", 0);
     tell(&w, "b:1", 0);
+    wake(&w);
+    assert_int_equal(second_stats(w.s).unjudged, 1);
     pass(&w, INTERVAL);
     tell(&w, "a:1", 0);
     tell(&w, "b:1", 0);
@@ -80,7 +91,7 @@ static void reports_that_say_what_we_knew_change_nothing(void **state)
     assert_true(stats.regrets);
     assert_int_equal(stats.judged, 4);
     assert_int_equal(stats.elsewhere, 0);
-    assert_int_equal(stats.unjudged, 0);
+    assert_int_equal(stats.unjudged, 1); /* that of begin() */
 }
 
 static void work_of_others_that_a_report_shows(void **state)
@@ -219,6 +230,67 @@ static void picks_of_the_first_interval_are_not_judged(void **state)
     assert_int_equal(stats.unjudged, 5);
 }
 
+/* Reports, time, peeks and requests that get nobody are nothing to it; the
+ * picks that it began with are not judged. The same when it is asked for
+ * anew, and what was picked in between is no matter. */
+static void it_sleeps_until_somebody_is_picked(void **state)
+{
+    struct world w = {.b = balancer_of(CONF_LEDGER), .now = START};
+
+    (void)state;
+    w.s = second_new(w.b);
+    for (unsigned round = 0; round < 2; round++) {
+        second_regret(w.s, true, INTERVAL);
+        tell(&w, "a:1", 0);
+        pass(&w, 3 * INTERVAL);
+        tell(&w, "a:1", 0);
+        (void)ask(w.b, (struct balancer_request){.peek = true, .now = w.now});
+        assert_string_equal(
+            ask(w.b, (struct balancer_request){.group = "none", .now = w.now}),
+            "");
+        pass(&w, 1000);
+        assert_int_equal(w.b->n_taps, 0);
+        assert_int_equal(second_stats(w.s).judged, round);
+        assert_int_equal(picks_of(&w, 2, "a:1"), 2);
+        (void)second_turn(w.s, w.now);
+        assert_int_equal(w.b->n_taps, 1);
+        assert_int_equal(second_stats(w.s).unjudged, 2 * (round + 1));
+        pass(&w, 2 * INTERVAL);
+        tell(&w, "a:1", .2);
+        assert_int_equal(picks_of(&w, 1, "a:1"), 1);
+        pass(&w, 3 * INTERVAL);
+        assert_int_equal(second_stats(w.s).judged, round + 1);
+        second_regret(w.s, false, INTERVAL);
+        assert_int_equal(w.b->n_taps, 0);
+        tell(&w, "a:1", .3);
+        assert_int_equal(picks_of(&w, 1, "a:1"), 1);
+    }
+    (void)end(&w);
+}
+
+/* A shadow that begins meanwhile does not wake it, and ends alone. */
+static void a_shadow_does_not_wake_it(void **state)
+{
+    struct world w = {.b = balancer_of(CONF_LEDGER), .now = START};
+
+    (void)state;
+    w.s = second_new(w.b);
+    second_regret(w.s, true, INTERVAL);
+    tell(&w, "a:1", 0);
+    second_shadow(w.s, true, CONF_RANDOM);
+    pass(&w, 1000);
+    assert_int_equal(w.b->n_taps, 1);
+    second_shadow(w.s, false, CONF_RANDOM);
+    assert_int_equal(w.b->n_taps, 0);
+    second_shadow(w.s, true, CONF_RANDOM);
+    pass(&w, 1000);
+    assert_int_equal(picks_of(&w, 3, "a:1"), 3);
+    pass(&w, 1000);
+    second_shadow(w.s, false, CONF_RANDOM);
+    assert_int_equal(w.b->n_taps, 1); /* it is awake now */
+    assert_int_equal(end(&w).unjudged, 3);
+}
+
 static void too_many_events_are_not_waited_with(void **state)
 {
     struct world w = begin();
@@ -238,7 +310,7 @@ static void too_many_events_are_not_waited_with(void **state)
     assert_true(stats.unjudged > 0);
     pass(&w, 3 * INTERVAL);
     stats = end(&w);
-    assert_int_equal(stats.judged + stats.unjudged, n);
+    assert_int_equal(stats.judged + stats.unjudged, n + 1);
     assert_true(stats.unjudged >= n / 2);
     assert_true(stats.judged > 10000);
 }
@@ -256,6 +328,7 @@ static void others_that_were_there_before_it_began_count(void **state)
     tell(&w, "a:1", 0);
     tell(&w, "b:1", 0);
     second_regret(w.s, true, INTERVAL);
+    wake(&w);
     pass(&w, INTERVAL);
     tell(&w, "a:1", 0);
     tell(&w, "b:1", 0);
@@ -295,7 +368,7 @@ static void what_was_missed_is_not_covered_by_a_shadow_that_begins(void **state)
     pass(&w, 3 * INTERVAL);
     stats = second_stats(w.s);
     assert_int_equal(stats.judged, 0);
-    assert_int_equal(stats.unjudged, 4);
+    assert_int_equal(stats.unjudged, 5);
     assert_int_equal(
         stats.by[CONF_RANDOM].agreed + stats.by[CONF_RANDOM].differed, 4);
     second_free(&w.s);
@@ -368,6 +441,8 @@ int main(void)
         cmocka_unit_test(another_process_says_nothing_of_the_one_before),
         cmocka_unit_test(what_is_no_report_counts_from_its_own_time),
         cmocka_unit_test(picks_of_the_first_interval_are_not_judged),
+        cmocka_unit_test(it_sleeps_until_somebody_is_picked),
+        cmocka_unit_test(a_shadow_does_not_wake_it),
         cmocka_unit_test(too_many_events_are_not_waited_with),
         cmocka_unit_test(others_that_were_there_before_it_began_count),
         cmocka_unit_test(
