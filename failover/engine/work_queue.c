@@ -213,8 +213,11 @@ static struct queue_entry *first_wanting(struct engine *e, bool this_hold)
     struct queue_entry *a, *next;
     mono_ms now = e->c.clock->mono;
     HASH_ITER (hh, e->work_queue, a, next) {
-        if (!e->c.conf->enabled && !is_ordered(e, a->address))
+        if (!e->c.conf->enabled && !is_ordered(e, a->address)) {
+            if (now >= a->not_before && !wants(e, a->address))
+                forget(e, a);
             continue;
+        }
         if (this_hold && a->hold == e->hold)
             continue;
         if (now < a->not_before &&

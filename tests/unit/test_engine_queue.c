@@ -4,6 +4,8 @@
  */
 #include "tests/unit/engine_world.h"
 
+#include "failover/engine/engine_priv.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -275,6 +277,8 @@ static void it_is_done_where_nothing_begins_by_itself(void **state)
     w.conf.enabled = false;
     world_start(&w, 0);
     world_run(&w, 3000);
+    /* who wants nothing does not wait there */
+    assert_int_equal(HASH_COUNT(w.c[0].engine->work_queue), 0);
     take_lock();
     node_leave(&w, "m1:1");
     world_run(&w, 500);
