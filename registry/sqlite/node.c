@@ -269,6 +269,8 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
         rc = read_page(db, stmt, limit, rows, err);
     }
     end_read(db);
+    if (from != NULL && rows->next == NULL) /* the end of a long list: */
+        (void)sqlite3_db_release_memory(db->handle); /* its pages are cached */
     mem_free(start);
     return rc;
 }
