@@ -116,7 +116,7 @@ static void account_infer(struct profile *p)
         double tasks = pool * d;
 
         if (fabs(tasks - nearbyint(tasks)) <= FRACTION_ACCURACY * d) {
-            p->denominator = d;
+            p->denominator = (int16_t)d;
             if (p->fractions < FRACTIONS_NEEDED)
                 p->fractions++;
             return;

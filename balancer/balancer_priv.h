@@ -58,7 +58,11 @@ enum heat { /* why it is only picked when no cold one is left (ledger) */
 enum usual { USUAL_CPU, USUAL_MEMORY, USUAL_DISK, USUAL_POOL, USUAL_CAPACITY };
 #define USUALS 5
 
-enum capacity_source { CAPACITY_SLOTS, CAPACITY_INFERRED, CAPACITY_WEIGHT };
+enum PACKED capacity_source {
+    CAPACITY_SLOTS,
+    CAPACITY_INFERRED,
+    CAPACITY_WEIGHT
+};
 
 struct group;
 
@@ -122,6 +126,9 @@ struct profile {
 
     /* What it said last. */
     bool dead, closed, busy, degraded, refused;
+    bool recovering; /* standing.c */
+    bool gauged;     /* `running` was read from it: gauge_priv.h */
+    enum capacity_source source;
     int32_t weight, slots;
     int64_t lease_ms;
     double usage[USUAL_POOL + 1]; /* negative unknown */
@@ -134,22 +141,18 @@ struct profile {
 
     /* Standing: see standing.c. */
     struct peak peak[USUAL_DISK + 1]; /* the highest of an interval */
-    bool recovering;
-    uint32_t good_reports; /* since it was BUSY */
-    mono_ms left_at;       /* when it ceased to be */
-    double dwell;          /* intervals from then on */
+    mono_ms left_at;                  /* when it ceased to be BUSY */
+    double dwell;                     /* intervals from then on */
+    uint32_t good_reports;            /* since it was */
 
     /* Capacity from the denominators of pool usages. */
-    enum capacity_source source;
-    int32_t denominator;
-    uint32_t fractions; /* distinct usages that it explains */
+    int16_t denominator;
+    uint8_t fractions; /* distinct usages that it explains */
     double last_pool;
 
     double settled_cpu; /* cpu usage when it settled last; negative unknown */
-    bool gauged;        /* `running` was read from it: gauge_priv.h */
-
-    uint32_t cap_in; /* of the account's `in`, when it is not `home` */
-    char address[];  /* one that is too long for the account; else nothing */
+    uint32_t cap_in;    /* of the account's `in`, when it is not `home` */
+    char address[];     /* one that is too long for the account; else nothing */
 };
 
 /* Give a free slot's account to a worker (1 .. BALANCER_ADDRESS_MAX bytes,

@@ -116,7 +116,7 @@ static const struct field profile_fields[] = {
     FIELD(struct profile, gauged, 0, 1),
 };
 /* Elsewhere: the address. Not state: cap_in. */
-FIELDS_OF(struct profile, 280);
+FIELDS_OF(struct profile, 264);
 
 static const struct field group_fields[] = {
     FIELD(struct group, defined, 0, 1),

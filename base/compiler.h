@@ -12,6 +12,7 @@
 #define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define NORETURN          __attribute__((noreturn))
+#define PACKED            __attribute__((packed)) /* an enum: in one byte */
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -24,7 +24,7 @@
 
 #define GATE_PAST_MAX 16
 
-enum gate_state {
+enum PACKED gate_state {
     GATE_ABSENT, /* never written: no work was ever given to this address */
     GATE_OPEN,
     GATE_CORDONED,

@@ -43,7 +43,7 @@ static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
 {
     size_t len = strnlen(address, NODE_ADDRESS_MAX); /* none is longer */
 
-    assert(kind >= 0 && kind < NODE_KINDS);
+    assert(kind < NODE_KINDS);
     out[0] = (char)('0' + kind);
     out[1] = '/';
     memcpy(out + 2, address, len);
@@ -56,7 +56,7 @@ static struct entry *entry_find(const struct gates *g, enum node_kind kind,
     char name[NODE_ADDRESS_MAX + 4];
     struct entry *e;
 
-    assert(kind >= 0 && kind < NODE_KINDS);
+    assert(kind < NODE_KINDS);
     make_name(name, kind, address);
     HASH_FIND_STR(g->entries, name, e);
     assert(e == NULL || e->known.kind == kind);

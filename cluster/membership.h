@@ -46,32 +46,31 @@ struct membership;
 #define NODE_PROBLEMS_MAX 32 /* further ones are not kept */
 
 struct node {
+    const char *address; /* as long as the node is there */
     enum node_kind kind;
     enum node_state state;
-    const char *address; /* as long as the node is there */
     enum node_status status;
+    bool registered;   /* a key stands, fresh within its ttl */
+    bool ours;         /* its key is below /pelorus/nodes */
+    bool degraded;     /* its last heartbeat was refused, or some of it */
+    bool unreadable;   /* nothing of it is known: it says nothing of its
+                          load, or not whose it is */
+    bool unidentified; /* what stands there does not say who it is:
+                          `process` is the last one known, give it no
+                          work */
+    uint16_t n_groups, n_problems; /* of the lists below */
     uint32_t flaps;
-    bool registered;        /* a key stands, fresh within its ttl */
-    bool ours;              /* its key is below /pelorus/nodes */
-    bool degraded;          /* its last heartbeat was refused, or some of it */
-    bool unreadable;        /* nothing of it is known: it says nothing of its
-                               load, or not whose it is */
-    bool unidentified;      /* what stands there does not say who it is:
-                               `process` is the last one known, give it no
-                               work */
-    struct process process; /* the one registered, or the last one seen */
-    struct load load;       /* the last good one */
+    uint32_t registrations;    /* how many keys stand now */
+    struct process process;    /* the one registered, or the last one seen */
+    struct load load;          /* the last good one */
     const char *const *groups; /* path + heartbeat; sorted, without
                                   "default" */
-    size_t n_groups;
     struct heartbeat_problem *problems; /* what of its keys and heartbeats is
                                            not used, and why; each once */
-    size_t n_problems;
     int64_t ttl_ms;      /* HTTP nodes; 0: the session is the lease */
     mono_ms last_report; /* when we saw its last change */
     wall_ms last_report_wall;
     mono_ms state_since;
-    uint64_t registrations;  /* how many keys stand now */
     const struct gate *gate; /* what gates.h knows of it; never NULL */
     void *user;              /* the coordinator's, untouched */
 };

@@ -74,10 +74,11 @@ struct registration {
     struct registration *next; /* of the same member */
     struct window window;      /* runs if it has a ttl */
     uint64_t created, version;
-    struct process process; /* by its present value */
-    struct process written; /* the last known one under this `created` */
-    mono_ms written_at;     /* when it was written last, as seen by us */
-    int64_t gap;            /* between the last two writes; 0 unknown */
+    struct process process;        /* by its present value */
+    struct process written;        /* the last known one under this `created` */
+    mono_ms written_at;            /* when it was written last, as seen by us */
+    int64_t gap;                   /* between the last two writes; 0 unknown */
+    uint16_t n_groups, n_problems; /* of the lists below */
     enum node_status status;
     bool rewritten; /* `written` changed: it is the node of an old session */
     bool ours;
@@ -90,10 +91,8 @@ struct registration {
     int64_t report_time, ttl_ms;
     char *path_group; /* of its key; NULL: none */
     const char *const *groups;
-    size_t n_groups;
     char *path_problem;                 /* of its key; NULL: none */
     struct heartbeat_problem *problems; /* of its heartbeat */
-    size_t n_problems;
     char key[];
 };
 

@@ -13,7 +13,7 @@ static void take_problems(struct registration *r, const struct heartbeat *hb)
 {
     mem_free(r->problems);
     r->problems = NULL;
-    r->n_problems = hb->n_problems;
+    r->n_problems = (uint16_t)hb->n_problems;
     if (hb->n_problems > 0)
         r->problems =
             mem_dup(hb->problems, hb->n_problems * sizeof(hb->problems[0]));
@@ -72,7 +72,7 @@ void membership_take_report(const struct membership *m, struct registration *r,
     if (!hb->readable)
         return;
     mem_free((void *)(uintptr_t)r->groups);
-    r->n_groups = hb->n_groups;
+    r->n_groups = (uint16_t)hb->n_groups;
     r->groups = membership_names(hb->groups, hb->n_groups);
     assert((r->groups == NULL) == (r->n_groups == 0));
 }

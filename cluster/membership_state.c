@@ -186,7 +186,7 @@ static bool show_groups(struct member *e, const struct registration *w)
     if (same_groups(n, &now))
         return false;
     mem_free((void *)(uintptr_t)n->groups);
-    n->n_groups = now.n;
+    n->n_groups = (uint16_t)now.n;
     n->groups = membership_names(now.name, now.n);
     assert((n->groups == NULL) == (n->n_groups == 0));
     return true;

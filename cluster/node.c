@@ -37,7 +37,7 @@ char *process_text(const struct process *p, char out[PROCESS_TEXT_SIZE])
 
 const char *node_kind_name(enum node_kind kind)
 {
-    assert(kind >= 0 && kind < NODE_KINDS);
+    assert(kind < NODE_KINDS);
     return kind_names[kind];
 }
 
@@ -60,7 +60,7 @@ const char *node_state_name(enum node_state state)
         [NODE_LEFT] = "left",
     };
 
-    assert(state >= 0 && state < NODE_STATES);
+    assert(state < NODE_STATES);
     return names[state];
 }
 

@@ -7,16 +7,17 @@
 #ifndef PELORUS_CLUSTER_NODE_H
 #define PELORUS_CLUSTER_NODE_H
 
+#include "base/compiler.h"
 #include "base/err.h"
 #include "conf/limits.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum node_kind { NODE_MASTER, NODE_WORKER, NODE_ALERT_SERVER };
+enum PACKED node_kind { NODE_MASTER, NODE_WORKER, NODE_ALERT_SERVER };
 #define NODE_KINDS 3
 
-enum node_state {
+enum PACKED node_state {
     NODE_UP,
     NODE_SUSPECT, /* last key gone, or unchanged for its ttl */
     NODE_DOWN,    /* still gone after the grace */
@@ -25,7 +26,7 @@ enum node_state {
 };
 #define NODE_STATES 5
 
-enum node_status { NODE_NORMAL, NODE_BUSY };
+enum PACKED node_status { NODE_NORMAL, NODE_BUSY };
 
 /* Two processes are the same when startup_time and process_id are. */
 struct process {

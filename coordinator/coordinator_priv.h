@@ -65,10 +65,10 @@ struct coordinator_node_extra {
     mono_ms planned_since; /* when this period began */
     size_t markers;        /* as the view last told */
     uint32_t owned;        /* of these: of the process that is there */
+    bool groups_due;       /* a definition changed; they are out of date */
     uint64_t work_index;
-    struct group_list defined; /* by configuration and API; see groups.c */
-    struct group_list groups;  /* the effective ones */
-    bool groups_due;           /* a definition changed; they are out of date */
+    struct group_list defined;      /* by configuration and API; see groups.c */
+    struct group_list groups;       /* the effective ones */
     struct problems_logged *logged; /* problems.c: those that are in the log;
                                        NULL: none ever was */
     mono_ms suspect_since;          /* lines.c: and that is not logged yet; 0 */

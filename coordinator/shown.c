@@ -148,7 +148,7 @@ static void draft_groups(struct draft *d, const struct group_list *l)
     size_t i = 0, n = 0;
 
     assert(d->is.kind == NODE_WORKER);
-    d->is.n_groups = l->n + 1;
+    d->is.n_groups = (uint32_t)l->n + 1;
     d->is.groups = coordinator_snapshot_only_default;
     if (l->n == 0)
         return;

@@ -39,24 +39,23 @@ struct coordinator_snapshot_gate {
 struct coordinator_snapshot_node {
     enum node_kind kind;
     enum node_state state;
-    struct snapshot_seen seen;
     enum node_status status;
+    enum gate_state gate;
     bool degraded, cordoned, gate_left;
+    uint32_t n_groups, n_problems; /* of the lists below */
+    uint32_t owned;                /* markers naming this address */
+    uint32_t flaps;
+    struct snapshot_seen seen;
     const char *address;
     const char *const *groups; /* effective, sorted, "default" among those of a
                                   worker; none for other kinds */
-    size_t n_groups;
-    struct load load; /* LOAD_UNKNOWN, 0 slots: null in answers */
-    uint32_t owned;   /* markers naming this address */
+    struct load load;          /* LOAD_UNKNOWN, 0 slots: null in answers */
     uint64_t work_index;
     const char *const *problems; /* what of it is not used, for people */
-    size_t n_problems;
     struct process process;
     wall_ms last_report; /* 0 never */
     const char *report;  /* how old that is: "fresh", "late" (picked when nobody
                             else is left), "stale" (not picked) */
-    uint32_t flaps;
-    enum gate_state gate;
     const struct coordinator_snapshot_gate *gate_says; /* never NULL */
 };
 

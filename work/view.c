@@ -23,7 +23,7 @@ static void make_name(char out[OWNER_NAME_SIZE], enum node_kind kind,
 {
     size_t len = strnlen(address, NODE_ADDRESS_MAX); /* none is longer */
 
-    assert(kind >= 0 && kind < NODE_KINDS);
+    assert(kind < NODE_KINDS);
     out[0] = (char)('0' + kind); /* looked for all the time: no printf */
     out[1] = '/';
     memcpy(out + 2, address, len);
