@@ -28,9 +28,9 @@ struct loop {
     pthread_mutex_t mutex;
     struct loop_slot *head, **tail; /* waiting, oldest first */
     size_t waiting;
-    struct loop_slot *spare; /* slots of the pool that are free */
-    struct loop_slot *pool;
-    size_t pool_size;
+    struct loop_slot *spare; /* slots of the pool that are free again */
+    struct loop_slot *pool;  /* those from `pool_used` on were never touched, */
+    size_t pool_size, pool_used; /* and are no memory yet */
     bool closing;
 };
 
@@ -192,10 +192,6 @@ int loop_new(struct loop **out, size_t mailbox_max, struct err *err)
     loop->tail = &loop->head;
     loop->pool = mem_array(mailbox_max, sizeof(*loop->pool));
     loop->pool_size = mailbox_max;
-    for (size_t i = mailbox_max; i-- > 0;) {
-        loop->pool[i] = (struct loop_slot){.next = loop->spare};
-        loop->spare = &loop->pool[i];
-    }
     clock_read(&loop->clock);
     atomic_store(&loop->due, INT64_MAX);
     *out = loop;
@@ -280,6 +276,19 @@ const struct clock *loop_clock(const struct loop *loop)
     return &loop->clock;
 }
 
+/* Mutex "mailbox" is held. NULL: all of them wait. */
+static struct loop_slot *slot_take(struct loop *loop)
+{
+    struct loop_slot *slot = loop->spare;
+
+    assert(loop->pool_used <= loop->pool_size);
+    if (slot != NULL)
+        loop->spare = slot->next;
+    else if (loop->pool_used < loop->pool_size)
+        slot = &loop->pool[loop->pool_used++];
+    return slot;
+}
+
 /*
  * Who wakes the loop does so with the mutex "mailbox" held: once it is
  * released, what was posted may be the last thing before the loop is freed.
@@ -290,13 +299,11 @@ int loop_post(struct loop *loop, loop_f *fn, void *arg)
     struct loop_slot *slot;
 
     lock_acquire(&loop->mutex);
-    slot = loop->spare;
     if (loop->closing) {
         code = ERR_CANCELLED;
-    } else if (slot == NULL) {
+    } else if ((slot = slot_take(loop)) == NULL) {
         code = ERR_FULL;
     } else {
-        loop->spare = slot->next;
         mailbox_append(loop, slot, fn, arg);
         (void)uv_async_send(&loop->wake);
     }
