@@ -1,7 +1,10 @@
 /*
- * event.c - events to and from a balancer.
+ * event.c - events to and from a balancer, and reports as bytes.
  */
 #include "balancer/balancer_priv.h"
+#include "base/mem.h"
+
+#define NAMES_MAX 100000U
 
 void balancer_tell(struct balancer *b, const struct balancer_event *event)
 {
@@ -134,4 +137,78 @@ void balancer_apply(struct balancer *b, const struct balancer_event *e,
         balancer_own(b, e->u.own.address, e->u.own.items, e->now);
         break;
     }
+}
+
+/* ---- reports as bytes ---------------------------------------------------- */
+
+enum report_flag {
+    BUSY = 1,
+    DEAD = 2,
+    CLOSED = 4,
+    DEGRADED = 8,
+};
+
+_Static_assert(sizeof(void *) != 8 ||
+                   sizeof(struct balancer_worker) -
+                           offsetof(struct balancer_worker, busy) ==
+                       92,
+               "struct balancer_worker changed: write and read the field here");
+
+void balancer_worker_put(const struct balancer_worker *w, mono_ms now,
+                         struct buf *out)
+{
+    assert(w->groups != NULL || w->n_groups == 0);
+    pack_u8(out,
+            (uint8_t)((w->busy ? BUSY : 0) | (w->dead ? DEAD : 0) |
+                      (w->closed ? CLOSED : 0) | (w->degraded ? DEGRADED : 0)));
+    pack_int(out, w->weight);
+    pack_int(out, w->slots);
+    pack_double(out, w->cpu);
+    pack_double(out, w->memory);
+    pack_double(out, w->disk);
+    pack_double(out, w->pool);
+    pack_int(out, now - w->reported);
+    pack_int(out, w->lease_ms);
+    pack_int(out, now - w->since);
+    pack_uint(out, w->incarnation);
+    pack_uint(out, w->n_groups);
+    for (size_t i = 0; i < w->n_groups; i++)
+        pack_text(out, w->groups[i]);
+}
+
+size_t balancer_names_get(struct unpack *in, const char ***list, size_t *cap)
+{
+    size_t n = unpack_count(in, NAMES_MAX, 2);
+
+    if (n > *cap) {
+        *cap = n;
+        *list = mem_regrow(*list, n, sizeof(**list));
+    }
+    for (size_t i = 0; i < n; i++)
+        (*list)[i] = unpack_text(in, 1, BALANCER_GROUP_MAX);
+    return n;
+}
+
+void balancer_worker_get(struct balancer_worker *w, mono_ms now,
+                         struct unpack *in, const char ***list, size_t *cap)
+{
+    uint8_t flags = unpack_u8(in);
+
+    w->busy = (flags & BUSY) != 0;
+    w->dead = (flags & DEAD) != 0;
+    w->closed = (flags & CLOSED) != 0;
+    w->degraded = (flags & DEGRADED) != 0;
+    w->weight = (int32_t)unpack_int_within(in, INT32_MIN, INT32_MAX);
+    w->slots = (int32_t)unpack_int_within(in, INT32_MIN, INT32_MAX);
+    w->cpu = unpack_double(in);
+    w->memory = unpack_double(in);
+    w->disk = unpack_double(in);
+    w->pool = unpack_double(in);
+    w->reported =
+        now - unpack_int_within(in, -PACKED_TIME_MAX, PACKED_TIME_MAX);
+    w->lease_ms = unpack_int_within(in, 0, PACKED_TIME_MAX);
+    w->since = now - unpack_int_within(in, -PACKED_TIME_MAX, PACKED_TIME_MAX);
+    w->incarnation = unpack_uint(in);
+    w->n_groups = balancer_names_get(in, list, cap);
+    w->groups = *list;
 }

@@ -13,6 +13,7 @@
 #define PELORUS_BALANCER_EVENT_H
 
 #include "balancer/balancer.h"
+#include "base/pack/pack.h"
 
 enum balancer_event_kind {
     BALANCER_EVENT_BASIS, /* to a tap only: all before this is in `state` */
@@ -112,5 +113,23 @@ void balancer_untap(struct balancer *b, balancer_tap_f *tap, void *arg);
 /* Let that tap have a BALANCER_EVENT_BASIS now, between two events. Any
  * thread. */
 void balancer_tap_basis(struct balancer *b, balancer_tap_f *tap, void *arg);
+
+/*
+ * What a worker reported as bytes, all but its address: for a journal's
+ * records, and for what waits in memory. Times are told by how far they are
+ * from `now`, the same for who writes and who reads. Pure.
+ */
+void balancer_worker_put(const struct balancer_worker *w, mono_ms now,
+                         struct buf *out);
+/* All but the address of *w; its groups point into the bytes, by way of a list
+ * as below. What no balancer of ours could have told makes `in` bad. */
+void balancer_worker_get(struct balancer_worker *w, mono_ms now,
+                         struct unpack *in, const char ***list, size_t *cap);
+/* Times there are within so many milliseconds of `now`. */
+#define PACKED_TIME_MAX (INT64_C(1) << 53)
+
+/* A count and as many texts of pack_text(): returns how many. `*list` is the
+ * caller's, from mem.h, with room for `*cap`, and grows as needed. */
+size_t balancer_names_get(struct unpack *in, const char ***list, size_t *cap);
 
 #endif

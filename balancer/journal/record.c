@@ -1,9 +1,8 @@
 /*
  * record.c - see record.h.
  *
- * Texts end with a NUL that does not count, so that who reads them borrows
- * them where they are. What is read is checked as far as the balancer's own
- * functions assert it of their callers.
+ * What is read is checked as far as the balancer's own functions assert it of
+ * their callers.
  */
 #include "balancer/journal/record.h"
 
@@ -13,9 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#define TIME_MAX     (INT64_C(1) << 53)
 #define AFFINITY_MAX 65536
-#define NAMES_MAX    100000U
 #define DELTA_MAX    1000000000
 #define TEXT_MAX_    65536
 
@@ -30,13 +27,6 @@ enum pick_flag {
     PICK_NOBODY = 128,
 };
 
-enum set_flag {
-    SET_BUSY = 1,
-    SET_DEAD = 2,
-    SET_CLOSED = 4,
-    SET_DEGRADED = 8,
-};
-
 /* ---- out ---------------------------------------------------------------- */
 
 static void put_time(struct record_state *s, mono_ms now, struct buf *out)
@@ -45,39 +35,16 @@ static void put_time(struct record_state *s, mono_ms now, struct buf *out)
     s->now = now;
 }
 
-static void put_text(const char *text, struct buf *out)
+static void put_set(const struct balancer_worker *w, mono_ms now,
+                    struct buf *out)
 {
-    size_t len = strlen(text);
-
-    pack_uint(out, len);
-    buf_add(out, text, len + 1);
+    pack_text(out, w->address);
+    balancer_worker_put(w, now, out);
 }
 
 static void put_pick_id(struct record_state *s, pick_id pick, struct buf *out)
 {
     pack_int(out, (int64_t)(pick - s->next));
-}
-
-static void put_set(const struct balancer_worker *w, mono_ms now,
-                    struct buf *out)
-{
-    put_text(w->address, out);
-    pack_u8(out, (uint8_t)((w->busy ? SET_BUSY : 0) | (w->dead ? SET_DEAD : 0) |
-                           (w->closed ? SET_CLOSED : 0) |
-                           (w->degraded ? SET_DEGRADED : 0)));
-    pack_int(out, w->weight);
-    pack_int(out, w->slots);
-    pack_double(out, w->cpu);
-    pack_double(out, w->memory);
-    pack_double(out, w->disk);
-    pack_double(out, w->pool);
-    pack_int(out, now - w->reported);
-    pack_int(out, w->lease_ms);
-    pack_int(out, now - w->since);
-    pack_uint(out, w->incarnation);
-    pack_uint(out, w->n_groups);
-    for (size_t i = 0; i < w->n_groups; i++)
-        put_text(w->groups[i], out);
 }
 
 /* The ids of one answer follow on each other, but of peeks, which have none. */
@@ -114,15 +81,15 @@ static void put_pick(struct record_state *s,
 
     pack_u8(out, (uint8_t)flags);
     if ((flags & PICK_GROUP) != 0)
-        put_text(request->group, out);
+        pack_text(out, request->group);
     if ((flags & PICK_MANY) != 0)
         pack_uint(out, request->count);
     if ((flags & PICK_AFFINITY) != 0)
-        put_text(request->affinity, out);
+        pack_text(out, request->affinity);
     if ((flags & PICK_EXCLUDE) != 0)
         pack_uint(out, request->n_exclude);
     for (size_t i = 0; i < request->n_exclude; i++)
-        put_text(request->exclude[i], out);
+        pack_text(out, request->exclude[i]);
     put_answer(s, answer, request->peek, out);
 }
 
@@ -156,12 +123,12 @@ void balancer_record_put(struct record_state *s, const struct balancer_event *e,
         put_set(e->u.set, e->now, out);
         break;
     case BALANCER_EVENT_REMOVE:
-        put_text(e->u.remove, out);
+        pack_text(out, e->u.remove);
         break;
     case BALANCER_EVENT_DEFINE:
         pack_uint(out, e->u.define.n);
         for (size_t i = 0; i < e->u.define.n; i++)
-            put_text(e->u.define.names[i], out);
+            pack_text(out, e->u.define.names[i]);
         break;
     case BALANCER_EVENT_CONFIGURE:
         balancer_settings_pack(e->u.configure.conf, e->u.configure.own,
@@ -180,12 +147,12 @@ void balancer_record_put(struct record_state *s, const struct balancer_event *e,
         pack_uint(out, e->u.coordinators);
         break;
     case BALANCER_EVENT_SLICE:
-        put_text(e->u.slice.group, out);
+        pack_text(out, e->u.slice.group);
         pack_uint(out, e->u.slice.from);
         pack_uint(out, e->u.slice.to);
         break;
     case BALANCER_EVENT_RENEW:
-        put_text(e->u.renew != NULL ? e->u.renew : "", out);
+        pack_text(out, e->u.renew != NULL ? e->u.renew : "");
         break;
     case BALANCER_EVENT_PICK:
         put_pick(s, e->u.pick.request, e->u.pick.answer, out);
@@ -195,11 +162,11 @@ void balancer_record_put(struct record_state *s, const struct balancer_event *e,
         pack_u8(out, (uint8_t)e->u.end.how);
         break;
     case BALANCER_EVENT_COUNT:
-        put_text(e->u.count.address, out);
+        pack_text(out, e->u.count.address);
         pack_int(out, e->u.count.delta);
         break;
     case BALANCER_EVENT_OWN:
-        put_text(e->u.own.address, out);
+        pack_text(out, e->u.own.address);
         pack_uint(out, e->u.own.items);
         break;
     }
@@ -221,86 +188,30 @@ void balancer_record_free(struct record **r)
     MEM_FREE(*r);
 }
 
-static void spoil(struct unpack *in)
-{
-    in->bad = true;
-    in->at = in->end;
-}
-
-/* min .. max bytes; "" if it is bad. */
-static const char *get_text(struct unpack *in, size_t min, size_t max)
-{
-    size_t len = (size_t)unpack_uint_max(in, max);
-    const char *text = (const char *)in->at;
-
-    if (in->bad || len < min || unpack_left(in) < len + 1 ||
-        memchr(text, '\0', len + 1) != text + len) {
-        spoil(in);
-        return "";
-    }
-    in->at += len + 1;
-    return text;
-}
-
 static mono_ms get_delta(struct unpack *in, mono_ms from)
 {
     int64_t delta = unpack_int(in);
 
-    if (delta > 2 * TIME_MAX || delta < -2 * TIME_MAX ||
-        from + delta > TIME_MAX || from + delta < -TIME_MAX) {
-        spoil(in);
+    if (delta > 2 * PACKED_TIME_MAX || delta < -2 * PACKED_TIME_MAX ||
+        from + delta > PACKED_TIME_MAX || from + delta < -PACKED_TIME_MAX) {
+        unpack_spoil(in);
         return from;
     }
     return from + delta;
 }
 
-static int64_t get_within(struct unpack *in, int64_t min, int64_t max)
-{
-    int64_t v = unpack_int(in);
-
-    if (v >= min && v <= max)
-        return v;
-    spoil(in);
-    return min;
-}
-
 static void get_names(struct unpack *in, struct record *r)
 {
-    r->n_names = unpack_count(in, NAMES_MAX, 2);
-    if (r->n_names > r->cap_names) {
-        r->cap_names = r->n_names;
-        r->names = mem_regrow(r->names, r->cap_names, sizeof(*r->names));
-    }
-    for (size_t i = 0; i < r->n_names; i++)
-        r->names[i] = get_text(in, 1, BALANCER_GROUP_MAX);
+    r->n_names = balancer_names_get(in, &r->names, &r->cap_names);
 }
 
 static void get_set(struct unpack *in, struct record *r)
 {
-    struct balancer_worker *w = &r->worker;
-    mono_ms now = r->event.now;
-    const char *address = get_text(in, 1, BALANCER_ADDRESS_MAX);
-    uint8_t flags = unpack_u8(in);
+    const char *address = unpack_text(in, 1, BALANCER_ADDRESS_MAX);
 
-    memcpy(w->address, address, strlen(address) + 1);
-    w->busy = (flags & SET_BUSY) != 0;
-    w->dead = (flags & SET_DEAD) != 0;
-    w->closed = (flags & SET_CLOSED) != 0;
-    w->degraded = (flags & SET_DEGRADED) != 0;
-    w->weight = (int32_t)get_within(in, INT32_MIN, INT32_MAX);
-    w->slots = (int32_t)get_within(in, INT32_MIN, INT32_MAX);
-    w->cpu = unpack_double(in);
-    w->memory = unpack_double(in);
-    w->disk = unpack_double(in);
-    w->pool = unpack_double(in);
-    w->reported = now - get_within(in, -TIME_MAX, TIME_MAX);
-    w->lease_ms = get_within(in, 0, TIME_MAX);
-    w->since = now - get_within(in, -TIME_MAX, TIME_MAX);
-    w->incarnation = unpack_uint(in);
-    get_names(in, r);
-    w->groups = r->names;
-    w->n_groups = r->n_names;
-    r->event.u.set = w;
+    memcpy(r->worker.address, address, strlen(address) + 1);
+    balancer_worker_get(&r->worker, r->event.now, in, &r->names, &r->cap_names);
+    r->event.u.set = &r->worker;
 }
 
 static void get_answer(struct record_state *s, struct unpack *in,
@@ -315,7 +226,7 @@ static void get_answer(struct record_state *s, struct unpack *in,
     if (nobody) {
         a->code = (enum balancer_code)unpack_u8(in);
         if (a->code == BALANCER_OK || a->code > BALANCER_NOT_SYNCED)
-            spoil(in);
+            unpack_spoil(in);
         return;
     }
     a->n_picks = r->request.count;
@@ -343,19 +254,19 @@ static void get_pick(struct record_state *s, struct unpack *in,
     request->peek = (flags & PICK_PEEK) != 0;
     request->stale = (flags & PICK_STALE) != 0;
     request->group =
-        (flags & PICK_GROUP) != 0 ? get_text(in, 0, TEXT_MAX_) : NULL;
+        (flags & PICK_GROUP) != 0 ? unpack_text(in, 0, TEXT_MAX_) : NULL;
     request->count = (flags & PICK_MANY) != 0
                          ? (uint32_t)unpack_uint_max(in, BALANCER_COUNT_MAX)
                          : 1;
     request->affinity =
-        (flags & PICK_AFFINITY) != 0 ? get_text(in, 0, AFFINITY_MAX) : NULL;
+        (flags & PICK_AFFINITY) != 0 ? unpack_text(in, 0, AFFINITY_MAX) : NULL;
     request->n_exclude = (flags & PICK_EXCLUDE) != 0
                              ? (size_t)unpack_uint_max(in, BALANCER_EXCLUDE_MAX)
                              : 0;
     if (request->count == 0)
-        spoil(in);
+        unpack_spoil(in);
     for (size_t i = 0; i < request->n_exclude; i++)
-        request->exclude[i] = get_text(in, 0, TEXT_MAX_);
+        request->exclude[i] = unpack_text(in, 0, TEXT_MAX_);
     r->answer.degraded = (flags & PICK_DEGRADED) != 0;
     get_answer(s, in, r, (flags & PICK_NOBODY) != 0);
     r->event.u.pick.request = request;
@@ -368,7 +279,7 @@ static void get_configure(struct unpack *in, struct record *r)
 
     MEM_FREE(r->own);
     if (balancer_settings_unpack(&r->conf, &r->own, &n, in, NULL) != 0)
-        spoil(in);
+        unpack_spoil(in);
     r->event.u.configure.conf = &r->conf;
     r->event.u.configure.own = r->own;
     r->event.u.configure.n = n;
@@ -383,7 +294,7 @@ static void get_end(const struct record_state *s, struct unpack *in,
 
 static void get_slice(struct unpack *in, struct balancer_event *e)
 {
-    e->u.slice.group = get_text(in, 1, BALANCER_GROUP_MAX);
+    e->u.slice.group = unpack_text(in, 1, BALANCER_GROUP_MAX);
     e->u.slice.from = (uint32_t)unpack_uint_max(in, UINT32_MAX);
     e->u.slice.to = (uint32_t)unpack_uint_max(in, UINT32_MAX);
 }
@@ -400,7 +311,7 @@ static void get_one(struct record_state *s, struct unpack *in, struct record *r)
         get_set(in, r);
         break;
     case BALANCER_EVENT_REMOVE:
-        e->u.remove = get_text(in, 1, BALANCER_ADDRESS_MAX);
+        e->u.remove = unpack_text(in, 1, BALANCER_ADDRESS_MAX);
         break;
     case BALANCER_EVENT_DEFINE:
         get_names(in, r);
@@ -423,13 +334,13 @@ static void get_one(struct record_state *s, struct unpack *in, struct record *r)
     case BALANCER_EVENT_COORDINATORS:
         e->u.coordinators = (uint32_t)unpack_uint_max(in, UINT32_MAX);
         if (e->u.coordinators == 0)
-            spoil(in);
+            unpack_spoil(in);
         break;
     case BALANCER_EVENT_SLICE:
         get_slice(in, e);
         break;
     case BALANCER_EVENT_RENEW:
-        e->u.renew = get_text(in, 0, TEXT_MAX_);
+        e->u.renew = unpack_text(in, 0, TEXT_MAX_);
         if (e->u.renew[0] == '\0')
             e->u.renew = NULL;
         break;
@@ -440,11 +351,11 @@ static void get_one(struct record_state *s, struct unpack *in, struct record *r)
         get_end(s, in, e);
         break;
     case BALANCER_EVENT_COUNT:
-        e->u.count.address = get_text(in, 1, BALANCER_ADDRESS_MAX);
-        e->u.count.delta = (int)get_within(in, -DELTA_MAX, DELTA_MAX);
+        e->u.count.address = unpack_text(in, 1, BALANCER_ADDRESS_MAX);
+        e->u.count.delta = (int)unpack_int_within(in, -DELTA_MAX, DELTA_MAX);
         break;
     case BALANCER_EVENT_OWN:
-        e->u.own.address = get_text(in, 1, BALANCER_ADDRESS_MAX);
+        e->u.own.address = unpack_text(in, 1, BALANCER_ADDRESS_MAX);
         e->u.own.items = (uint32_t)unpack_uint_max(in, UINT32_MAX);
         break;
     }

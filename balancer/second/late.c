@@ -8,8 +8,6 @@
  */
 #include "balancer/second/second_priv.h"
 
-#include "base/pack/pack.h"
-
 #include <string.h>
 
 #define CHUNK ((size_t)64 * 1024 - 64) /* bytes, with what malloc adds */
@@ -105,80 +103,25 @@ void second_late_close(struct late_queue *q)
 
 /* --- reports ------------------------------------------------------------- */
 
-enum { BUSY = 1, DEAD = 2, CLOSED = 4, DEGRADED = 8 };
-
-_Static_assert(sizeof(void *) != 8 ||
-                   sizeof(struct balancer_worker) -
-                           offsetof(struct balancer_worker, busy) ==
-                       92,
-               "struct balancer_worker changed: write and read the field here");
-
 void second_pack_report(struct buf *out, const struct balancer_event *event,
                         mono_ms at)
 {
-    const struct balancer_worker *w = event->u.set;
-
     assert(event->kind == BALANCER_EVENT_SET);
     pack_int(out, at - event->now);
-    pack_u8(out,
-            (uint8_t)((w->busy ? BUSY : 0) | (w->dead ? DEAD : 0) |
-                      (w->closed ? CLOSED : 0) | (w->degraded ? DEGRADED : 0)));
-    pack_int(out, w->weight);
-    pack_int(out, w->slots);
-    pack_double(out, w->cpu);
-    pack_double(out, w->memory);
-    pack_double(out, w->disk);
-    pack_double(out, w->pool);
-    pack_int(out, at - w->reported);
-    pack_int(out, w->lease_ms);
-    pack_int(out, w->reported - w->since);
-    pack_uint(out, w->incarnation);
-    pack_uint(out, w->n_groups);
-    for (size_t i = 0; i < w->n_groups; i++)
-        pack_bytes(out, w->groups[i], strlen(w->groups[i]) + 1);
-}
-
-static void get_groups(struct feed_reader *r, struct unpack *in)
-{
-    size_t n = (size_t)unpack_uint(in), len;
-
-    if (n > r->n_names) {
-        r->names = mem_regrow(r->names, n, sizeof(*r->names));
-        r->n_names = n;
-    }
-    for (size_t i = 0; i < n; i++)
-        r->names[i] = unpack_bytes(in, UINT32_MAX, &len);
-    r->worker.groups = r->names;
-    r->worker.n_groups = n;
+    balancer_worker_put(event->u.set, at, out);
 }
 
 void second_unpack_report(struct feed_reader *r, const char *address,
                           const struct late *l)
 {
     struct unpack in = unpack_of(l->data, l->len);
-    struct balancer_worker *w = &r->worker;
-    size_t address_len = strlen(address);
+    size_t len = strlen(address);
     mono_ms now = l->now - unpack_int(&in);
-    uint8_t flags = unpack_u8(&in);
 
-    assert(address_len <= BALANCER_ADDRESS_MAX);
-    memcpy(w->address, address, address_len + 1);
-    w->busy = (flags & BUSY) != 0;
-    w->dead = (flags & DEAD) != 0;
-    w->closed = (flags & CLOSED) != 0;
-    w->degraded = (flags & DEGRADED) != 0;
-    w->weight = (int32_t)unpack_int(&in);
-    w->slots = (int32_t)unpack_int(&in);
-    w->cpu = unpack_double(&in);
-    w->memory = unpack_double(&in);
-    w->disk = unpack_double(&in);
-    w->pool = unpack_double(&in);
-    w->reported = l->now - unpack_int(&in);
-    w->lease_ms = unpack_int(&in);
-    w->since = w->reported - unpack_int(&in);
-    w->incarnation = unpack_uint(&in);
-    get_groups(r, &in);
+    assert(len <= BALANCER_ADDRESS_MAX);
+    memcpy(r->worker.address, address, len + 1);
+    balancer_worker_get(&r->worker, l->now, &in, &r->names, &r->n_names);
     assert(!in.bad && unpack_left(&in) == 0); /* ours: what we wrote */
     r->event = (struct balancer_event){
-        .kind = BALANCER_EVENT_SET, .now = now, .u.set = w};
+        .kind = BALANCER_EVENT_SET, .now = now, .u.set = &r->worker};
 }

@@ -116,6 +116,14 @@ void pack_str(struct buf *out, const char *s)
     pack_bytes(out, s, strlen(s));
 }
 
+void pack_text(struct buf *out, const char *s)
+{
+    size_t len = strlen(s);
+
+    pack_uint(out, len);
+    buf_add(out, s, len + 1);
+}
+
 struct unpack unpack_of(const void *data, size_t len)
 {
     const uint8_t *bytes = data;
@@ -131,7 +139,7 @@ size_t unpack_left(const struct unpack *in)
 }
 
 /* Nothing is read after the first fault. */
-static void spoil(struct unpack *in)
+void unpack_spoil(struct unpack *in)
 {
     in->bad = true;
     in->at = in->end;
@@ -142,7 +150,7 @@ static uint64_t get_le(struct unpack *in, size_t n)
     uint64_t v = 0;
 
     if (unpack_left(in) < n) {
-        spoil(in);
+        unpack_spoil(in);
         return 0;
     }
     for (size_t i = 0; i < n; i++)
@@ -197,7 +205,7 @@ uint64_t unpack_uint(struct unpack *in)
         if ((byte & 0x80) == 0)
             return in->bad ? 0 : v;
     }
-    spoil(in);
+    unpack_spoil(in);
     return 0;
 }
 
@@ -214,8 +222,19 @@ uint64_t unpack_uint_max(struct unpack *in, uint64_t max)
 
     if (v <= max)
         return v;
-    spoil(in);
+    unpack_spoil(in);
     return 0;
+}
+
+int64_t unpack_int_within(struct unpack *in, int64_t min, int64_t max)
+{
+    int64_t v = unpack_int(in);
+
+    assert(min <= max);
+    if (v >= min && v <= max)
+        return v;
+    unpack_spoil(in);
+    return min;
 }
 
 uint32_t unpack_count(struct unpack *in, uint32_t max, size_t each)
@@ -225,7 +244,7 @@ uint32_t unpack_count(struct unpack *in, uint32_t max, size_t each)
     assert(each > 0);
     if (n <= unpack_left(in) / each)
         return (uint32_t)n;
-    spoil(in);
+    unpack_spoil(in);
     return 0;
 }
 
@@ -234,7 +253,7 @@ bool unpack_bool(struct unpack *in)
     uint8_t v = unpack_u8(in);
 
     if (v > 1)
-        spoil(in);
+        unpack_spoil(in);
     return v == 1;
 }
 
@@ -245,12 +264,26 @@ const void *unpack_bytes(struct unpack *in, size_t max, size_t *len)
 
     *len = 0;
     if (in->bad || n > unpack_left(in)) {
-        spoil(in);
+        unpack_spoil(in);
         return NULL;
     }
     in->at += n;
     *len = (size_t)n;
     return data;
+}
+
+const char *unpack_text(struct unpack *in, size_t min, size_t max)
+{
+    size_t len = (size_t)unpack_uint_max(in, max);
+    const char *text = (const char *)in->at;
+
+    if (in->bad || len < min || unpack_left(in) < len + 1 ||
+        memchr(text, '\0', len + 1) != text + len) {
+        unpack_spoil(in);
+        return "";
+    }
+    in->at += len + 1;
+    return text;
 }
 
 void unpack_str(struct unpack *in, char *out, size_t size)
@@ -261,7 +294,7 @@ void unpack_str(struct unpack *in, char *out, size_t size)
     const void *data = unpack_bytes(in, size - 1, &len);
 
     if (data == NULL || memchr(data, '\0', len) != NULL) {
-        spoil(in);
+        unpack_spoil(in);
         len = 0;
     }
     if (len > 0)
