@@ -100,7 +100,7 @@ struct account *balancer_account(const struct balancer *b, const char *address)
 {
     size_t len = strlen(address);
     struct hash_index_walk w =
-        hash_index_walk(&b->by_address, hash_index_of(address, len));
+        hash_index_walk(&b->by_address, hash_quick(address, len));
     uint32_t slot;
 
     while (hash_index_next(&w, &slot)) {
@@ -231,8 +231,7 @@ static struct account *add_account(struct balancer *b, const char *address)
 
     balancer_account_open(a, address);
     a->bucket = balancer_account_bucket(&b->conf, b->now); /* however late */
-    hash_index_put(&b->by_address, hash_index_of(a->address, a->length),
-                   a->slot);
+    hash_index_put(&b->by_address, hash_quick(a->address, a->length), a->slot);
     assert(a->n_in == 0);
     return a;
 }
@@ -439,7 +438,7 @@ void balancer_remove(struct balancer *b, const char *address)
     if (a != NULL) {
         for (size_t i = 0; i < a->n_in; i++)
             leave(b, a->in[i]);
-        hash_index_remove(&b->by_address, hash_index_of(a->address, a->length),
+        hash_index_remove(&b->by_address, hash_quick(a->address, a->length),
                           a->slot);
         balancer_account_close(a);
         balancer_accounts_give_back(&b->accounts, a);

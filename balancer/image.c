@@ -563,7 +563,7 @@ static int get_account(struct restoring *r, struct account *a)
         balancer_account(r->b, address) != NULL)
         return refuse(r, "a worker's address");
     balancer_account_open(a, address);
-    hash_index_put(&r->b->by_address, hash_index_of(a->address, a->length),
+    hash_index_put(&r->b->by_address, hash_quick(a->address, a->length),
                    a->slot);
     rc = get(r, OF_PROFILE, a->profile);
     if (rc == 0)

@@ -98,6 +98,23 @@ uint64_t hash_str(const char *s, uint64_t seed)
     return hash_bytes(s, strlen(s), seed);
 }
 
+/* Eight bytes at a time. */
+uint64_t hash_quick(const void *data, size_t len)
+{
+    const char *from = data;
+    uint64_t hash = len, word;
+
+    assert(data != NULL || len == 0);
+    for (; len >= sizeof(word); len -= sizeof(word), from += sizeof(word)) {
+        memcpy(&word, from, sizeof(word));
+        hash = hash_mix(hash ^ word);
+    }
+    word = 0;
+    if (len > 0)
+        memcpy(&word, from, len);
+    return hash_mix(hash ^ word);
+}
+
 uint64_t hash_rendezvous(const char *key, const char *node)
 {
     return hash_str(node, hash_str(key, 0));

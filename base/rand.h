@@ -36,6 +36,9 @@ static inline uint64_t hash_mix(uint64_t z)
 
 uint64_t hash_bytes(const void *data, size_t len, uint64_t seed);
 uint64_t hash_str(const char *s, uint64_t seed);
+/* Quicker, but not for what is kept or sent: it is of the machine's byte
+ * order. */
+uint64_t hash_quick(const void *data, size_t len);
 
 /*
  * Rendezvous (highest random weight) rank: how good `node` is for `key`. The

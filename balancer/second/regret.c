@@ -86,7 +86,7 @@ struct regret *second_regret_new(struct balancer *b,
 
 static uint64_t hash_of(const char *address)
 {
-    return hash_index_of(address, strlen(address));
+    return hash_quick(address, strlen(address));
 }
 
 /* A slot is of one worker at most, and a worker at one slot at most. */

@@ -4,27 +4,10 @@
 #include "base/map/hash_index.h"
 
 #include "base/mem.h"
-#include "base/rand.h"
 
 #include <assert.h>
-#include <string.h>
 
 #define FIRST 16U /* slots */
-
-/* Eight bytes at a time. */
-uint64_t hash_index_of(const char *name, size_t len)
-{
-    uint64_t hash = len, word;
-
-    assert(name != NULL);
-    for (; len >= sizeof(word); len -= sizeof(word), name += sizeof(word)) {
-        memcpy(&word, name, sizeof(word));
-        hash = hash_mix(hash ^ word);
-    }
-    word = 0;
-    memcpy(&word, name, len);
-    return hash_mix(hash ^ word);
-}
 
 static void place(struct hash_index *x, struct hash_index_slot s)
 {

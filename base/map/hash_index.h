@@ -31,11 +31,8 @@ struct hash_index {
     uint32_t n;
 };
 
-/* Quick, and the same only within this process. */
-uint64_t hash_index_of(const char *name, size_t len);
-
-/* `hash` is well mixed, as hash_index_of() gives it; both numbers
- * come in pairs that are not in it yet. O(1). */
+/* `hash` is well mixed, as hash_quick() gives it (rand.h); both numbers come in
+ * pairs that are not in it yet. O(1). */
 void hash_index_put(struct hash_index *x, uint64_t hash, uint32_t number);
 
 /* It is in it. */

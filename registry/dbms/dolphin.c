@@ -16,7 +16,6 @@
 #include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
-#include "base/map/hash_index.h"
 #include "base/rand.h"
 #include "base/table.h"
 
@@ -60,7 +59,7 @@ void dbms_data_parse(const struct dbms_cell *cells, struct dbms_data *out)
                               .value_len = cells[3].n,
                               .client = dbms_u64(&cells[5])};
     out->ephemeral = cells[4].n == 9 && memcmp(cells[4].p, "EPHEMERAL", 9) == 0;
-    out->version = hash_mix(hash_index_of(out->value, out->value_len) ^
+    out->version = hash_mix(hash_quick(out->value, out->value_len) ^
                             (out->id * 31 + out->client));
     out->version += out->version == 0;
 }
