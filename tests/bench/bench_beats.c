@@ -16,14 +16,10 @@
  */
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/loop.h"
 #include "base/mem.h"
-#include "registry/registry.h"
+#include "tests/bench/rig.h"
 #include "tests/bench/row.h"
-#include "tests/bench/store.h"
-#include "tests/lib/daemon.h"
 
-#include <curl/curl.h>
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,98 +27,27 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PERIOD_MS  10000
-#define STEP_MS    100
-#define GROUP      50 /* keys of a txn, where the registry takes as many */
-#define WAIT_MS    600000
-#define LIMIT      2 /* % of a core, of 10,000 */
-#define SESSION_MS 30000
+#define PERIOD_MS 10000
+#define STEP_MS   100
+#define WAIT_MS   600000
+#define LIMIT     2 /* % of a core, of 10,000 */
 
 struct bench {
     const char *kind;
     size_t nodes, seconds;
-    struct store store;
-    char dir[64], conf[96], log[96];
-    uint16_t port;
-    struct daemon serve;
-    struct loop *loop;
-    struct registry *r;
-    size_t sent, answered, reports;
-    bool connected, closed;
+    size_t reports;
+    struct rig rig;
 };
 
 static struct bench bench;
 
-static NORETURN void die(const char *what)
-{
-    (void)fprintf(stderr, "bench_beats: %s\n", what);
-    exit(1);
-}
-
-static void must(int rc, const struct err *err)
-{
-    if (rc != 0)
-        die(err->msg);
-}
-
-static void clean_up(void)
-{
-    daemon_kill(&bench.serve);
-    daemon_dir_remove(bench.dir);
-}
-
 /* --- the coordinator ----------------------------------------------------- */
-
-static void start_serve(struct bench *b)
-{
-    const char *named = getenv("PELORUS");
-    const char *argv[] = {named == NULL ? "build/pelorus" : named, "serve",
-                          "-c", b->conf, NULL};
-    struct err err = {0};
-    FILE *f = fopen(b->conf, "w");
-
-    if (f == NULL ||
-        fprintf(f,
-                "listen: 127.0.0.1:%u\nregistry:\n  namespace: %s\n"
-                "  session-timeout: %ds\n%s",
-                b->port, b->store.conf.namespace_, SESSION_MS / 1000,
-                b->store.yaml) < 0 ||
-        fclose(f) != 0)
-        die("the configuration cannot be written");
-    b->serve = (struct daemon){.name = "pelorus", .log = b->log};
-    must(daemon_start(&b->serve, argv, &err), &err);
-}
-
-static size_t on_body(char *data, size_t size, size_t n, void *arg)
-{
-    buf_add(arg, data, size * n);
-    return size * n;
-}
 
 /* How many workers it says are up; -1: no answer. */
 static double workers_up(const struct bench *b)
 {
-    static const char sample[] =
-        "\npelorus_nodes{kind=\"worker\",state=\"up\"} ";
-    CURL *easy = curl_easy_init();
-    const char *at = NULL;
-    struct buf body;
-    double value = -1;
-    char url[64];
-
-    buf_init(&body, (size_t)8 << 20);
-    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", b->port);
-    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
-    (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &body);
-    if (curl_easy_perform(easy) == CURLE_OK)
-        at = strstr(buf_text(&body), sample);
-    if (at != NULL)
-        value = strtod(at + strlen(sample), NULL);
-    curl_easy_cleanup(easy);
-    buf_close(&body);
-    return value;
+    return rig_metric(&b->rig,
+                      "\npelorus_nodes{kind=\"worker\",state=\"up\"} ");
 }
 
 /* What all its threads have spent, in nanoseconds. */
@@ -133,15 +58,15 @@ static double spent_ns(const struct bench *b)
     struct dirent *e;
     DIR *d;
 
-    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)b->serve.pid);
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)b->rig.serve.pid);
     d = opendir(path);
     if (d == NULL)
-        die("the coordinator has gone");
+        rig_die(&b->rig, "the coordinator has gone");
     while ((e = readdir(d)) != NULL) {
         FILE *f;
 
         (void)snprintf(path, sizeof(path), "/proc/%d/task/%.16s/schedstat",
-                       (int)b->serve.pid, e->d_name);
+                       (int)b->rig.serve.pid, e->d_name);
         f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
         if (f != NULL && fscanf(f, "%lf", &ns) == 1)
             sum += ns;
@@ -153,44 +78,6 @@ static double spent_ns(const struct bench *b)
 }
 
 /* --- the workers --------------------------------------------------------- */
-
-static void on_state(void *arg, enum registry_state state)
-{
-    ((struct bench *)arg)->connected = state == REGISTRY_CONNECTED;
-}
-
-static void on_closed(void *arg)
-{
-    ((struct bench *)arg)->closed = true;
-}
-
-static void on_written(void *arg, const struct registry_reply *reply)
-{
-    struct bench *b = arg;
-
-    if (reply->err.code != ERR_OK)
-        die(reply->err.msg);
-    b->answered++;
-}
-
-static void open_writer(struct bench *b)
-{
-    struct err err = {0};
-
-    must(loop_new(&b->loop, 64, &err), &err);
-    must(registry_open(&b->r, b->loop, &b->store.conf, &err), &err);
-    (void)registry_listen(b->r, on_state, b);
-    while (!b->connected)
-        loop_turn(b->loop, 100);
-}
-
-static void close_writer(struct bench *b)
-{
-    registry_close(&b->r, on_closed, b);
-    while (!b->closed)
-        loop_turn(b->loop, 100);
-    loop_free(&b->loop);
-}
 
 /* As DolphinScheduler 3.2 reports. */
 static void value_of(struct buf *out, size_t worker, size_t round)
@@ -222,15 +109,10 @@ static void send_first(struct bench *b, size_t from, size_t n)
     for (size_t i = 0; i < n; i++) {
         value_of(&values[i], from + i, 0);
         key_of(keys[i], from + i);
-        ops[i] = (struct registry_op){.type = REGISTRY_PUT,
-                                      .expect = REGISTRY_ABSENT,
-                                      .key = keys[i],
-                                      .value = buf_text(&values[i]),
-                                      .value_len = values[i].len,
-                                      .ephemeral = true};
+        rig_put(&ops[i], keys[i], &values[i], true);
     }
-    registry_txn(b->r, ops, n, on_written, b);
-    b->sent++;
+    registry_txn(b->rig.r, ops, n, rig_written, &b->rig);
+    b->rig.sent++;
     for (size_t i = 0; i < n; i++)
         buf_close(&values[i]);
     mem_free(values);
@@ -245,27 +127,25 @@ static void send_report(struct bench *b, size_t worker, size_t round)
 
     value_of(&value, worker, round);
     key_of(key, worker);
-    registry_put(b->r, key, buf_text(&value), value.len, REGISTRY_ANY, 0, true,
-                 on_written, b);
+    registry_put(b->rig.r, key, buf_text(&value), value.len, REGISTRY_ANY, 0,
+                 true, rig_written, &b->rig);
     buf_close(&value);
-    b->sent++;
+    b->rig.sent++;
     b->reports++;
 }
 
 static void fill(struct bench *b)
 {
-    size_t group = registry_max_ops(b->r);
+    size_t group = registry_max_ops(b->rig.r);
 
-    group = group < GROUP ? group : GROUP;
+    group = group < RIG_GROUP ? group : RIG_GROUP;
     for (size_t i = 0; i < b->nodes; i += group) {
         size_t left = b->nodes - i;
 
         send_first(b, i, left < group ? left : group);
-        while (b->sent - b->answered > 4)
-            loop_turn(b->loop, 100);
+        rig_drain(&b->rig, 4);
     }
-    while (b->sent > b->answered)
-        loop_turn(b->loop, 100);
+    rig_drain(&b->rig, 0);
 }
 
 /* For so long, each worker once in a period, evenly. Those that are behind are
@@ -278,11 +158,11 @@ static void report(struct bench *b, int64_t ms)
 
     for (mono_ms now; (now = clock_mono_ms()) < began + ms;) {
         if (now < next) {
-            loop_turn(b->loop, next - now);
+            loop_turn(b->rig.loop, next - now);
             continue;
         }
         next += STEP_MS;
-        if (b->sent - b->answered > each)
+        if (b->rig.sent - b->rig.answered > each)
             continue;
         for (size_t i = 0; i < each; i++, sent++)
             send_report(b, sent % b->nodes, 1 + sent / b->nodes);
@@ -293,12 +173,16 @@ static void report(struct bench *b, int64_t ms)
 
 static void read_arguments(struct bench *b, int argc, char **argv)
 {
-    *b = (struct bench){.kind = "sqlite", .nodes = 10000, .seconds = 60};
+    *b = (struct bench){.rig = {.name = "bench_beats"},
+                        .kind = "sqlite",
+                        .nodes = 10000,
+                        .seconds = 60};
     for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
 
         if (value == NULL)
-            die("an option without its value: see the head of the source");
+            rig_die(&b->rig,
+                    "an option without its value: see the head of the source");
         if (strcmp(name, "--registry") == 0)
             b->kind = value;
         else if (strcmp(name, "--nodes") == 0)
@@ -306,23 +190,10 @@ static void read_arguments(struct bench *b, int argc, char **argv)
         else if (strcmp(name, "--seconds") == 0)
             b->seconds = strtoul(value, NULL, 10);
         else
-            die("an unknown option: see the head of the source");
+            rig_die(&b->rig, "an unknown option: see the head of the source");
     }
     if (b->nodes < PERIOD_MS / STEP_MS || b->seconds == 0)
-        die("a hundred nodes at least, and a second");
-}
-
-static void prepare(struct bench *b)
-{
-    struct err err = {0};
-
-    if (atexit(clean_up) != 0)
-        exit(1);
-    must(daemon_dir(b->dir, sizeof(b->dir), "beats", &err), &err);
-    (void)snprintf(b->conf, sizeof(b->conf), "%s/pelorus.yaml", b->dir);
-    (void)snprintf(b->log, sizeof(b->log), "%s/pelorus.log", b->dir);
-    store_start(&b->store, b->kind, b->dir);
-    b->port = daemon_port();
+        rig_die(&b->rig, "a hundred nodes at least, and a second");
 }
 
 int main(int argc, char **argv)
@@ -334,14 +205,15 @@ int main(int argc, char **argv)
     size_t reports;
 
     read_arguments(b, argc, argv);
-    prepare(b);
-    open_writer(b);
+    rig_make(&b->rig, b->kind, "");
+    rig_open_writer(&b->rig);
     fill(b);
-    start_serve(b);
+    rig_serve(&b->rig, "");
     began = clock_mono_ms();
     while ((size_t)workers_up(b) != b->nodes) {
         if (clock_mono_ms() - began > WAIT_MS)
-            die("the coordinator does not get to know all of them");
+            rig_die(&b->rig,
+                    "the coordinator does not get to know all of them");
         report(b, STEP_MS);
     }
     report(b, PERIOD_MS);
@@ -353,13 +225,13 @@ int main(int argc, char **argv)
     rate = (double)(b->reports - reports) / ms * 1000;
     share = (spent_ns(b) - spent) / ms / 1e6 * 100;
     if ((size_t)workers_up(b) != b->nodes)
-        die("not all of them are up");
+        rig_die(&b->rig, "not all of them are up");
     (void)printf("%s, %zu workers: %.2f %% of a core for %.0f reports/s\n",
                  b->kind, b->nodes, share, rate);
     /* A busy machine may not write all of them in time. */
     share *= (double)b->nodes * 1000 / PERIOD_MS / rate;
     (void)snprintf(name, sizeof(name), "heartbeats-%s", b->kind);
     row_at_most(name, "%", share, LIMIT * (double)b->nodes / 10000);
-    close_writer(b);
+    rig_close_writer(&b->rig);
     return 0;
 }

@@ -15,17 +15,13 @@
  *                [--prefix COMMAND]   e.g. "valgrind --tool=massif": run under
  */
 #include "base/clock.h"
-#include "base/loop.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "cluster/gate.h"
-#include "registry/registry.h"
+#include "tests/bench/rig.h"
 #include "tests/bench/row.h"
-#include "tests/bench/store.h"
-#include "tests/lib/daemon.h"
 #include "work/record.h"
 
-#include <curl/curl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,8 +34,7 @@
 #define NODES_MAX_MIB 24   /* all of the process, of 10,000 nodes */
 #define SETTLE_MS     3000 /* after it knows everything, if not told */
 #define WAIT_MS       600000
-#define FLIGHT        4  /* txns of the writer */
-#define GROUP         50 /* keys of a txn, where the registry takes as many */
+#define FLIGHT        4 /* txns of the writer */
 
 #define RESTARTS 3
 
@@ -48,68 +43,12 @@ struct bench {
     size_t items, nodes;
     int64_t settle_ms;
     bool uuid;
-    struct store store;
-    char dir[64], conf[96], log[96];
-    uint16_t port;
-    struct daemon serve;
-    /* the writer */
-    struct loop *loop;
-    struct registry *r;
-    size_t sent, answered;
-    bool connected, closed;
+    struct rig rig;
 };
 
 static struct bench bench;
 
-static NORETURN void die(const char *what)
-{
-    (void)fprintf(stderr, "bench_memory: %s\n", what);
-    exit(1);
-}
-
-static void must(int rc, const struct err *err)
-{
-    if (rc != 0)
-        die(err->msg);
-}
-
 /* --- the coordinator ----------------------------------------------------- */
-
-static void clean_up(void)
-{
-    daemon_kill(&bench.serve);
-    daemon_dir_remove(bench.dir);
-}
-
-static size_t on_body(char *data, size_t size, size_t n, void *arg)
-{
-    buf_add(arg, data, size * n);
-    return size * n;
-}
-
-/* The value of one sample of /metrics, with its labels; -1: no answer. */
-static double metric(const struct bench *b, const char *sample)
-{
-    CURL *easy = curl_easy_init();
-    const char *at = NULL;
-    struct buf body;
-    double value = -1;
-    char url[64];
-
-    buf_init(&body, (size_t)8 << 20);
-    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", b->port);
-    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
-    (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &body);
-    if (curl_easy_perform(easy) == CURLE_OK)
-        at = strstr(buf_text(&body), sample);
-    if (at != NULL)
-        value = strtod(at + strlen(sample), NULL);
-    curl_easy_cleanup(easy);
-    buf_close(&body);
-    return value;
-}
 
 /* The writer's session lives on meanwhile. */
 static void pause_ms(const struct bench *b, int64_t ms)
@@ -117,17 +56,20 @@ static void pause_ms(const struct bench *b, int64_t ms)
     mono_ms until = clock_mono_ms() + ms;
 
     for (mono_ms now; (now = clock_mono_ms()) < until;)
-        loop_turn(b->loop, (int)(until - now));
+        loop_turn(b->rig.loop, (int)(until - now));
 }
 
 static bool knows(const struct bench *b, size_t items, size_t nodes)
 {
-    return metric(b, "\npelorus_ready ") == 1 &&
-           metric(b, "\npelorus_work_items_owned{kind=\"master\"} ") ==
+    return rig_metric(&b->rig, "\npelorus_ready ") == 1 &&
+           rig_metric(&b->rig,
+                      "\npelorus_work_items_owned{kind=\"master\"} ") ==
                (double)items &&
-           metric(b, "\npelorus_nodes{kind=\"worker\",state=\"up\"} ") ==
+           rig_metric(&b->rig,
+                      "\npelorus_nodes{kind=\"worker\",state=\"up\"} ") ==
                (double)nodes &&
-           metric(b, "\npelorus_nodes{kind=\"master\",state=\"up\"} ") ==
+           rig_metric(&b->rig,
+                      "\npelorus_nodes{kind=\"master\",state=\"up\"} ") ==
                OWNERS;
 }
 
@@ -138,46 +80,11 @@ static double await_known(const struct bench *b, size_t items, size_t nodes)
 
     while (!knows(b, items, nodes)) {
         if (clock_mono_ms() - start > WAIT_MS)
-            die("the coordinator does not get to know what is there");
+            rig_die(&b->rig,
+                    "the coordinator does not get to know what is there");
         pause_ms(b, 5);
     }
     return (double)(clock_mono_ms() - start) / 1000;
-}
-
-static void start_serve(struct bench *b)
-{
-    const char *named = getenv("PELORUS");
-    const char *program = named == NULL ? "build/pelorus" : named;
-    char words[256];
-    const char *argv[20];
-    struct err err = {0};
-    size_t n = 0;
-
-    (void)snprintf(words, sizeof(words), "%s", b->prefix);
-    for (char *at, *w = strtok_r(words, " ", &at); w != NULL && n < 12;
-         w = strtok_r(NULL, " ", &at))
-        argv[n++] = w;
-    argv[n++] = program;
-    argv[n++] = "serve";
-    argv[n++] = "-c";
-    argv[n++] = b->conf;
-    argv[n] = NULL;
-    b->serve = (struct daemon){.name = "pelorus", .log = b->log};
-    must(daemon_start(&b->serve, argv, &err), &err);
-}
-
-static void write_conf(struct bench *b)
-{
-    FILE *f = fopen(b->conf, "w");
-
-    if (f == NULL ||
-        fprintf(f,
-                "listen: 127.0.0.1:%u\nregistry:\n  namespace: %s\n"
-                "  session-timeout: 30s\n%s%s",
-                b->port, b->store.conf.namespace_, b->store.yaml,
-                b->items > 0 ? "failover:\n  enabled: false\n" : "") < 0 ||
-        fclose(f) != 0)
-        die("the configuration cannot be written");
 }
 
 struct memory {
@@ -202,10 +109,10 @@ static struct memory measure(const struct bench *b, const char *when, size_t n,
 
     pause_ms(b, b->settle_ms);
     (void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup",
-                   (int)b->serve.pid);
+                   (int)b->rig.serve.pid);
     f = fopen(path, "r");
     if (f == NULL)
-        die("the coordinator has gone");
+        rig_die(&b->rig, "the coordinator has gone");
     len = fread(text, 1, sizeof(text) - 1, f);
     text[len] = '\0';
     (void)fclose(f);
@@ -225,62 +132,6 @@ static struct memory measure(const struct bench *b, const char *when, size_t n,
 }
 
 /* --- the writer ---------------------------------------------------------- */
-
-static void on_state(void *arg, enum registry_state state)
-{
-    ((struct bench *)arg)->connected = state == REGISTRY_CONNECTED;
-}
-
-static void on_closed(void *arg)
-{
-    ((struct bench *)arg)->closed = true;
-}
-
-static void on_written(void *arg, const struct registry_reply *reply)
-{
-    struct bench *b = arg;
-
-    if (reply->err.code != ERR_OK)
-        die(reply->err.msg);
-    b->answered++;
-}
-
-static void open_writer(struct bench *b)
-{
-    struct err err = {0};
-
-    must(loop_new(&b->loop, 64, &err), &err);
-    must(registry_open(&b->r, b->loop, &b->store.conf, &err), &err);
-    (void)registry_listen(b->r, on_state, b);
-    while (!b->connected)
-        loop_turn(b->loop, 100);
-}
-
-/* Its ephemeral keys go with it. */
-static void close_writer(struct bench *b)
-{
-    registry_close(&b->r, on_closed, b);
-    while (!b->closed)
-        loop_turn(b->loop, 100);
-    loop_free(&b->loop);
-}
-
-static void drain(struct bench *b, size_t in_flight)
-{
-    while (b->sent - b->answered > in_flight)
-        loop_turn(b->loop, 100);
-}
-
-static void op_put(struct registry_op *op, const char *key,
-                   const struct buf *value, bool ephemeral)
-{
-    *op = (struct registry_op){.type = REGISTRY_PUT,
-                               .expect = REGISTRY_ABSENT,
-                               .key = key,
-                               .value = buf_text(value),
-                               .value_len = value->len,
-                               .ephemeral = ephemeral};
-}
 
 /* The next ids that a workflow engine's clock and counter give, or UUIDs. */
 static void make_id(const struct bench *b, size_t i, char *out, size_t size)
@@ -334,14 +185,14 @@ static void send_items(struct bench *b, size_t from, size_t n)
         buf_init(mark, 1024);
         work_item_write(record, &w);
         work_marker_write(mark, &m);
-        op_put(&ops[2 * i], work_key(w.id, keys[2 * i]), record, false);
-        op_put(&ops[2 * i + 1],
-               work_marker_key(m.kind, m.address, m.id, keys[2 * i + 1]), mark,
-               false);
+        rig_put(&ops[2 * i], work_key(w.id, keys[2 * i]), record, false);
+        rig_put(&ops[2 * i + 1],
+                work_marker_key(m.kind, m.address, m.id, keys[2 * i + 1]), mark,
+                false);
         work_item_close(&w);
     }
-    registry_txn(b->r, ops, 2 * n, on_written, b);
-    b->sent++;
+    registry_txn(b->rig.r, ops, 2 * n, rig_written, &b->rig);
+    b->rig.sent++;
     for (size_t i = 0; i < 2 * n; i++)
         buf_close(&values[i]);
     mem_free(values);
@@ -365,9 +216,9 @@ static void send_node(struct bench *b, const char *kind, const char *host,
         "\"serverStatus\":\"NORMAL\",\"host\":\"%s\",\"port\":%u,"
         "\"workerHostWeight\":100,\"threadPoolUsage\":0.25}",
         host, port);
-    registry_put(b->r, key, value, strlen(value), REGISTRY_ABSENT, 0, true,
-                 on_written, b);
-    b->sent++;
+    registry_put(b->rig.r, key, value, strlen(value), REGISTRY_ABSENT, 0, true,
+                 rig_written, &b->rig);
+    b->rig.sent++;
 }
 
 static void make_owners(struct bench *b)
@@ -378,40 +229,44 @@ static void make_owners(struct bench *b)
         (void)snprintf(host, sizeof(host), "10.0.0.%zu", 1 + i);
         send_node(b, "master", host, 5678);
     }
-    drain(b, 0);
+    rig_drain(&b->rig, 0);
 }
 
 static void fill(struct bench *b)
 {
-    size_t group = registry_max_ops(b->r) / 2;
+    size_t group = registry_max_ops(b->rig.r) / 2;
 
-    group = group < GROUP ? group : GROUP;
+    group = group < RIG_GROUP ? group : RIG_GROUP;
     for (size_t i = 0; i < b->items; i += group) {
         size_t left = b->items - i;
 
         send_items(b, i, left < group ? left : group);
-        drain(b, FLIGHT);
+        rig_drain(&b->rig, FLIGHT);
     }
     for (size_t i = 0; i < b->nodes; i++) {
         char host[32];
 
         (void)snprintf(host, sizeof(host), "10.1.%zu.%zu", i >> 8, i & 255);
         send_node(b, "worker", host, 1234);
-        drain(b, 64);
+        rig_drain(&b->rig, 64);
     }
-    drain(b, 0);
+    rig_drain(&b->rig, 0);
 }
 
 /* --- the whole ----------------------------------------------------------- */
 
 static void read_arguments(struct bench *b, int argc, char **argv)
 {
-    *b = (struct bench){.kind = "sqlite", .prefix = "", .settle_ms = SETTLE_MS};
+    *b = (struct bench){.rig = {.name = "bench_memory"},
+                        .kind = "sqlite",
+                        .prefix = "",
+                        .settle_ms = SETTLE_MS};
     for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
 
         if (value == NULL)
-            die("an option without its value: see the head of the source");
+            rig_die(&b->rig,
+                    "an option without its value: see the head of the source");
         if (strcmp(name, "--registry") == 0)
             b->kind = value;
         else if (strcmp(name, "--items") == 0)
@@ -425,26 +280,13 @@ static void read_arguments(struct bench *b, int argc, char **argv)
         else if (strcmp(name, "--prefix") == 0)
             b->prefix = value;
         else
-            die("an option that is none: see the head of the source");
+            rig_die(&b->rig,
+                    "an option that is none: see the head of the source");
     }
     if (b->items + b->nodes == 0)
         b->items = 100000;
     if (b->items > 0 && b->nodes > 0)
-        die("items or nodes, not both");
-}
-
-static void prepare(struct bench *b)
-{
-    struct err err = {0};
-
-    if (atexit(clean_up) != 0)
-        exit(1);
-    must(daemon_dir(b->dir, sizeof(b->dir), "memory", &err), &err);
-    (void)snprintf(b->conf, sizeof(b->conf), "%s/pelorus.yaml", b->dir);
-    (void)snprintf(b->log, sizeof(b->log), "%s/log", b->dir);
-    store_start(&b->store, b->kind, b->dir);
-    b->port = daemon_port();
-    write_conf(b);
+        rig_die(&b->rig, "items or nodes, not both");
 }
 
 /* On another registry than SQLite it is a row of its own. */
@@ -466,25 +308,26 @@ int main(int argc, char **argv)
     size_t n;
 
     read_arguments(b, argc, argv);
-    prepare(b);
+    rig_make(&b->rig, b->kind,
+             b->items > 0 ? "failover:\n  enabled: false\n" : "");
     n = b->items + b->nodes;
     (void)printf("%s, %zu %s\n", b->kind, n, b->items > 0 ? "items" : "nodes");
-    open_writer(b);
+    rig_open_writer(&b->rig);
     make_owners(b);
-    start_serve(b);
+    rig_serve(&b->rig, b->prefix);
     (void)await_known(b, 0, 0);
     empty = measure(b, "empty", 0, NULL);
     fill(b);
     (void)await_known(b, b->items, b->nodes);
     (void)measure(b, "filled as it watched", n, &empty);
     for (int i = 0; i < RESTARTS; i++) {
-        daemon_quit(&b->serve, SIGTERM);
-        start_serve(b);
+        daemon_quit(&b->rig.serve, SIGTERM);
+        rig_serve(&b->rig, b->prefix);
         row_beside(row_name(b, b->items > 0 ? "ready-items" : "ready-nodes"),
                    "s", await_known(b, b->items, b->nodes));
     }
     full = measure(b, "restarted", n, &empty);
-    close_writer(b);
+    rig_close_writer(&b->rig);
     each = ((double)full.resident - (double)empty.resident) / (double)n;
     if (b->items > 0)
         row_at_most(row_name(b, "memory-item"), "bytes", each, ITEM_MAX);
