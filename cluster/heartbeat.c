@@ -271,6 +271,25 @@ static void read_ttl(struct heartbeat *hb, const struct json *o)
     assert(hb->ttl_ms >= 0);
 }
 
+/* What a registration says for renewals in groups. We alone write it: what is
+ * none, is as if not there. */
+static void read_lease(struct heartbeat *hb, const struct json *o)
+{
+    int64_t n;
+
+    if (json_given(o, "ttl") == NULL && json_whole(json_get(o, "lease"), &n) &&
+        n >= 1 && n <= TTL_MAX_MS)
+        hb->ttl_ms = n;
+    hb->watched_ms = hb->ttl_ms;
+    if (json_whole(json_get(o, "watched"), &n) && n > hb->ttl_ms &&
+        n <= TTL_MAX_MS && hb->ttl_ms > 0)
+        hb->watched_ms = n;
+    if (json_whole(json_get(o, "generation"), &n) && n > 1 && n <= UINT32_MAX)
+        hb->generation = (uint32_t)n;
+    hb->doubted = json_true(json_get(o, "doubted"));
+    assert(hb->watched_ms >= hb->ttl_ms && hb->generation > 0);
+}
+
 /* What is none, is not told: whoever writes over HTTP hears of it before. */
 static void read_place(struct heartbeat *hb, const struct json *o)
 {
@@ -346,6 +365,7 @@ static void begin(struct heartbeat *out)
     memset(out, 0, offsetof(struct heartbeat, groups)); /* the rest is long */
     out->problems[0] = (struct heartbeat_problem){.reason = HEARTBEAT_OK};
     out->load = heartbeat_no_load;
+    out->generation = 1;
 }
 
 void heartbeat_read_object(struct heartbeat *out, const struct json *o)
@@ -357,6 +377,7 @@ void heartbeat_read_object(struct heartbeat *out, const struct json *o)
     read_status(out, o);
     read_load(out, o);
     read_ttl(out, o);
+    read_lease(out, o);
     read_place(out, o);
     read_groups(out, o, "group");
     read_groups(out, o, "groups");

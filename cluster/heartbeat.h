@@ -75,8 +75,12 @@ struct heartbeat {
                                    the registry; incarnation "": not told */
     const char *place;          /* the same as text, written if not NULL or "";
                                    borrowed, not read */
-    int64_t ttl_ms;    /* our own field on HTTP nodes, milliseconds or a
-                          duration ("30s"); 0 none */
+    int64_t ttl_ms;      /* our own field on HTTP nodes, milliseconds or a
+                            duration ("30s"); 0 none. Of one that is renewed in
+                            groups it stands as `lease` (node_identity.h) */
+    int64_t watched_ms;  /* it counts as alive for so long: not below ttl_ms */
+    uint32_t generation; /* of its process at this key, from 1 */
+    bool doubted;        /* it is marked: about to be removed */
     size_t n_problems; /* 0: all of it is its word; further ones are not kept */
     size_t n_groups;   /* of the heartbeat's own `group`/`groups`; never
                           "default", which holds every worker */

@@ -14,6 +14,7 @@
 
 /* JavaScript's largest exact whole number, as in all our JSON. */
 #define EXACT_MAX ((INT64_C(1) << 53) - 1)
+#define LEASE_MAX (INT64_C(24) * 60 * 60 * 1000) /* as in heartbeat.c */
 /* What a client may say: whoever takes over is given a later one, which must
  * still be exact, for it would be no identity otherwise. */
 
@@ -85,10 +86,17 @@ static enum node_ruling rule(const struct node_claim *ask,
 }
 
 static void take(struct node_claim *out, const struct node_claim *ask,
-                 const char *fresh, wall_ms wall)
+                 const struct node_claim *standing, const char *fresh,
+                 wall_ms wall)
 {
     *out = *ask;
     out->exists = true;
+    out->generation = 1;
+    if (standing->exists) { /* in the same life of the key */
+        assert(standing->generation > 0);
+        out->generation = standing->generation + 1;
+        assert(out->generation > 1);
+    }
     out->process.known = true;
     if (!ask->has_startup)
         out->process.startup_time = wall;
@@ -112,11 +120,15 @@ enum node_ruling node_judge(const struct node_claim *ask,
         if (out->instance[0] == '\0')
             memcpy(out->instance, fresh, strlen(fresh) + 1);
         out->confirmed = out->confirmed || brings(ask->instance, standing);
+        out->doubted = out->leased = false;
+        /* somebody may still go by it who has not heard of a shorter one */
+        if (out->watched_ms < standing->ttl_ms)
+            out->watched_ms = standing->ttl_ms;
         return ruling;
     }
     if (ruling == NODE_RULES_TAKEN && !takeover)
         return ruling;
-    take(out, ask, fresh, wall);
+    take(out, ask, standing, fresh, wall);
     if (ruling == NODE_RULES_NEW && ask->instance[0] != '\0') {
         /* its registration had run out: it is known by it all the same */
         memcpy(out->instance, ask->instance, sizeof(out->instance));
@@ -154,6 +166,27 @@ static void take_registration(struct node_claim *out, const struct json *value)
         s[0] = '\0';
 }
 
+/* A whole number from `min` to `max`, or 0. */
+static int64_t whole(const struct json *o, const char *name, int64_t min,
+                     int64_t max)
+{
+    int64_t n;
+
+    return json_whole(json_get(o, name), &n) && n >= min && n <= max ? n : 0;
+}
+
+static void read_renewals(struct node_claim *out, const struct json *o)
+{
+    out->ttl_ms = whole(o, "ttl", 1, LEASE_MAX);
+    out->leased = json_given(o, "ttl") == NULL &&
+                  (out->ttl_ms = whole(o, "lease", 1, LEASE_MAX)) > 0;
+    out->watched_ms = whole(o, "watched", 1, LEASE_MAX);
+    out->generation = (uint32_t)whole(o, "generation", 2, UINT32_MAX - 1);
+    if (out->generation == 0)
+        out->generation = 1;
+    out->doubted = json_true(json_get(o, "doubted"));
+}
+
 void node_claim_read(struct node_claim *out, const char *text, size_t len)
 {
     struct process *p = &out->process;
@@ -161,6 +194,7 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
 
     memset(out, 0, sizeof(*out));
     out->exists = true;
+    out->generation = 1;
     if (json_parse(text, len, &o, NULL) != 0)
         return;
     id = json_given(o, "processId");
@@ -173,6 +207,7 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
     take_text(json_get(o, "instance"), out->instance, sizeof(out->instance));
     take_registration(out, json_get(o, "registration"));
     out->confirmed = json_true(json_get(o, "carried"));
+    read_renewals(out, o);
     json_free(o);
     if (out->body_startup == 0)
         out->body_startup = p->startup_time;
@@ -225,8 +260,9 @@ int node_claim_ask(struct node_claim *out, const struct json *body,
 static bool is_ours(const char *key)
 {
     static const char *const ours[] = {
-        "startupTime", "processId",       "ttl",         "instance",
-        "carried",     "saidStartupTime", "registration"};
+        "startupTime", "processId",       "ttl",          "instance",
+        "carried",     "saidStartupTime", "registration", "generation",
+        "doubted",     "watched",         "lease"};
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (strcmp(key, ours[i]) == 0)
@@ -250,10 +286,15 @@ void node_claim_write(struct buf *out, const char *others,
                       const struct node_claim *claim, int64_t ttl_ms)
 {
     assert(claim->process.known);
+    assert(claim->generation > 0 && !claim->doubted);
     json_open(out, NULL, '{');
     json_put_int(out, "startupTime", claim->process.startup_time);
     json_put_int(out, "processId", claim->process.process_id);
-    json_put_int(out, "ttl", ttl_ms);
+    json_put_int(out, claim->leased ? "lease" : "ttl", ttl_ms);
+    if (claim->watched_ms > ttl_ms)
+        json_put_int(out, "watched", claim->watched_ms);
+    if (claim->generation > 1)
+        json_put_int(out, "generation", claim->generation);
     json_put_str(out, "instance", claim->instance);
     if (claim->registration[0] != '\0')
         json_put_str(out, "registration", claim->registration);
@@ -263,4 +304,25 @@ void node_claim_write(struct buf *out, const char *others,
         json_put_int(out, "saidStartupTime", claim->body_startup);
     buf_str(out, others);
     json_close(out, '}');
+}
+
+bool node_claim_doubt(struct buf *out, const char *text, size_t len)
+{
+    const struct json *o = NULL;
+    bool marked, empty;
+
+    if (json_parse(text, len, &o, NULL) != 0)
+        return false;
+    marked = !json_is(o, JSON_OBJECT) || json_true(json_get(o, "doubted"));
+    empty = json_first(o) == NULL;
+    json_free(o);
+    if (marked)
+        return false;
+    while (*text != '{') { /* white space */
+        text++;
+        len--;
+    }
+    buf_str(out, empty ? "{\"doubted\":true" : "{\"doubted\":true,");
+    buf_add(out, text + 1, len - 1);
+    return true;
 }

@@ -32,6 +32,16 @@ struct node_claim {
     bool confirmed;                       /* its holder has brought it */
     /* of the second key, see nodes_priv.h; "" none */
     char registration[NODE_REGISTRATION_MAX + 1];
+    /* the registration, for renewals in groups (docs/design/renewals.md); one
+     * that says nothing of it has generation 1 and the rest zero */
+    uint32_t generation; /* rises when another process takes the key over */
+    bool doubted;        /* marked: it goes, unless a PUT writes it */
+    bool leased; /* its ttl stands as `lease`, which older versions, that see no
+                    renewals in groups, do not go by. node_judge() does not take
+                    it over: whoever writes it says so */
+    int64_t ttl_ms;     /* as it stands; 0 none. Not of what is to be written */
+    int64_t watched_ms; /* it counts as alive for so long, if that is longer
+                           than its ttl; never less while one process stands */
 };
 
 enum node_ruling {
@@ -67,8 +77,13 @@ int node_check_instance(const char *instance, struct err *err) MUST_CHECK;
 void node_claim_others(struct buf *out, const struct json *body);
 
 /* What is registered: the members of ours as `claim` has them (its process is
- * known), `ttl_ms`, and `others` of node_claim_others(). Appended to `out`. */
+ * known, it is not doubted), `ttl_ms`, and `others` of node_claim_others().
+ * Appended to `out`. */
 void node_claim_write(struct buf *out, const char *others,
                       const struct node_claim *claim, int64_t ttl_ms);
+
+/* The same registration, marked, all else as it stands; appended to `out`.
+ * False: it is marked, or is no JSON object, and nothing was written. */
+bool node_claim_doubt(struct buf *out, const char *text, size_t len) MUST_CHECK;
 
 #endif
