@@ -43,10 +43,14 @@ BUILD   ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
 Q   := $(if $(V),,@)
 SAY := @$(if $(V),:,printf '  %-4s %s\n')
 
-LIBRARIES := libuv libmicrohttpd yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd
+# The program is linked with the first; it loads the clients of the registries
+# when it needs one (base/library/library.h). Tests call those as they are.
+LINKED    := libuv libmicrohttpd yaml-0.1 sqlite3
+LIBRARIES := $(LINKED) libmariadb libpq libcurl
 LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES)) -DTHREADED
+LIB_LIBS   = $(shell pkg-config --libs $(LINKED)) -ldl -lpthread -lm
 # Debian's ZooKeeper client has no pkg-config file; THREADED gives its sync calls.
-LIB_LIBS   = $(shell pkg-config --libs $(LIBRARIES)) -lzookeeper_mt -lpthread -lm
+TEST_LIBS  = $(shell pkg-config --libs $(LIBRARIES)) -lzookeeper_mt -lcjson -lcmocka -ldl -lpthread -lm
 
 SANITIZE_address := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZE_thread  := -fsanitize=thread
@@ -135,24 +139,24 @@ tests: $(TESTS) $(FUZZERS) $(BUILD)/tests/bench/placement/test_placement $(BUILD
 define link_test
 $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,$(1))) $(ARCHIVE)
 	$$(SAY) LINK $$@
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIB_LIBS) -lcjson -lcmocka
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(TEST_LIBS)
 endef
 $(foreach d,unit registry sim integration,$(eval $(call link_test,$(d))))
 
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BENCH_SHARED:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 sim: $(BUILD)/tests/sim/sim
 	$(BUILD)/tests/sim/sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
 
 $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_SHARED,sim)) $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) -lcjson
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 HAMMER = HAMMER_SECONDS=$(or $(SECONDS),60) TSAN_OPTIONS="exitcode=66 suppressions=$(CURDIR)/tests/lib/tsan.supp"
 hammer: all $(BUILD)/tests/unit/test_balancer_hammer
@@ -202,7 +206,7 @@ guard guard-baseline: $(BUILD)/tests/bench/guard/guard
 $(BUILD)/tests/bench/guard/main.o: ALL_CFLAGS += -DGUARD_FLAGS='"$(strip $(OPTIMIZE) $(CFLAGS))"'
 $(BUILD)/tests/bench/guard/guard: $(patsubst %.c,$(BUILD)/%.o,$(GUARD) $(call TEST_SHARED,unit)) $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) -lcjson -lcmocka
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 # What the simulation consists of; its test is linked with all but its main.
 PLACEMENT := $(filter-out %/main.c %/test_placement.c,$(wildcard tests/bench/placement/*.c tests/bench/policies/*.c))
@@ -211,7 +215,7 @@ $(BUILD)/bench_placement: $(BUILD)/tests/bench/placement/main.o
 $(BUILD)/tests/bench/placement/test_placement: $(BUILD)/tests/bench/placement/test_placement.o
 $(BUILD)/bench_placement $(BUILD)/tests/bench/placement/test_placement: $(PLACEMENT:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(LIB_LIBS) $(if $(filter %/test_placement,$@),-lcmocka)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(TEST_LIBS)
 
 # The same with a real coordinator behind it.
 LIVE := $(filter-out %/main.c %/test_live.c,$(wildcard tests/bench/live/*.c)) tests/lib/daemon.c
@@ -220,7 +224,7 @@ $(BUILD)/bench_live: $(BUILD)/tests/bench/live/main.o
 $(BUILD)/tests/bench/live/test_live: $(BUILD)/tests/bench/live/test_live.o
 $(BUILD)/bench_live $(BUILD)/tests/bench/live/test_live: $(PLACEMENT:%.c=$(BUILD)/%.o) $(LIVE:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(LIB_LIBS) $(if $(filter %/test_live,$@),-lcmocka)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(TEST_LIBS)
 
 bench-live: $(BUILD)/pelorus $(BUILD)/bench_live
 	@mkdir -p $(BUILD)/bench

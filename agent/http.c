@@ -9,6 +9,7 @@
 #include "agent/agent_priv.h"
 
 #include "base/json/json.h"
+#include "base/library/curl.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
@@ -17,7 +18,6 @@
 #include "conf/urls.h"
 #include "registry/history.h"
 
-#include <curl/curl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,21 +80,23 @@ static void set_options(struct http_link *l, CURL *curl, const char *url)
 {
     assert(url[0] != '\0');
     assert(l->timeout_ms >= 0);
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, l->leaves ? "DELETE" : "PUT");
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, l->headers);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, l);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, l);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, l->reason);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, l->timeout_ms);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    libcurl.curl_easy_setopt(curl, CURLOPT_URL, url);
+    libcurl.curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST,
+                             l->leaves ? "DELETE" : "PUT");
+    libcurl.curl_easy_setopt(curl, CURLOPT_HTTPHEADER, l->headers);
+    libcurl.curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+    libcurl.curl_easy_setopt(curl, CURLOPT_WRITEDATA, l);
+    libcurl.curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    libcurl.curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    libcurl.curl_easy_setopt(curl, CURLOPT_XFERINFODATA, l);
+    libcurl.curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, l->reason);
+    libcurl.curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, l->timeout_ms);
+    libcurl.curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    libcurl.curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     if (l->body.len > 0) {
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, l->body.data);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)l->body.len);
+        libcurl.curl_easy_setopt(curl, CURLOPT_POSTFIELDS, l->body.data);
+        libcurl.curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE,
+                                 (long)l->body.len);
     }
 }
 
@@ -104,7 +106,7 @@ static void run(void *arg)
 {
     struct http_link *l = arg;
     const struct agent_options *o = l->base.agent->options;
-    CURL *curl = curl_easy_init();
+    CURL *curl = libcurl.curl_easy_init();
     struct buf url;
     CURLcode rc;
 
@@ -128,13 +130,14 @@ static void run(void *arg)
     if (l->instance[0] != '\0')
         buf_printf(&url, "&instance=%s", l->instance);
     set_options(l, curl, buf_text(&url));
-    rc = curl_easy_perform(curl);
+    rc = libcurl.curl_easy_perform(curl);
     if (rc == CURLE_OK)
-        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &l->status);
+        libcurl.curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &l->status);
     else if (l->reason[0] == '\0')
-        snprintf(l->reason, sizeof(l->reason), "%s", curl_easy_strerror(rc));
+        snprintf(l->reason, sizeof(l->reason), "%s",
+                 libcurl.curl_easy_strerror(rc));
     buf_close(&url);
-    curl_easy_cleanup(curl);
+    libcurl.curl_easy_cleanup(curl);
 }
 
 /* --- on the loop --------------------------------------------------------- */
@@ -319,12 +322,12 @@ static void on_stopped(void *arg)
 
     assert(l->base.agent->closing);
     assert(!l->base.busy);
-    curl_slist_free_all(l->headers);
+    libcurl.curl_slist_free_all(l->headers);
     buf_close(&l->body);
     buf_close(&l->answer);
     conf_urls_close(&l->urls);
     mem_free(l);
-    curl_global_cleanup();
+    libcurl.curl_global_cleanup();
     agent_link_closed(a);
 }
 
@@ -364,11 +367,11 @@ static void make_headers(struct http_link *l)
     const char *token = getenv("PELORUS_TOKEN");
     struct curl_slist *list;
 
-    list = curl_slist_append(NULL, "Content-Type: application/json");
+    list = libcurl.curl_slist_append(NULL, "Content-Type: application/json");
     if (token != NULL && token[0] != '\0') {
         char *line = mem_printf("Authorization: Bearer %s", token);
 
-        list = curl_slist_append(list, line);
+        list = libcurl.curl_slist_append(list, line);
         mem_free(line);
     }
     l->headers = list;
@@ -378,14 +381,16 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
 {
     struct http_link *l;
 
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+    if (libcurl_load(err) != 0)
+        return err_wrap(err, "--url");
+    if (libcurl.curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
         return err_set(err, ERR_IO, "libcurl cannot start");
     l = mem_zalloc(sizeof(*l));
     l->base.agent = a;
     if (conf_urls_parse(&l->urls, a->options->url, err) != 0) {
         conf_urls_close(&l->urls);
         mem_free(l);
-        curl_global_cleanup();
+        libcurl.curl_global_cleanup();
         return err_wrap(err, "--url");
     }
     l->ttl_ms = a->options->ttl_ms;

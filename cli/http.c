@@ -7,10 +7,10 @@
 #include "cli/cli_priv.h"
 
 #include "base/json/json.h"
+#include "base/library/curl.h"
 #include "base/mem.h"
 #include "conf/urls.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +120,7 @@ static size_t read_head(char *line, size_t size, size_t n, void *arg)
         strncasecmp(line, name, sizeof(name) - 1) == 0) {
         char *date =
             mem_strndup(line + sizeof(name) - 1, size * n - (sizeof(name) - 1));
-        time_t at = curl_getdate(date, NULL);
+        time_t at = libcurl.curl_getdate(date, NULL);
 
         if (at > 0) /* the end of that second: what was is then in the past */
             c->now = (wall_ms)at * 1000 + 999;
@@ -138,7 +138,7 @@ static struct curl_slist *add_header(struct curl_slist *list, const char *name,
 
     assert(name[0] != '\0');
     if (value != NULL && value[0] != '\0')
-        longer = curl_slist_append(list, line);
+        longer = libcurl.curl_slist_append(list, line);
     mem_free(line);
     return longer;
 }
@@ -183,21 +183,21 @@ static void set_options(struct cli *c, CURL *curl, const char *method,
 {
     assert(url[0] != '\0');
     assert(list == NULL || list->data != NULL);
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, read_head);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, c);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, ANSWER_S);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    libcurl.curl_easy_setopt(curl, CURLOPT_URL, url);
+    libcurl.curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    libcurl.curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
+    libcurl.curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+    libcurl.curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
+    libcurl.curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, read_head);
+    libcurl.curl_easy_setopt(curl, CURLOPT_HEADERDATA, c);
+    libcurl.curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
+    libcurl.curl_easy_setopt(curl, CURLOPT_TIMEOUT, ANSWER_S);
+    libcurl.curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    libcurl.curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     if (c->body.len > 0) {
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, c->body.data);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
-                         (curl_off_t)c->body.len);
+        libcurl.curl_easy_setopt(curl, CURLOPT_POSTFIELDS, c->body.data);
+        libcurl.curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+                                 (curl_off_t)c->body.len);
     }
 }
 
@@ -207,7 +207,7 @@ static int ask(struct cli *c, const char *method, const char *base, bool *sent)
     char *url = mem_printf("%s%s", base, buf_text(&c->path));
     struct curl_slist *list = headers(c);
     char reason[CURL_ERROR_SIZE] = "";
-    CURL *curl = curl_easy_init();
+    CURL *curl = libcurl.curl_easy_init();
     CURLcode rc;
 
     assert(c->path.len > 0);
@@ -216,15 +216,15 @@ static int ask(struct cli *c, const char *method, const char *base, bool *sent)
     buf_reset(&c->answer);
     c->status = 0;
     set_options(c, curl, method, url, list);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
-    rc = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &c->status);
+    libcurl.curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
+    rc = libcurl.curl_easy_perform(curl);
+    libcurl.curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &c->status);
     *sent = rc != CURLE_COULDNT_CONNECT && rc != CURLE_COULDNT_RESOLVE_HOST;
     if (rc != CURLE_OK)
         fprintf(stderr, "pelorus: no answer from %s: %s\n", base,
-                reason[0] ? reason : curl_easy_strerror(rc));
-    curl_slist_free_all(list);
-    curl_easy_cleanup(curl);
+                reason[0] ? reason : libcurl.curl_easy_strerror(rc));
+    libcurl.curl_slist_free_all(list);
+    libcurl.curl_easy_cleanup(curl);
     mem_free(url);
     return rc == CURLE_OK ? 0 : 1;
 }

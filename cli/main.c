@@ -19,6 +19,7 @@
 #include "cli/registry_command.h"
 #include "cli/replay/replay.h"
 #include "cli/streams.h"
+#include "cli/systemd.h"
 #include "conf/conf.h"
 #include "conf/reload.h"
 #include "coordinator/coordinator.h"
@@ -35,7 +36,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #define TICK_MS          50
@@ -165,7 +165,7 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     s->leaving = now;
     log_info("=leaving", LOG_S("signal", sigabbrev_np(number)));
-    (void)sd_notify(0, "STOPPING=1");
+    systemd_notify("STOPPING=1");
     s->deadline = loop_timer(s->loop, LEAVE_AT_MOST_MS, 0, on_too_late, s);
     http_stop(s->http, HTTP_STOP_MS, on_http_stopped, s);
 }
@@ -185,7 +185,7 @@ static void on_tick(void *arg)
                              registry_unmarked(s->registry));
     if (s->watchdog_ms > 0 && loop_clock(s->loop)->mono >= s->watchdog_next) {
         s->watchdog_next = loop_clock(s->loop)->mono + s->watchdog_ms;
-        (void)sd_notify(0, "WATCHDOG=1");
+        systemd_notify("WATCHDOG=1");
     }
 }
 
@@ -209,14 +209,6 @@ static void tick_soon(void *arg, int64_t ms)
     loop_timer_stop(&s->sooner);
     s->sooner_at = at;
     s->sooner = loop_timer(s->loop, ms, 0, on_sooner, s);
-}
-
-/* A loop that is stuck does not say this, and we are started anew. */
-static int64_t watchdog_interval(void)
-{
-    uint64_t us = 0;
-
-    return sd_watchdog_enabled(0, &us) > 0 ? (int64_t)(us / 1000 / 3) : 0;
 }
 
 /* As many files as we may open; and no more connections than that leaves, so
@@ -389,14 +381,14 @@ static int cmd_serve(const char *file)
     }
     assert(s.leaving == 0);
     listen_to_signals(&s);
-    s.watchdog_ms = watchdog_interval();
+    s.watchdog_ms = systemd_watchdog_ms() / 3;
     s.tick = loop_timer(s.loop, TICK_MS, TICK_MS, on_tick, &s);
     log_info("+pelorus", LOG_S("version", PELORUS_VERSION),
              LOG_S("listen", s.conf.listen_host),
              LOG_U("port", s.listener.port),
              LOG_S("registry", conf_registry_type_name(s.conf.registry.type)),
              LOG_I("pid", getpid()));
-    (void)sd_notify(0, "READY=1");
+    systemd_notify("READY=1");
     loop_run(s.loop);
     assert(s.leaving != 0);
     assert(s.registry == NULL);

@@ -3,25 +3,27 @@
  */
 #include "conf/urls.h"
 
+#include "base/library/curl.h"
 #include "base/mem.h"
 #include "conf/text.h"
 
-#include <curl/curl.h>
 #include <string.h>
 
 /* The part of it that a request's path is put behind, and nothing else. */
 static bool is_base(const char *url)
 {
-    CURLU *u = curl_url();
+    CURLU *u = libcurl.curl_url();
     char *part = NULL;
     bool good;
 
     assert(u != NULL);
-    good = curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
-           curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_NO_QUERY &&
-           curl_url_get(u, CURLUPART_FRAGMENT, &part, 0) == CURLUE_NO_FRAGMENT;
-    curl_free(part);
-    curl_url_cleanup(u);
+    good =
+        libcurl.curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+        libcurl.curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_NO_QUERY &&
+        libcurl.curl_url_get(u, CURLUPART_FRAGMENT, &part, 0) ==
+            CURLUE_NO_FRAGMENT;
+    libcurl.curl_free(part);
+    libcurl.curl_url_cleanup(u);
     return good;
 }
 
@@ -53,11 +55,14 @@ static int add(struct urls *u, char *url, struct err *err)
 
 int conf_urls_parse(struct urls *out, const char *text, struct err *err)
 {
+    int rc = libcurl_load(err);
+
     assert(text != NULL);
     memset(out, 0, sizeof(*out));
+    if (rc != 0)
+        return rc;
     for (;;) {
         size_t len = strcspn(text, ",");
-        int rc;
 
         if (out->n == URLS_MAX)
             return err_set(err, ERR_INVALID, "at most %d URLs", URLS_MAX);

@@ -19,8 +19,9 @@ struct urls {
     size_t at;            /* the one in use */
 };
 
-/* ERR_INVALID: the message names the part that is no URL. conf_urls_close() is
- * fine after a failure, too. */
+/* ERR_INVALID: the message names the part that is no URL. ERR_IO: there is no
+ * libcurl, which this loads. conf_urls_close() is fine after a failure, too.
+ * Main thread. */
 int conf_urls_parse(struct urls *out, const char *text,
                     struct err *err) MUST_CHECK;
 void conf_urls_close(struct urls *u);

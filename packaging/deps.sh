@@ -13,7 +13,7 @@ set -eu
 
 build="gcc make pkg-config curl jq util-linux
  libuv1-dev libmicrohttpd-dev libyaml-dev libsqlite3-dev
- libmariadb-dev libpq-dev libcurl4-openssl-dev libsystemd-dev uthash-dev
+ libmariadb-dev libpq-dev libcurl4-openssl-dev uthash-dev
  libzookeeper-mt-dev"
 zookeeper="python3 default-jre-headless zookeeper libslf4j-java"
 etcd="python3 etcd-server"

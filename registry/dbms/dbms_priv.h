@@ -93,7 +93,7 @@ struct dbms_target {
     size_t probed_at;
     char probed_address[DBMS_ADDRESS_SIZE];
 };
-/* What an URL says of it, its notes too. */
+/* What an URL says of it, its notes too. Loads the library that it takes. */
 int dbms_target_parse(struct dbms_target *t, const char *url,
                       struct err *err) MUST_CHECK;
 void dbms_target_close(struct dbms_target *t);
@@ -165,6 +165,8 @@ struct dbms_syntax {
 
 struct dbms_driver {
     const char *name;
+    /* Its client library; before any other slot is called. */
+    int (*load)(struct err *err);
     const struct dbms_syntax *syntax;
     /* Connect to t->hosts[t->at] at t->address and set the session up.
      * NOT_HERE: it does not write. */

@@ -33,7 +33,12 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
     }
     t->driver = t->url.kind == JDBC_POSTGRESQL ? &dbms_postgresql : &dbms_mysql;
     assert(t->url.n_hosts > 0);
-    return 0;
+    rc = t->driver->load(err);
+    if (rc != 0) {
+        err_wrap(err, "registry.type: jdbc");
+        dbms_target_close(t);
+    }
+    return rc;
 }
 
 /* --- opening ------------------------------------------------------------- */

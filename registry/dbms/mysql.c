@@ -7,6 +7,7 @@
  */
 #include "registry/dbms/dbms_priv.h"
 
+#include "base/library/library.h"
 #include "base/mem.h"
 
 #include <errmsg.h>
@@ -17,6 +18,48 @@
 #include <string.h>
 
 #define COLUMNS 16
+
+#define MARIADB(X)                                                             \
+    X(mariadb_connection)                                                      \
+    X(mariadb_get_infov)                                                       \
+    X(mysql_close)                                                             \
+    X(mysql_errno)                                                             \
+    X(mysql_error)                                                             \
+    X(mysql_fetch_lengths)                                                     \
+    X(mysql_fetch_row)                                                         \
+    X(mysql_free_result)                                                       \
+    X(mysql_init)                                                              \
+    X(mysql_next_result)                                                       \
+    X(mysql_num_fields)                                                        \
+    X(mysql_options)                                                           \
+    X(mysql_optionsv)                                                          \
+    X(mysql_real_connect)                                                      \
+    X(mysql_real_query)                                                        \
+    X(mysql_ssl_set)                                                           \
+    X(mysql_stmt_attr_set)                                                     \
+    X(mysql_stmt_bind_param)                                                   \
+    X(mysql_stmt_close)                                                        \
+    X(mysql_stmt_execute)                                                      \
+    X(mysql_stmt_init)                                                         \
+    X(mysql_stmt_prepare)                                                      \
+    X(mysql_use_result)
+
+static struct {
+    MARIADB(LIBRARY_SLOT)
+} libmariadb;
+
+static int load(struct err *err)
+{
+    static const char *const names[] = {MARIADB(LIBRARY_NAME)};
+    static struct library library = {.file = "libmariadb.so.3",
+                                     .package = "libmariadb3",
+                                     .names = names,
+                                     .n = ARRAY_LEN(names),
+                                     .table = &libmariadb};
+
+    static_assert(sizeof(libmariadb) == sizeof(names), "one slot for each");
+    return library_load(&library, err);
+}
 /* Some users may write where nobody should. */
 #define READ_ONLY "SELECT 'W', @@global.read_only, @@global.innodb_read_only"
 /* Of MySQL's, which MariaDB's header does not name. */
@@ -151,15 +194,17 @@ static enum trouble trouble_of(unsigned number, const char *text)
 
 static enum dbms_fault failed(MYSQL *my, struct err *err)
 {
-    enum dbms_fault fault = fault_of(mysql_errno(my));
+    enum dbms_fault fault = fault_of(libmariadb.mysql_errno(my));
 
-    err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s", mysql_error(my),
-            mysql_errno(my),
-            mysql_errno(my) == ER_BAD_DB_ERROR ? "; " DBMS_NO_DATABASE
+    err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s",
+            libmariadb.mysql_error(my), libmariadb.mysql_errno(my),
+            libmariadb.mysql_errno(my) == ER_BAD_DB_ERROR
+                ? "; " DBMS_NO_DATABASE
             : fault == DBMS_MISSING
                 ? "; make the tables with: pelorus registry init"
                 : "");
-    err_set_trouble(err, trouble_of(mysql_errno(my), mysql_error(my)));
+    err_set_trouble(err, trouble_of(libmariadb.mysql_errno(my),
+                                    libmariadb.mysql_error(my)));
     return fault;
 }
 
@@ -168,14 +213,14 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
 static enum dbms_fault tell(MYSQL *my, MYSQL_RES *result, dbms_row_f *row,
                             void *arg, struct err *err)
 {
-    unsigned columns = mysql_num_fields(result);
+    unsigned columns = libmariadb.mysql_num_fields(result);
     struct dbms_cell cells[COLUMNS];
     MYSQL_ROW texts;
 
     assert(result != NULL);
     assert(columns <= COLUMNS);
-    while ((texts = mysql_fetch_row(result)) != NULL) {
-        const unsigned long *lengths = mysql_fetch_lengths(result);
+    while ((texts = libmariadb.mysql_fetch_row(result)) != NULL) {
+        const unsigned long *lengths = libmariadb.mysql_fetch_lengths(result);
 
         for (unsigned c = 0; c < columns; c++) {
             cells[c] =
@@ -183,7 +228,7 @@ static enum dbms_fault tell(MYSQL *my, MYSQL_RES *result, dbms_row_f *row,
         }
         row(arg, cells, columns);
     }
-    return mysql_errno(my) == 0 ? DBMS_OK : failed(my, err);
+    return libmariadb.mysql_errno(my) == 0 ? DBMS_OK : failed(my, err);
 }
 
 /* The first fault ends the request; the server runs no further either. */
@@ -196,19 +241,20 @@ static enum dbms_fault run_packet(struct dbms_link *link, const char *sql,
 
     assert(link->my != NULL);
     assert(len > 0);
-    if (mysql_real_query(link->my, sql, len) != 0)
+    if (libmariadb.mysql_real_query(link->my, sql, len) != 0)
         return failed(link->my, err);
     do {
-        MYSQL_RES *result = mysql_use_result(link->my);
+        MYSQL_RES *result = libmariadb.mysql_use_result(link->my);
 
         if (result != NULL) {
             fault = tell(link->my, result, row, arg, err);
-            mysql_free_result(result);
+            libmariadb.mysql_free_result(result);
         } else {
-            fault =
-                mysql_errno(link->my) == 0 ? DBMS_OK : failed(link->my, err);
+            fault = libmariadb.mysql_errno(link->my) == 0
+                        ? DBMS_OK
+                        : failed(link->my, err);
         }
-        more = fault == DBMS_OK ? mysql_next_result(link->my) : -1;
+        more = fault == DBMS_OK ? libmariadb.mysql_next_result(link->my) : -1;
     } while (more == 0);
     return more > 0 ? failed(link->my, err) : fault;
 }
@@ -244,7 +290,7 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
 static void close_(struct dbms_link **link)
 {
     assert((*link)->my != NULL);
-    mysql_close((*link)->my);
+    libmariadb.mysql_close((*link)->my);
     mem_free(*link);
     *link = NULL;
 }
@@ -264,21 +310,22 @@ static void set_options(MYSQL *my, const struct dbms_target *t)
 
     assert(t->url.connect_ms > 0);
     assert(t->url.call_ms > 0);
-    (void)mysql_options(my, MYSQL_OPT_PROTOCOL, &tcp);
-    (void)mysql_options(my, MYSQL_OPT_LOCAL_INFILE, &none);
-    (void)mysql_options(my, MYSQL_OPT_CONNECT_TIMEOUT, &to_connect);
-    (void)mysql_options(my, MYSQL_OPT_READ_TIMEOUT, &to_wait);
-    (void)mysql_options(my, MYSQL_OPT_WRITE_TIMEOUT, &to_wait);
-    (void)mysql_options(my, MYSQL_OPT_RECONNECT, &no);
-    (void)mysql_options(my, MYSQL_SET_CHARSET_NAME, "utf8mb4");
-    (void)mysql_optionsv(my, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name",
-                         "pelorus");
+    (void)libmariadb.mysql_options(my, MYSQL_OPT_PROTOCOL, &tcp);
+    (void)libmariadb.mysql_options(my, MYSQL_OPT_LOCAL_INFILE, &none);
+    (void)libmariadb.mysql_options(my, MYSQL_OPT_CONNECT_TIMEOUT, &to_connect);
+    (void)libmariadb.mysql_options(my, MYSQL_OPT_READ_TIMEOUT, &to_wait);
+    (void)libmariadb.mysql_options(my, MYSQL_OPT_WRITE_TIMEOUT, &to_wait);
+    (void)libmariadb.mysql_options(my, MYSQL_OPT_RECONNECT, &no);
+    (void)libmariadb.mysql_options(my, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+    (void)libmariadb.mysql_optionsv(my, MYSQL_OPT_CONNECT_ATTR_ADD,
+                                    "program_name", "pelorus");
     if (t->url.tls >= JDBC_TLS_ON)
-        (void)mysql_optionsv(my, MYSQL_OPT_SSL_ENFORCE, &yes);
+        (void)libmariadb.mysql_optionsv(my, MYSQL_OPT_SSL_ENFORCE, &yes);
     if (t->url.tls != JDBC_TLS_OFF) {
-        (void)mysql_ssl_set(my, t->url.key, t->url.cert, t->url.ca, NULL, NULL);
-        (void)mysql_optionsv(my, MYSQL_OPT_SSL_VERIFY_SERVER_CERT,
-                             t->url.tls >= JDBC_TLS_CA ? &yes : &no);
+        (void)libmariadb.mysql_ssl_set(my, t->url.key, t->url.cert, t->url.ca,
+                                       NULL, NULL);
+        (void)libmariadb.mysql_optionsv(my, MYSQL_OPT_SSL_VERIFY_SERVER_CERT,
+                                        t->url.tls >= JDBC_TLS_CA ? &yes : &no);
     }
 }
 
@@ -346,7 +393,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
     const char *user = host->user != NULL ? host->user : t->url.user;
     const char *password =
         host->password != NULL ? host->password : t->url.password;
-    MYSQL *my = mysql_init(NULL);
+    MYSQL *my = libmariadb.mysql_init(NULL);
     struct dbms_link *link;
     enum dbms_fault fault;
 
@@ -356,19 +403,20 @@ static enum dbms_fault connect_(struct dbms_link **out,
         return DBMS_LOST;
     }
     set_options(my, t);
-    if (mysql_real_connect(my, by_name ? host->name : t->address, user,
-                           password != NULL ? password : "", t->url.database,
-                           host->port, NULL, CLIENT_MULTI_STATEMENTS) == NULL) {
+    if (libmariadb.mysql_real_connect(my, by_name ? host->name : t->address,
+                                      user, password != NULL ? password : "",
+                                      t->url.database, host->port, NULL,
+                                      CLIENT_MULTI_STATEMENTS) == NULL) {
         fault = failed(my, err);
         /* MariaDB refuses whoever comes without TLS by the same number as a
          * password that is wrong. */
         if (t->url.tls == JDBC_TLS_OFF &&
-            mysql_errno(my) == ER_ACCESS_DENIED_ERROR) {
+            libmariadb.mysql_errno(my) == ER_ACCESS_DENIED_ERROR) {
             err_add(err,
                     "; or it demands TLS (require_secure_transport, REQUIRE "
                     "SSL), which useSSL=true or sslMode=REQUIRED switches on");
         }
-        mysql_close(my);
+        libmariadb.mysql_close(my);
         return fault;
     }
     link = mem_zalloc(sizeof(*link));
@@ -400,7 +448,7 @@ static bool certifies(const struct dbms_link *link)
 static bool returns(const struct dbms_link *link)
 {
     assert(link->my != NULL);
-    return mariadb_connection(link->my) != 0;
+    return libmariadb.mariadb_connection(link->my) != 0;
 }
 
 /* MariaDB since 10.2. */
@@ -408,10 +456,10 @@ static bool inserts(const struct dbms_link *link)
 {
     unsigned long can = 0;
 
-    return !link->galera && mariadb_connection(link->my) != 0 &&
-           mariadb_get_infov(link->my,
-                             MARIADB_CONNECTION_EXTENDED_SERVER_CAPABILITIES,
-                             &can) == 0 &&
+    return !link->galera && libmariadb.mariadb_connection(link->my) != 0 &&
+           libmariadb.mariadb_get_infov(
+               link->my, MARIADB_CONNECTION_EXTENDED_SERVER_CAPABILITIES,
+               &can) == 0 &&
            (can & (MARIADB_CLIENT_STMT_BULK_OPERATIONS >> 32)) != 0;
 }
 
@@ -421,7 +469,7 @@ static enum dbms_fault insert(struct dbms_link *link, const char *sql,
                               const struct dbms_column *columns, unsigned n,
                               size_t rows, struct err *err)
 {
-    MYSQL_STMT *stmt = mysql_stmt_init(link->my);
+    MYSQL_STMT *stmt = libmariadb.mysql_stmt_init(link->my);
     MYSQL_BIND bind[DBMS_COLUMNS] = {0};
     unsigned size = (unsigned)rows;
     enum dbms_fault fault = DBMS_OK;
@@ -438,16 +486,20 @@ static enum dbms_fault insert(struct dbms_link *link, const char *sql,
         bind[i].is_unsigned = 1;
     }
     if (stmt == NULL ||
-        mysql_stmt_prepare(stmt, sql, (unsigned long)strlen(sql)) != 0 ||
-        mysql_stmt_attr_set(stmt, STMT_ATTR_ARRAY_SIZE, &size) != 0 ||
-        mysql_stmt_bind_param(stmt, bind) != 0 || mysql_stmt_execute(stmt) != 0)
+        libmariadb.mysql_stmt_prepare(stmt, sql, (unsigned long)strlen(sql)) !=
+            0 ||
+        libmariadb.mysql_stmt_attr_set(stmt, STMT_ATTR_ARRAY_SIZE, &size) !=
+            0 ||
+        libmariadb.mysql_stmt_bind_param(stmt, bind) != 0 ||
+        libmariadb.mysql_stmt_execute(stmt) != 0)
         fault = failed(link->my, err);
     if (stmt != NULL)
-        (void)mysql_stmt_close(stmt);
+        (void)libmariadb.mysql_stmt_close(stmt);
     return fault;
 }
 
 const struct dbms_driver dbms_mysql = {.name = "mysql",
+                                       .load = load,
                                        .syntax = &syntax,
                                        .connect = connect_,
                                        .begin = begin,

@@ -15,6 +15,7 @@
 #include "registry/dbms/dbms_priv.h"
 
 #include "base/clock.h"
+#include "base/library/library.h"
 #include "base/mem.h"
 
 #include <inttypes.h>
@@ -30,6 +31,55 @@
 #define INT8_ARRAY  1016
 
 #define COLUMNS 16
+
+#define LIBPQ(X)                                                               \
+    X(PQbackendPID)                                                            \
+    X(PQclear)                                                                 \
+    X(PQcmdStatus)                                                             \
+    X(PQconnectPoll)                                                           \
+    X(PQconnectStartParams)                                                    \
+    X(PQconsumeInput)                                                          \
+    X(PQerrorMessage)                                                          \
+    X(PQfinish)                                                                \
+    X(PQflush)                                                                 \
+    X(PQfreemem)                                                               \
+    X(PQftype)                                                                 \
+    X(PQgetResult)                                                             \
+    X(PQgetisnull)                                                             \
+    X(PQgetlength)                                                             \
+    X(PQgetvalue)                                                              \
+    X(PQisBusy)                                                                \
+    X(PQnfields)                                                               \
+    X(PQnotifies)                                                              \
+    X(PQntuples)                                                               \
+    X(PQresultErrorField)                                                      \
+    X(PQresultErrorMessage)                                                    \
+    X(PQresultStatus)                                                          \
+    X(PQsendQuery)                                                             \
+    X(PQsendQueryParams)                                                       \
+    X(PQsetErrorVerbosity)                                                     \
+    X(PQsetNoticeReceiver)                                                     \
+    X(PQsetSingleRowMode)                                                      \
+    X(PQsetnonblocking)                                                        \
+    X(PQsocket)                                                                \
+    X(PQstatus)
+
+static struct {
+    LIBPQ(LIBRARY_SLOT)
+} libpq;
+
+static int load(struct err *err)
+{
+    static const char *const names[] = {LIBPQ(LIBRARY_NAME)};
+    static struct library library = {.file = "libpq.so.5",
+                                     .package = "libpq5",
+                                     .names = names,
+                                     .n = ARRAY_LEN(names),
+                                     .table = &libpq};
+
+    static_assert(sizeof(libpq) == sizeof(names), "one slot for each name");
+    return library_load(&library, err);
+}
 
 static const struct dbms_syntax syntax = {
     .now_ms = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
@@ -121,7 +171,7 @@ static void say(struct err *err, const char *what, const char *message)
 /* False: the deadline is over. */
 static bool wait_for(PGconn *pg, short events, mono_ms until)
 {
-    struct pollfd fd = {.fd = PQsocket(pg), .events = events};
+    struct pollfd fd = {.fd = libpq.PQsocket(pg), .events = events};
     int64_t left = until - clock_mono_ms();
 
     assert(events != 0);
@@ -137,7 +187,7 @@ static enum dbms_fault too_late(struct err *err)
 static enum dbms_fault broken(struct dbms_link *link, struct err *err)
 {
     assert(link->pg != NULL);
-    say(err, "", PQerrorMessage(link->pg));
+    say(err, "", libpq.PQerrorMessage(link->pg));
     return DBMS_LOST;
 }
 
@@ -149,10 +199,10 @@ static enum dbms_fault flush(struct dbms_link *link, mono_ms until,
     int rc;
 
     assert(link->pg != NULL);
-    while ((rc = PQflush(link->pg)) == 1) {
+    while ((rc = libpq.PQflush(link->pg)) == 1) {
         if (!wait_for(link->pg, POLLIN | POLLOUT, until))
             return too_late(err);
-        if (PQconsumeInput(link->pg) == 0)
+        if (libpq.PQconsumeInput(link->pg) == 0)
             return broken(link, err);
     }
     return rc == 0 ? DBMS_OK : broken(link, err);
@@ -181,19 +231,19 @@ static size_t unhex(char *text, size_t len)
 static void tell(PGresult *result, dbms_row_f *row, void *arg)
 {
     struct dbms_cell cells[COLUMNS];
-    int columns = PQnfields(result);
+    int columns = libpq.PQnfields(result);
 
     assert(columns <= COLUMNS);
-    for (int r = 0; r < PQntuples(result); r++) {
+    for (int r = 0; r < libpq.PQntuples(result); r++) {
         for (int c = 0; c < columns; c++) {
-            char *text = PQgetvalue(result, r, c);
-            size_t len = (size_t)PQgetlength(result, r, c);
+            char *text = libpq.PQgetvalue(result, r, c);
+            size_t len = (size_t)libpq.PQgetlength(result, r, c);
 
-            if (PQgetisnull(result, r, c)) {
+            if (libpq.PQgetisnull(result, r, c)) {
                 cells[c] = (struct dbms_cell){NULL, 0};
                 continue;
             }
-            if (PQftype(result, c) == BYTEA)
+            if (libpq.PQftype(result, c) == BYTEA)
                 len = unhex(text, len);
             cells[c] = (struct dbms_cell){text, len};
         }
@@ -203,7 +253,7 @@ static void tell(PGresult *result, dbms_row_f *row, void *arg)
 
 static const char *hint_of(const PGresult *result)
 {
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *state = libpq.PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
     return strcmp(state, "3F000") == 0
                ? "make that schema, or correct currentSchema in jdbc-url"
@@ -218,13 +268,13 @@ static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
 {
     const struct meaning *m;
 
-    switch (PQresultStatus(result)) {
+    switch (libpq.PQresultStatus(result)) {
     case PGRES_SINGLE_TUPLE:
     case PGRES_TUPLES_OK:
         tell(result, row, arg);
         return DBMS_OK;
     case PGRES_COMMAND_OK:
-        if (commit && strcmp(PQcmdStatus(result), "ROLLBACK") == 0) {
+        if (commit && strcmp(libpq.PQcmdStatus(result), "ROLLBACK") == 0) {
             err_set(err, ERR_UNAVAILABLE,
                     "postgresql: the transaction was rolled back");
             return DBMS_ROLLED_BACK;
@@ -233,8 +283,8 @@ static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
     case PGRES_EMPTY_QUERY:
         return DBMS_OK;
     default:
-        say(err, "", PQresultErrorMessage(result));
-        m = meaning_of(PQresultErrorField(result, PG_DIAG_SQLSTATE));
+        say(err, "", libpq.PQresultErrorMessage(result));
+        m = meaning_of(libpq.PQresultErrorField(result, PG_DIAG_SQLSTATE));
         err_set_trouble(err, m->trouble);
         if (m->fault == DBMS_MISSING)
             err_add(err, "; %s", hint_of(result));
@@ -253,19 +303,19 @@ static enum dbms_fault read_results(struct dbms_link *link, bool commit,
     for (;;) {
         PGresult *result;
 
-        while (PQisBusy(link->pg)) {
+        while (libpq.PQisBusy(link->pg)) {
             if (!wait_for(link->pg, POLLIN, until))
                 return too_late(err);
-            if (PQconsumeInput(link->pg) == 0)
+            if (libpq.PQconsumeInput(link->pg) == 0)
                 return broken(link, err);
         }
-        result = PQgetResult(link->pg);
+        result = libpq.PQgetResult(link->pg);
         if (result == NULL)
             break;
         if (fault == DBMS_OK)
             fault = judge(result, commit, row, arg, err);
-        PQclear(result);
-        if (PQstatus(link->pg) == CONNECTION_BAD)
+        libpq.PQclear(result);
+        if (libpq.PQstatus(link->pg) == CONNECTION_BAD)
             return fault == DBMS_OK ? broken(link, err) : DBMS_LOST;
     }
     return fault;
@@ -279,8 +329,8 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
 
     assert(link->call_ms > 0);
     assert(strlen(sql) == len);
-    if (PQsendQuery(link->pg, sql) == 0 ||
-        (link->one_by_one && PQsetSingleRowMode(link->pg) == 0))
+    if (libpq.PQsendQuery(link->pg, sql) == 0 ||
+        (link->one_by_one && libpq.PQsetSingleRowMode(link->pg) == 0))
         return broken(link, err);
     fault = flush(link, until, err);
     return fault != DBMS_OK ? fault
@@ -370,8 +420,8 @@ static enum dbms_fault insert(struct dbms_link *link, const char *sql,
     assert(!text.overflow && !data.overflow);
     for (unsigned c = 0; c < n; c++)
         values[c] = data.data + starts[c];
-    fault = PQsendQueryParams(link->pg, buf_text(&text), (int)n, types, values,
-                              lens, formats, 0) == 0
+    fault = libpq.PQsendQueryParams(link->pg, buf_text(&text), (int)n, types,
+                                    values, lens, formats, 0) == 0
                 ? broken(link, err)
                 : flush(link, until, err);
     buf_close(&data);
@@ -391,7 +441,7 @@ static void stream(struct dbms_link *link, bool one_by_one)
 static void close_(struct dbms_link **link)
 {
     assert((*link)->pg != NULL);
-    PQfinish((*link)->pg);
+    libpq.PQfinish((*link)->pg);
     mem_free(*link);
     *link = NULL;
 }
@@ -452,7 +502,7 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
     assert(pg != NULL);
-    while (PQstatus(pg) != CONNECTION_BAD && status != PGRES_POLLING_OK &&
+    while (libpq.PQstatus(pg) != CONNECTION_BAD && status != PGRES_POLLING_OK &&
            status != PGRES_POLLING_FAILED) {
         if (!wait_for(pg, status == PGRES_POLLING_READING ? POLLIN : POLLOUT,
                       until)) {
@@ -460,11 +510,11 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
                     "postgresql: could not connect in time");
             return DBMS_LOST;
         }
-        status = PQconnectPoll(pg);
+        status = libpq.PQconnectPoll(pg);
     }
     if (status == PGRES_POLLING_OK)
         return DBMS_OK;
-    return not_connected(PQerrorMessage(pg), tls, err);
+    return not_connected(libpq.PQerrorMessage(pg), tls, err);
 }
 
 /* What libpq is not given it takes from the environment; PGOPTIONS and the
@@ -523,7 +573,7 @@ static PGconn *start(const struct dbms_target *t)
         values[i] = given[i].value;
     }
     names[ARRAY_LEN(given)] = values[ARRAY_LEN(given)] = NULL;
-    return PQconnectStartParams(names, values, 0);
+    return libpq.PQconnectStartParams(names, values, 0);
 }
 
 static void no_notice(void *arg, const PGresult *notice)
@@ -545,15 +595,16 @@ static enum dbms_fault connect_(struct dbms_link **out,
         err_set(err, ERR_UNAVAILABLE, "postgresql: out of memory");
         return DBMS_LOST;
     }
-    (void)PQsetNoticeReceiver(pg, no_notice, NULL);
+    (void)libpq.PQsetNoticeReceiver(pg, no_notice, NULL);
     link = mem_zalloc(sizeof(*link));
     link->pg = pg;
     link->call_ms = t->url.call_ms;
-    (void)PQsetErrorVerbosity(pg, PQERRORS_VERBOSE); /* with the SQLSTATE */
+    (void)libpq.PQsetErrorVerbosity(pg,
+                                    PQERRORS_VERBOSE); /* with the SQLSTATE */
     fault = finish_connect(pg, clock_mono_ms() + t->url.connect_ms, t->url.tls,
                            err);
-    (void)PQsetErrorVerbosity(pg, PQERRORS_DEFAULT);
-    if (fault == DBMS_OK && PQsetnonblocking(pg, 1) != 0)
+    (void)libpq.PQsetErrorVerbosity(pg, PQERRORS_DEFAULT);
+    if (fault == DBMS_OK && libpq.PQsetnonblocking(pg, 1) != 0)
         fault = broken(link, err);
     if (fault != DBMS_OK) {
         close_(&link);
@@ -614,7 +665,7 @@ static enum dbms_fault listen_for_hints(struct dbms_link *link)
     enum dbms_fault fault = run(link, ask, strlen(ask), on_pid, &pid, NULL);
 
     assert(!link->listening);
-    link->pooled = pid != PQbackendPID(link->pg);
+    link->pooled = pid != libpq.PQbackendPID(link->pg);
     if (fault == DBMS_OK && !link->pooled)
         fault = run(link, listen, strlen(listen), dbms_ignore_row, NULL, NULL);
     link->listening = fault == DBMS_OK;
@@ -636,11 +687,11 @@ static enum dbms_fault wait_(struct dbms_link *link, int64_t ms, bool *hinted)
     }
     if (!*hinted)
         (void)wait_for(link->pg, POLLIN, clock_mono_ms() + ms);
-    if (PQconsumeInput(link->pg) == 0)
+    if (libpq.PQconsumeInput(link->pg) == 0)
         return DBMS_LOST;
-    while ((note = PQnotifies(link->pg)) != NULL) {
+    while ((note = libpq.PQnotifies(link->pg)) != NULL) {
         *hinted = true;
-        PQfreemem(note);
+        libpq.PQfreemem(note);
     }
     return DBMS_OK;
 }
@@ -683,6 +734,7 @@ static bool returns(const struct dbms_link *link)
 }
 
 const struct dbms_driver dbms_postgresql = {.name = "postgresql",
+                                            .load = load,
                                             .syntax = &syntax,
                                             .connect = connect_,
                                             .begin = begin,

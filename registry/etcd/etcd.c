@@ -10,6 +10,7 @@
 #include "registry/etcd/etcd.h"
 #include "registry/etcd/etcd_priv.h"
 
+#include "base/library/curl.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/conf.h"
@@ -256,11 +257,14 @@ int etcd_open(struct registry **out, struct loop *loop,
               const struct conf_registry *conf, struct err *err)
 {
     struct etcd *e;
-    int rc = check_files(conf, err);
+    int rc = libcurl_load(err);
 
     assert(conf->endpoints.n > 0);
     assert(conf->namespace_ != NULL);
     assert(conf->session_timeout_ms > 0);
+    if (rc != 0)
+        return err_wrap(err, "registry.type: etcd");
+    rc = check_files(conf, err);
     if (rc != 0)
         return rc;
     e = configure(loop, conf);

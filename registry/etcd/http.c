@@ -17,10 +17,10 @@
  */
 #include "registry/etcd/http.h"
 
+#include "base/library/curl.h"
 #include "base/mem.h"
 #include "conf/conf.h"
 
-#include <curl/curl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -73,7 +73,7 @@ static void on_handle_closed(uv_handle_t *handle)
     mem_free(http->cert_file);
     mem_free(http->key_file);
     mem_free(http);
-    curl_global_cleanup();
+    libcurl.curl_global_cleanup();
     closed(arg);
 }
 
@@ -81,7 +81,7 @@ static void act(struct etcd_http *http, curl_socket_t fd, int what)
 {
     int running;
 
-    (void)curl_multi_socket_action(http->multi, fd, what, &running);
+    (void)libcurl.curl_multi_socket_action(http->multi, fd, what, &running);
     drain(http);
 }
 
@@ -112,7 +112,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
         if (poll != NULL) {
-            (void)curl_multi_assign(http->multi, fd, NULL);
+            (void)libcurl.curl_multi_assign(http->multi, fd, NULL);
             uv_close((uv_handle_t *)poll, on_handle_closed); /* stops it */
         }
         return 0;
@@ -125,7 +125,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
             return -1; /* no descriptors left: the transfer fails */
         }
         http->n_handles++;
-        (void)curl_multi_assign(http->multi, fd, poll);
+        (void)libcurl.curl_multi_assign(http->multi, fd, poll);
     }
     if ((what & CURL_POLL_IN) != 0)
         events |= UV_READABLE;
@@ -143,7 +143,7 @@ static void on_timer(uv_timer_t *handle)
         act(http, CURL_SOCKET_TIMEOUT, 0);
         return;
     }
-    (void)curl_multi_cleanup(http->multi);
+    (void)libcurl.curl_multi_cleanup(http->multi);
     uv_close((uv_handle_t *)&http->timer, on_handle_closed);
 }
 
@@ -206,10 +206,10 @@ static void detach(struct etcd_transfer *t)
 
     assert(http->transfers != NULL);
     assert(http->closed == NULL);
-    (void)curl_multi_remove_handle(http->multi, t->easy);
-    curl_easy_cleanup(t->easy);
-    curl_slist_free_all(t->headers);
-    curl_slist_free_all(t->connect_to);
+    (void)libcurl.curl_multi_remove_handle(http->multi, t->easy);
+    libcurl.curl_easy_cleanup(t->easy);
+    libcurl.curl_slist_free_all(t->headers);
+    libcurl.curl_slist_free_all(t->connect_to);
     MEM_FREE(t->url);
     DL_DELETE(http->transfers, t);
 }
@@ -235,14 +235,14 @@ bool etcd_transfer_cancel(struct etcd_transfer **t_ptr)
 
 void etcd_transfer_pause(struct etcd_transfer *t)
 {
-    (void)curl_easy_pause(t->easy, CURLPAUSE_RECV);
+    (void)libcurl.curl_easy_pause(t->easy, CURLPAUSE_RECV);
 }
 
 static long status_of(const struct etcd_transfer *t)
 {
     long status = 0;
 
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)libcurl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     return status;
 }
 
@@ -284,7 +284,7 @@ static bool is_tls(CURLcode result, const char *text)
 static void hand_out_answer(struct etcd_transfer *t, CURLcode result)
 {
     const char *text =
-        t->problem[0] != '\0' ? t->problem : curl_easy_strerror(result);
+        t->problem[0] != '\0' ? t->problem : libcurl.curl_easy_strerror(result);
     char problem[sizeof(ETCD_TLS) + CURL_ERROR_SIZE];
     struct etcd_answer answer = {
         .sent = t->sent, .too_large = t->too_large, .problem = problem};
@@ -309,15 +309,16 @@ static void drain(struct etcd_http *http)
     for (;;) {
         while (http->closed == NULL && hand_out_piece(http)) {
         }
-        msg = http->closed != NULL ? NULL
-                                   : curl_multi_info_read(http->multi, &left);
+        msg = http->closed != NULL
+                  ? NULL
+                  : libcurl.curl_multi_info_read(http->multi, &left);
         if (msg == NULL)
             return;
         if (msg->msg == CURLMSG_DONE) {
             CURLcode result = msg->data.result;
 
-            (void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE,
-                                    (char **)&t);
+            (void)libcurl.curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE,
+                                            (char **)&t);
             hand_out_answer(t, result);
         }
     }
@@ -346,27 +347,27 @@ static void set_url(struct etcd_transfer *t)
     t->url = mem_printf("%.*s%s%s%s", (int)(host - endpoint), endpoint,
                         authority, port, t->post.path);
     via = mem_printf("::%s", host); /* whatever the URL says */
-    t->connect_to = curl_slist_append(NULL, via);
+    t->connect_to = libcurl.curl_slist_append(NULL, via);
     mem_free(via);
-    (void)curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to);
+    (void)libcurl.curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to);
 }
 
 static void set_headers(struct etcd_transfer *t)
 {
     struct curl_slist *h =
-        curl_slist_append(NULL, "Content-Type: application/json");
+        libcurl.curl_slist_append(NULL, "Content-Type: application/json");
 
-    h = curl_slist_append(h, "Expect:");
+    h = libcurl.curl_slist_append(h, "Expect:");
     /* A member that lost its leader says so at once, and ends streams. */
-    h = curl_slist_append(h, "Grpc-Metadata-hasleader: true");
+    h = libcurl.curl_slist_append(h, "Grpc-Metadata-hasleader: true");
     if (t->post.token != NULL) {
         char *line = mem_printf("Authorization: %s", t->post.token);
 
-        h = curl_slist_append(h, line);
+        h = libcurl.curl_slist_append(h, line);
         mem_free(line);
     }
     t->headers = h;
-    (void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, h);
+    (void)libcurl.curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, h);
 }
 
 /* Not one of these can fail but for want of memory. */
@@ -392,25 +393,27 @@ static void set_options(struct etcd_transfer *t)
 
     assert(t->post.body->len <= LONG_MAX);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-        (void)curl_easy_setopt(c, numbers[i].option, numbers[i].value);
-    (void)curl_easy_setopt(c, CURLOPT_PRIVATE, t);
-    (void)curl_easy_setopt(c, CURLOPT_URL, t->url);
-    (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)curl_easy_setopt(c, CURLOPT_NOPROXY, "*"); /* of the environment */
-    (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->problem);
-    (void)curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
-    (void)curl_easy_setopt(c, CURLOPT_READDATA, t);
-    (void)curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
-    (void)curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
-    (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
-    (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+        (void)libcurl.curl_easy_setopt(c, numbers[i].option, numbers[i].value);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_PRIVATE, t);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_URL, t->url);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_NOPROXY,
+                                   "*"); /* of the environment */
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->problem);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_READDATA, t);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     if (http->ca_file != NULL) {
-        (void)curl_easy_setopt(c, CURLOPT_CAINFO, http->ca_file);
-        (void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL); /* nobody else */
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAINFO, http->ca_file);
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAPATH,
+                                       NULL); /* nobody else */
     }
     if (http->cert_file != NULL) {
-        (void)curl_easy_setopt(c, CURLOPT_SSLCERT, http->cert_file);
-        (void)curl_easy_setopt(c, CURLOPT_SSLKEY, http->key_file);
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLCERT, http->cert_file);
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLKEY, http->key_file);
     }
 }
 
@@ -426,14 +429,14 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
     assert(post->max_reply > 0);
     t->http = http;
     t->post = *post;
-    t->easy = curl_easy_init();
+    t->easy = libcurl.curl_easy_init();
     assert(t->easy != NULL);
     buf_init(&t->reply, post->max_reply);
     set_url(t);
     set_headers(t);
     set_options(t);
     DL_APPEND(http->transfers, t);
-    rc = curl_multi_add_handle(http->multi, t->easy);
+    rc = libcurl.curl_multi_add_handle(http->multi, t->easy);
     assert(rc == CURLM_OK);
     (void)rc;
     return t;
@@ -442,8 +445,8 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
 int etcd_http_new(struct etcd_http **out, struct loop *loop,
                   const struct conf_registry *conf, struct err *err)
 {
-    bool ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
-    CURLM *multi = ready ? curl_multi_init() : NULL;
+    bool ready = libcurl.curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    CURLM *multi = ready ? libcurl.curl_multi_init() : NULL;
     struct etcd_http *http;
 
     if (multi == NULL)
@@ -458,10 +461,12 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
     (void)uv_timer_init(loop_uv(loop), &http->timer);
     http->timer.data = http;
     http->n_handles = 1;
-    (void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    (void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-    (void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
-    (void)curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+    (void)libcurl.curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION,
+                                    on_socket);
+    (void)libcurl.curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+    (void)libcurl.curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION,
+                                    on_timeout);
+    (void)libcurl.curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
     *out = http;
     return 0;
 }

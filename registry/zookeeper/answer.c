@@ -78,7 +78,7 @@ const char *zk_error(int rc)
 {
     const struct refusal *r = find_refusal(rc);
 
-    return r != NULL && r->text != NULL ? r->text : zerror(rc);
+    return r != NULL && r->text != NULL ? r->text : libzk.zerror(rc);
 }
 
 int zk_first_failed(const struct zk_request *q, int from, int *at)

@@ -94,14 +94,14 @@ static void watcher(zhandle_t *zh, int type, int state, const char *path,
     e->state = state;
     if (len > 0)
         memcpy(e->path, path, len);
-    if (state == ZOO_CONNECTED_STATE) {
+    if (state == *libzk.ZOO_CONNECTED_STATE) {
         socklen_t size = sizeof(e->server);
 
         e->at = clock_mono_ms();
-        e->id = *zoo_client_id(zh);
-        e->timeout_ms = zoo_recv_timeout(zh);
-        (void)zookeeper_get_connected_host(zh, (struct sockaddr *)&e->server,
-                                           &size);
+        e->id = *libzk.zoo_client_id(zh);
+        e->timeout_ms = libzk.zoo_recv_timeout(zh);
+        (void)libzk.zookeeper_get_connected_host(
+            zh, (struct sockaddr *)&e->server, &size);
     }
     loop_complete(h->z->base.loop, &e->slot, on_event, e);
 }
@@ -114,9 +114,9 @@ static void on_event(void *arg)
     bool current = h == z->handle && !zk_stopping(z);
 
     assert(z->n_handles > 0);
-    if (e->type == ZOO_SESSION_EVENT) {
+    if (e->type == *libzk.ZOO_SESSION_EVENT) {
         h->state = e->state;
-        if (e->state == ZOO_CONNECTED_STATE) {
+        if (e->state == *libzk.ZOO_CONNECTED_STATE) {
             h->id = e->id;
             h->timeout_ms = e->timeout_ms;
             h->server = e->server;
@@ -138,7 +138,7 @@ static void run_close(void *arg)
 
     assert(h->closing);
     if (h->zh != NULL)
-        (void)zookeeper_close(h->zh); /* frees it even when it fails */
+        (void)libzk.zookeeper_close(h->zh); /* frees it even when it fails */
 }
 
 /* The library's threads are gone, and all that they handed over came before.
@@ -173,18 +173,18 @@ static void run_open(void *arg)
     assert(h->zh == NULL);
     if (servers == NULL)
         return; /* and said so */
-    h->zh = zookeeper_init2(servers, watcher, (int)z->asked_timeout_ms, NULL, h,
-                            0, on_line);
+    h->zh = libzk.zookeeper_init2(servers, watcher, (int)z->asked_timeout_ms,
+                                  NULL, h, 0, on_line);
     mem_free(servers);
     if (h->zh == NULL) {
         log_warn("!registry", LOG_S("reason", strerror(errno)));
         return;
     }
     /* The addresses are no names: nothing is to be looked up again. */
-    (void)zoo_set_servers_resolution_delay(h->zh, -1);
+    (void)libzk.zoo_set_servers_resolution_delay(h->zh, -1);
     if (z->digest != NULL) {
-        (void)zoo_add_auth(h->zh, "digest", z->digest, (int)strlen(z->digest),
-                           on_auth, NULL);
+        (void)libzk.zoo_add_auth(h->zh, "digest", z->digest,
+                                 (int)strlen(z->digest), on_auth, NULL);
     }
 }
 
@@ -205,7 +205,7 @@ static void on_guard_ended(void *arg)
 
     assert(!h->guard_ended);
     h->guard_ended = true;
-    h->state = ZOO_EXPIRED_SESSION_STATE;
+    h->state = *libzk.ZOO_EXPIRED_SESSION_STATE;
     if (h == h->z->handle)
         h->z->events->state(h->z);
 }
@@ -245,7 +245,7 @@ int64_t zk_guard(void *arg)
         log_error("!loop", LOG_I("stuck_ms", busy_ms),
                   LOG_S("reason", "the loop does not turn; the session is "
                                   "ended so that others can go on"));
-        (void)zookeeper_close(zh);
+        (void)libzk.zookeeper_close(zh);
         loop_complete(z->base.loop, &h->guard_slot, on_guard_ended, h);
     }
     return 0;
@@ -276,7 +276,7 @@ void zk_handle_open(struct zookeeper *z)
     assert(z->handle == NULL);
     assert(z->n_in_flight == 0);
     h->z = z;
-    h->state = ZOO_NOTCONNECTED_STATE;
+    h->state = *libzk.ZOO_NOTCONNECTED_STATE;
     z->handle = h;
     z->n_handles++;
     z->began = zk_now(z);

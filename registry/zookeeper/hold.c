@@ -340,7 +340,7 @@ void zk_holds_event(struct zookeeper *z, int type, const char *path)
         else if (h->awaited != NULL && strcmp(h->awaited, path) == 0)
             list(hold);
     }
-    if (own != NULL && type == ZOO_DELETED_EVENT)
+    if (own != NULL && type == *libzk.ZOO_DELETED_EVENT)
         node_removed(own);
     else if (own != NULL)
         ask(own, ZK_GET, ((struct zk_hold *)own->priv)->path, true, on_own);
@@ -463,8 +463,8 @@ static void on_created(void *arg, struct zk_request *q)
         search(hold);
     } else if (q->rc == ZNONODE) {
         dir = zk_path(zk_of(hold->r), hold->key);
-        zk_make_dirs(zk_of(hold->r), &dir, 1, ZOO_CONTAINER, on_directory,
-                     hold);
+        zk_make_dirs(zk_of(hold->r), &dir, 1, *libzk.ZOO_CONTAINER,
+                     on_directory, hold);
         mem_free(dir);
     } else {
         refuse(hold, q->rc);
@@ -484,7 +484,7 @@ static void create(struct registry_hold *hold)
     key = mem_printf("%s/_c_%s-lock-", hold->key, h->uuid);
     h->step = ZK_HOLD_CREATING;
     q = zk_request_for(zk_of(hold->r), ZK_CREATE, key, on_created, hold);
-    q->mode = ZOO_EPHEMERAL_SEQUENTIAL;
+    q->mode = *libzk.ZOO_EPHEMERAL_SEQUENTIAL;
     q->value = hold->owner; /* for people who look */
     q->value_len = strlen(hold->owner);
     zk_send(q);

@@ -90,8 +90,8 @@ static void add(struct zk_request *q, unsigned what)
     assert(q->counts == 0);
     for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++) {
         if (what & bit(i)) {
-            zoo_set_op_init(&q->ops[q->n_ops++], p->counts[i].path, "", 0, -1,
-                            &q->counted[i]);
+            libzk.zoo_set_op_init(&q->ops[q->n_ops++], p->counts[i].path, "", 0,
+                                  -1, &q->counted[i]);
         }
     }
     q->counts = what;
@@ -110,7 +110,7 @@ void zk_probe(struct zookeeper *z)
     if (what != 0)
         add(q, what);
     else /* it changes nothing */
-        zoo_check_op_init(&q->ops[q->n_ops++], "/", -1);
+        libzk.zoo_check_op_init(&q->ops[q->n_ops++], "/", -1);
     if (!zk_send_now(z, q))
         zk_request_free(q);
 }
@@ -162,7 +162,7 @@ static void make(struct zookeeper *z)
 
     assert(!p->making);
     p->making = true;
-    zk_make_dirs(z, &path, 1, ZOO_PERSISTENT, on_made, z);
+    zk_make_dirs(z, &path, 1, *libzk.ZOO_PERSISTENT, on_made, z);
     mem_free(path);
 }
 

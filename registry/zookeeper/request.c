@@ -170,21 +170,22 @@ static int give_locked(struct zk_handle *h, struct zk_request *q)
         return ZINVALIDSTATE;
     switch (q->type) {
     case ZK_GET:
-        return zoo_aget(h->zh, q->path, q->watch, on_data, q);
+        return libzk.zoo_aget(h->zh, q->path, q->watch, on_data, q);
     case ZK_EXISTS:
-        return zoo_aexists(h->zh, q->path, q->watch, on_stat, q);
+        return libzk.zoo_aexists(h->zh, q->path, q->watch, on_stat, q);
     case ZK_CHILDREN:
-        return zoo_aget_children2(h->zh, q->path, q->watch, on_names, q);
+        return libzk.zoo_aget_children2(h->zh, q->path, q->watch, on_names, q);
     case ZK_SYNC:
-        return zoo_async(h->zh, q->path, on_text, q);
+        return libzk.zoo_async(h->zh, q->path, on_text, q);
     case ZK_CREATE:
-        return zoo_acreate2(h->zh, q->path, q->value,
-                            q->value == NULL ? -1 : (int)q->value_len,
-                            q->z->acl, q->mode, on_created, q);
+        return libzk.zoo_acreate2(h->zh, q->path, q->value,
+                                  q->value == NULL ? -1 : (int)q->value_len,
+                                  q->z->acl, q->mode, on_created, q);
     case ZK_DELETE:
-        return zoo_adelete(h->zh, q->path, -1, on_void, q);
+        return libzk.zoo_adelete(h->zh, q->path, -1, on_void, q);
     case ZK_MULTI:
-        return zoo_amulti(h->zh, q->n_ops, q->ops, q->results, on_void, q);
+        return libzk.zoo_amulti(h->zh, q->n_ops, q->ops, q->results, on_void,
+                                q);
     }
     return ZUNIMPLEMENTED;
 }

@@ -64,11 +64,13 @@ static void put_op(const struct registry_call *call, size_t i, zoo_op_t *op,
 
     assert(from->type == REGISTRY_PUT);
     if (is_set(call, i)) {
-        zoo_set_op_init(op, path, from->value, len, version_at(call, i), NULL);
+        libzk.zoo_set_op_init(op, path, from->value, len, version_at(call, i),
+                              NULL);
     } else {
-        zoo_create_op_init(op, path, from->value, len, zk_of(call->r)->acl,
-                           from->ephemeral ? ZOO_EPHEMERAL : ZOO_PERSISTENT,
-                           NULL, 0);
+        libzk.zoo_create_op_init(
+            op, path, from->value, len, zk_of(call->r)->acl,
+            from->ephemeral ? *libzk.ZOO_EPHEMERAL : *libzk.ZOO_PERSISTENT,
+            NULL, 0);
     }
 }
 
@@ -77,16 +79,16 @@ static void fill_op(const struct registry_call *call, size_t i, zoo_op_t *op,
 {
     switch (call->ops[i].type) {
     case REGISTRY_CHECK:
-        zoo_check_op_init(op, path, version_at(call, i));
+        libzk.zoo_check_op_init(op, path, version_at(call, i));
         break;
     case REGISTRY_CHECK_LOCK:
-        zoo_check_op_init(op, path, -1);
+        libzk.zoo_check_op_init(op, path, -1);
         break;
     case REGISTRY_PUT:
         put_op(call, i, op, path);
         break;
     case REGISTRY_DELETE:
-        zoo_delete_op_init(op, path, version_at(call, i));
+        libzk.zoo_delete_op_init(op, path, version_at(call, i));
         break;
     }
 }
@@ -219,7 +221,7 @@ static void make_parents(struct registry_call *call)
             *strrchr(dirs[n++], '/') = '\0';
         }
     }
-    zk_make_dirs(z, dirs, n, ZOO_PERSISTENT, on_parents, call);
+    zk_make_dirs(z, dirs, n, *libzk.ZOO_PERSISTENT, on_parents, call);
     for (size_t i = 0; i < n; i++)
         mem_free(dirs[i]);
     mem_free(dirs);

@@ -66,7 +66,7 @@ static void pause_longer(struct zookeeper *z)
 
 static void session_lost(struct zookeeper *z, const char *reason)
 {
-    bool expired = z->handle->state == ZOO_EXPIRED_SESSION_STATE;
+    bool expired = z->handle->state == *libzk.ZOO_EXPIRED_SESSION_STATE;
 
     assert(z->handle != NULL);
     assert(!z->ending);
@@ -104,7 +104,7 @@ static void on_state(struct zookeeper *z)
     assert(h != NULL);
     if (zk_stopping(z))
         return;
-    if (h->state == ZOO_CONNECTED_STATE) {
+    if (h->state == *libzk.ZOO_CONNECTED_STATE) {
         if (!z->connected) {
             z->connected = true;
             zk_life_connected(z);
@@ -113,12 +113,12 @@ static void on_state(struct zookeeper *z)
         return;
     }
     z->connected = false;
-    if (h->state == ZOO_EXPIRED_SESSION_STATE) {
+    if (h->state == *libzk.ZOO_EXPIRED_SESSION_STATE) {
         session_lost(z, h->guard_ended
                             ? "ended because the loop did not turn for its "
                               "timeout"
                             : "expired at the server");
-    } else if (h->state == ZOO_AUTH_FAILED_STATE) {
+    } else if (h->state == *libzk.ZOO_AUTH_FAILED_STATE) {
         registry_record_trouble(&z->base, TROUBLE_AUTH_REFUSED,
                                 "the server refuses our digest; check "
                                 "registry.zookeeper.digest");
@@ -188,7 +188,7 @@ static bool on_answered(struct zookeeper *z, struct zk_request *q)
     if (!zk_position_answered(z, q))
         return false;
     if (z->base.session == 0 && committed && z->position.checked &&
-        h->state == ZOO_CONNECTED_STATE && h->id.client_id != 0)
+        h->state == *libzk.ZOO_CONNECTED_STATE && h->id.client_id != 0)
         begin_session(z, q->sent_at);
     return true;
 }
@@ -472,15 +472,17 @@ int zookeeper_open(struct registry **out, struct loop *loop,
                    const struct conf_registry *conf, struct err *err)
 {
     int64_t timeout = conf->session_timeout_ms;
-    struct zookeeper *z = mem_zalloc(sizeof(*z));
+    struct zookeeper *z;
     size_t overhead;
-    int rc;
+    int rc = zk_library_load(err);
 
     assert(conf->connect_string != NULL);
     assert(conf->namespace_ != NULL);
     assert(timeout > 0);
     assert(timeout <= INT32_MAX);
-    (void)err;
+    if (rc != 0)
+        return err_wrap(err, "registry.type: zookeeper");
+    z = mem_zalloc(sizeof(*z));
     z->events = &events;
     take_servers(z, conf);
     zk_position_init(z);
@@ -493,7 +495,8 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     rc = pthread_mutex_init(&z->mutex, NULL);
     assert(rc == 0);
     z->digest = mem_strdup(conf->digest);
-    z->acl = z->digest == NULL ? &ZOO_OPEN_ACL_UNSAFE : &ZOO_CREATOR_ALL_ACL;
+    z->acl = z->digest == NULL ? libzk.ZOO_OPEN_ACL_UNSAFE
+                               : libzk.ZOO_CREATOR_ALL_ACL;
     z->asked_timeout_ms = timeout;
     z->connect_timeout_ms = zk_clamp(conf->connect_timeout_ms, 1000, INT64_MAX);
     z->block_until_connected_ms =
@@ -502,7 +505,7 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     z->retry_max_ms =
         zk_clamp(conf->retry_max_sleep_ms, z->retry_base_ms, INT64_MAX);
     z->opened = z->polled_at = zk_now(z);
-    zoo_set_debug_level(ZOO_LOG_LEVEL_WARN); /* of the whole process */
+    libzk.zoo_set_debug_level(ZOO_LOG_LEVEL_WARN); /* of the whole process */
     z->opener = worker_new(loop, SIZE_MAX, NULL, NULL, 0);
     z->closer = worker_new(loop, SIZE_MAX, zk_guard, z,
                            zk_clamp(timeout / 12, 20, ZK_GUARD_MS));

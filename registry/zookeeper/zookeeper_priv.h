@@ -38,6 +38,7 @@
 #ifndef PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
 #define PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
 
+#include "base/library/library.h"
 #include "base/table.h"
 #include "base/worker.h"
 #include "registry/backend.h"
@@ -48,6 +49,53 @@
 #include <sys/socket.h>
 
 #include <zookeeper/zookeeper.h>
+
+/* --- the client library (library.c) -------------------------------------- */
+
+#define ZK_LIBRARY(X)                                                          \
+    X(zerror)                                                                  \
+    X(zoo_acreate2)                                                            \
+    X(zoo_add_auth)                                                            \
+    X(zoo_adelete)                                                             \
+    X(zoo_aexists)                                                             \
+    X(zoo_aget)                                                                \
+    X(zoo_aget_children2)                                                      \
+    X(zoo_amulti)                                                              \
+    X(zoo_async)                                                               \
+    X(zoo_check_op_init)                                                       \
+    X(zoo_client_id)                                                           \
+    X(zoo_create_op_init)                                                      \
+    X(zoo_delete_op_init)                                                      \
+    X(zoo_recv_timeout)                                                        \
+    X(zoo_set_debug_level)                                                     \
+    X(zoo_set_op_init)                                                         \
+    X(zoo_set_servers_resolution_delay)                                        \
+    X(zookeeper_close)                                                         \
+    X(zookeeper_get_connected_host)                                            \
+    X(zookeeper_init2)                                                         \
+    X(ZOO_AUTH_FAILED_STATE)                                                   \
+    X(ZOO_CONNECTED_STATE)                                                     \
+    X(ZOO_CONTAINER)                                                           \
+    X(ZOO_CREATOR_ALL_ACL)                                                     \
+    X(ZOO_DELETED_EVENT)                                                       \
+    X(ZOO_EPHEMERAL)                                                           \
+    X(ZOO_EPHEMERAL_SEQUENTIAL)                                                \
+    X(ZOO_EXPIRED_SESSION_STATE)                                               \
+    X(ZOO_NOTCONNECTED_STATE)                                                  \
+    X(ZOO_OPEN_ACL_UNSAFE)                                                     \
+    X(ZOO_PERSISTENT)                                                          \
+    X(ZOO_SESSION_EVENT)
+
+struct zk_library {
+    ZK_LIBRARY(LIBRARY_SLOT)
+};
+
+/* To be used after zk_library_load() has returned 0. */
+extern struct zk_library libzk;
+
+int zk_library_load(struct err *err) MUST_CHECK;
+
+/* --- limits -------------------------------------------------------------- */
 
 #define ZK_WINDOW      256 /* requests with the server at a time; it takes 1,000 */
 #define ZK_WATCH_READS 128 /* of these, reads for watches */

@@ -310,5 +310,35 @@ def test_where_the_registry_stood_is_remembered(cluster):
     check(path in text and "delete the file" in text, text)
 
 
+CLIENTS = {
+    "zookeeper: {connect-string: 'h:2181'}": ("zookeeper", "libzookeeper_mt.so.2"),
+    "endpoints: ['http://h:2379']": ("etcd", "libcurl.so.4"),
+    "hikari-config: {jdbc-url: 'jdbc:mysql://h:3306/d'}": ("jdbc", "libmariadb.so.3"),
+    "hikari-config: {jdbc-url: 'jdbc:postgresql://h:5432/d'}": ("jdbc", "libpq.so.5"),
+}
+
+
+def test_the_clients_of_other_registries_are_not_loaded(cluster):
+    """And one that is needed and cannot be loaded is named, with its package."""
+    c = cluster.coordinator()
+    with open(f"/proc/{c.pid}/maps", encoding="utf-8") as f:
+        maps = f.read()
+    check("libsqlite3" in maps, maps)
+    for keys, (kind, name) in CLIENTS.items():
+        check(name.split(".")[0] not in maps, f"{name} is in a coordinator on SQLite")
+        broken = os.path.join(cluster.dir, name.split(".")[0])
+        os.mkdir(broken)
+        with open(os.path.join(broken, name), "wb"):
+            pass
+        conf = os.path.join(cluster.dir, "other.yaml")
+        with open(conf, "w", encoding="utf-8") as f:
+            f.write(f"listen: 127.0.0.1:{free_port()}\nregistry:\n  type: {kind}\n  {keys}\n")
+        done = subprocess.run([PELORUS, "serve", "-c", conf], capture_output=True, text=True, check=False,
+                              timeout=60 * SLOW, env={**os.environ, "LD_LIBRARY_PATH": broken})
+        equal(done.returncode, 1, f"exit code ({done.stderr})")
+        check(f"registry.type: {kind}: {name} cannot be loaded" in done.stderr
+              and f"apt-get install {name.split('.')[0].replace('_', '-')}" in done.stderr, done.stderr)
+
+
 if __name__ == "__main__":
     run(sys.modules[__name__])

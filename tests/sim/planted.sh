@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 CC=${CC:-gcc}
 SEEDS=${PLANTED_SEEDS:-2000}
-LIBRARIES="libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd"
+LIBRARIES="libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcurl"
 PLANTED_CFLAGS=${PLANTED_CFLAGS:--std=c11 -D_GNU_SOURCE -I. -g -O2 $(pkg-config --cflags $LIBRARIES)}
 LIBS="$(pkg-config --libs $LIBRARIES) -lpthread -lm"
 bugs=${*:-$(sed -n 's/^ *X(\([A-Z_]*\)).*/\1/p' base/planted.h)}
