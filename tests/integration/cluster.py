@@ -403,6 +403,28 @@ def items_by_owner(api, kind="master"):
     return owners
 
 
+class Bare:
+    """The registry's client library alone, told the same in the same time: what
+    a coordinator could cost at least. Only where `make bench` has built it."""
+
+    def __init__(self, seconds, *words):
+        program = os.path.join(os.environ.get("BUILD") or "build", "tests/bench/bench_beats_bare")
+        self.process = None
+        if os.path.exists(program):
+            self.process = subprocess.Popen([program, str(seconds), *map(str, words)], stdout=subprocess.PIPE, text=True)
+
+    def row(self, name, share):
+        """`share` is the coordinator's, of 1."""
+        if self.process is None:
+            return
+        said = self.process.communicate(timeout=60)[0]
+        equal(self.process.returncode, 0, f"bench_beats_bare: {said}")
+        least = float(said.split()[1])
+        print(f"     the client library alone: {said.strip()}")
+        print(f"row {name}-bare % {least:.3g}")
+        print(f"row {name}-ratio x {share * 100 / least:.3g}")
+
+
 def demo_holds(**env):
     """make demo, by itself, must come to a good end. It is a group of processes
     of its own, all of which are gone if it does not."""

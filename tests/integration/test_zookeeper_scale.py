@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from functools import partial
 
 import dolphin
-from cluster import SLOW, check, equal, holds, pace, run, settings, submit, wait_for
+from cluster import SLOW, Bare, check, equal, holds, pace, run, settings, submit, wait_for
 from dolphin import Node
 from moves import all_moved_once, finished, gone_from, moved_in
 from zookeeper import Registry
@@ -67,12 +67,14 @@ def test_ten_thousand_workers_report_every_ten_seconds(cluster):
     print(f"     {MANY} nodes made in {made} ms; first snapshot {first:.2f} s after the start of the process")
     exact(c.api)
     # A first round of reports, so that what is measured is the usual day.
+    bare = Bare(MEASURED, "zookeeper", registry.servers.connect, WORKERS)
     start, used = time.monotonic(), cpu_seconds(c.pid)
     wait_for("the time to be measured", lambda: time.monotonic() - start >= MEASURED, MEASURED + 5)
     share = (cpu_seconds(c.pid) - used) / (time.monotonic() - start)
     age = oldest_report(exact(c.api))
     print(f"     {share * 100:.1f} % of a core over {MEASURED} s; the oldest report is {age:.1f} s old")
     print(f"row heartbeats-zookeeper % {share * 100:.3g} 2 <=")
+    bare.row("heartbeats-zookeeper", share)
     came = time.monotonic()
     Node(peer, "worker", "10.20.1.1:1234", session=SESSION)
     wait_for("one more", lambda: workers_up(c.api) == MANY + 1)
