@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/json/json.h"
 #include "base/locks.h"
+#include "base/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +53,7 @@ static atomic_int log_format = LOG_TEXT;
 /* How much is written at a time: whole lines, and few enough that a pipe takes
  * them in one piece. */
 #define CHUNK 4096
+#define KEPT  (16 * CHUNK) /* of the ring, after a burst */
 
 /* Mutex "log": protects all below, held during one copy (or one write, before
  * log_start()). */
@@ -65,6 +67,7 @@ static struct {
     bool stopping;
     char text[LOG_BACKLOG_MAX]; /* whole lines, round the end */
     size_t at, len;
+    size_t most;   /* as far as it was filled since it was empty */
     bool writing;  /* a chunk is with the thread */
     uint64_t told; /* of the dropped lines, by a line of their own */
 } ring;
@@ -307,6 +310,8 @@ static void ring_put(const char *text, size_t len)
     memcpy(ring.text + from, text, first);
     memcpy(ring.text, text + first, len - first);
     ring.len += len;
+    if (from + len > ring.most)
+        ring.most = from + len;
 }
 
 static void format(struct line *l, enum log_level level, const char *event,
@@ -364,6 +369,17 @@ static size_t ring_take(char chunk[CHUNK])
     return len;
 }
 
+/* Empty: the next line begins it anew, and what a burst filled goes back to the
+ * system. Mutex "log" is held. */
+static void ring_rest(void)
+{
+    assert(ring.len == 0);
+    ring.at = 0;
+    if (ring.most > KEPT)
+        mem_discard(ring.text + KEPT, sizeof(ring.text) - KEPT);
+    ring.most = 0;
+}
+
 static void *write_lines(void *arg)
 {
     char chunk[CHUNK];
@@ -385,6 +401,8 @@ static void *write_lines(void *arg)
         if (ring.len == 0) {
             ring_tell_dropped(0); /* there may be no next line for long */
             uv_cond_broadcast(&ring.empty);
+            if (ring.len == 0)
+                ring_rest();
         }
     }
     lock_release(&log_mutex);

@@ -173,3 +173,15 @@ void mem_give_back(void)
     (void)malloc_trim(0);
 #endif
 }
+
+void mem_discard(void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)p + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)p + n) / page * page;
+
+    assert(p != NULL);
+    if (from < to)
+        (void)madvise((char *)p + (from - (uintptr_t)p), to - from,
+                      MADV_DONTNEED);
+}

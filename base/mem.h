@@ -51,6 +51,10 @@ void mem_begin(void);
  * much was read at once that is not needed any more. Takes some ms. */
 void mem_give_back(void);
 
+/* The whole pages in these n bytes go back to the system, and read as zeroes
+ * from now on: what a burst filled in a block that stays. */
+void mem_discard(void *p, size_t n);
+
 /* Free and set the variable to NULL. */
 #define MEM_FREE(p)                                                            \
     do {                                                                       \

@@ -46,6 +46,7 @@ struct engine *engine_new(const struct engine_config *config)
     assert(config->target != NULL && config->takes != NULL);
     assert(config->registry != NULL);
     e->c = *config;
+    e->entries.size = sizeof(struct queue_entry);
     if (config->hooks != NULL) {
         e->hooks = *config->hooks;
         e->c.hooks = &e->hooks;

@@ -26,6 +26,7 @@
 #ifndef PELORUS_FAILOVER_ENGINE_ENGINE_PRIV_H
 #define PELORUS_FAILOVER_ENGINE_ENGINE_PRIV_H
 
+#include "base/map/slab.h"
 #include "base/rand.h"
 #include "failover/brake.h"
 #include "failover/engine/collect.h"
@@ -375,7 +376,7 @@ struct queue_entry {
     unsigned in_vain;   /* visits in a row without a step forward, */
     uint64_t why;       /* while it looked like this */
     uint64_t hold;      /* the lock hold in which it was visited */
-    char address[];
+    char address[NODE_ADDRESS_MAX + 1];
 };
 /* Looks at who is missing, and at all owners when that is due. */
 void engine_queue_tick(struct engine *e);
@@ -441,6 +442,7 @@ struct engine {
     enum failover_cause braked; /* NONE: nothing holds failovers back */
     size_t mass_recorded;       /* a record of our kind says so, of so many */
     struct queue_entry *work_queue;
+    struct slab entries; /* of it: at a start there is one for each node */
     uint64_t hold;      /* number of this lock hold */
     mono_ms scanned_at; /* -1: never */
     struct waiting waiting;

@@ -5,7 +5,6 @@
  */
 #include "failover/engine/engine_priv.h"
 
-#include "base/mem.h"
 #include "base/planted.h"
 
 #include <stdio.h>
@@ -101,9 +100,10 @@ static struct queue_entry *entry_of(struct engine *e, const char *address)
     size_t len = strlen(address);
     struct queue_entry *a;
     assert(address[0] != '\0');
+    assert(len <= NODE_ADDRESS_MAX);
     HASH_FIND_STR(e->work_queue, address, a);
     if (a == NULL) {
-        a = mem_zalloc(sizeof(*a) + len + 1);
+        a = slab_take(&e->entries);
         memcpy(a->address, address, len + 1);
         HASH_ADD_KEYPTR(hh, e->work_queue, a->address, len, a);
     }
@@ -137,7 +137,7 @@ static uint64_t fingerprint(struct engine *e, const char *address)
 static void forget(struct engine *e, struct queue_entry *a)
 {
     HASH_DEL(e->work_queue, a);
-    mem_free(a);
+    slab_give(&e->entries, a);
 }
 
 void engine_queue_close(struct engine *e)
