@@ -443,8 +443,8 @@ struct engine {
     size_t mass_recorded;       /* a record of our kind says so, of so many */
     struct queue_entry *work_queue;
     struct slab entries; /* of it: at a start there is one for each node */
-    uint64_t hold;      /* number of this lock hold */
-    mono_ms scanned_at; /* -1: never */
+    uint64_t hold;       /* number of this lock hold */
+    mono_ms scanned_at;  /* -1: never */
     struct waiting waiting;
     mono_ms collect_not_before;
     uint64_t collect_hold;     /* the lock hold that collects */

@@ -7,6 +7,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -56,7 +57,7 @@ static void take_and_give(size_t size, uint64_t seed)
     assert_true(most > PIECES / 3);
     for (size_t i = 0; i < PIECES; i++) {
         assert_true(held[i].p == NULL ||
- all_are(held[i].p, size, held[i].mark));
+                    all_are(held[i].p, size, held[i].mark));
         slab_give(&s, held[i].p);
     }
     assert_null(s.roomy);
