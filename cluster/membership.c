@@ -111,6 +111,25 @@ static struct member *member_named(struct membership *m,
 
 /* --- registrations ------------------------------------------------------- */
 
+/* Of our keys only one ends with the address as the member spells it. */
+static bool registration_is(const struct registration *r, const char *key,
+                            const struct node_key *names)
+{
+    if (r->key[0] != '\0')
+        return strcmp(r->key, key) == 0;
+    assert(r->ours);
+    return names->ours &&
+           strcmp(strrchr(key, '/') + 1, r->member->node.address) == 0;
+}
+
+static const char *registration_key(const struct registration *r,
+                                    char out[REGISTRY_KEY_MAX + 1])
+{
+    if (r->key[0] != '\0')
+        return memcpy(out, r->key, strlen(r->key) + 1);
+    return node_key_ours(r->member->node.kind, r->member->node.address, out);
+}
+
 static struct registration *registration_find(const struct membership *m,
                                               const char *key,
                                               const struct node_key *names)
@@ -118,7 +137,7 @@ static struct registration *registration_find(const struct membership *m,
     const struct member *e = member_find(m, names->kind, names->address);
     struct registration *r = e != NULL ? e->registrations : NULL;
 
-    while (r != NULL && strcmp(r->key, key) != 0)
+    while (r != NULL && !registration_is(r, key, names))
         r = r->next;
     assert(r == NULL || r->member == e);
     return r;
@@ -137,6 +156,7 @@ static void registration_free(struct membership *m, struct registration *r)
     mem_free(r->path_group);
     mem_free(r->problems);
     mem_free(r->path_problem);
+    mem_free(r->written);
     mem_free(r);
 }
 
@@ -144,9 +164,15 @@ static struct registration *registration_make(struct membership *m,
                                               const char *key,
                                               const struct node_key *names)
 {
-    size_t len = strlen(key);
-    struct registration *r = mem_zalloc(sizeof(*r) + len + 1);
+    char usual[REGISTRY_KEY_MAX + 1];
+    struct registration *r;
+    size_t len, room;
 
+    if (strcmp(key, node_key_ours(names->kind, names->address, usual)) == 0)
+        key = "";
+    len = strlen(key);
+    room = offsetof(struct registration, key) + len + 1;
+    r = mem_zalloc(room > sizeof(*r) ? room : sizeof(*r));
     memcpy(r->key, key, len + 1);
     r->member = member_named(m, names);
     r->ours = names->ours;
@@ -173,35 +199,6 @@ static void keep_lease(const struct membership *m, struct registration *r,
         return;
     e->lease_ms =
         r->ttl_ms > 0 ? r->ttl_ms : 2 * m->config.heartbeat_interval_ms;
-}
-
-/* A key deleted and made again begins anew. */
-static void registration_begin(struct registration *r, uint64_t created)
-{
-    r->created = created;
-    r->process = r->written = (struct process){0};
-    r->rewritten = false;
-    r->has_load = false;
-    r->status = NODE_NORMAL;
-    r->written_at = -1;
-    r->gap = 0;
-    r->ttl_ms = 0;
-    r->n_groups = 0;
-    assert(!r->process.known);
-}
-
-static void take_identity(struct registration *r, const struct heartbeat *hb)
-{
-    r->process = hb->process;
-    r->process.created = r->created;
-    if (!hb->process.known)
-        return;
-    if (process_differs(&r->written, &hb->process)) {
-        r->rewritten = true;
-        r->has_load = false;
-    }
-    r->written = r->process;
-    assert(r->written.known);
 }
 
 /* Only a persistent key of ours lives by its ttl; without a readable one it
@@ -246,7 +243,7 @@ static void key_written(struct membership *m,
 
     assert(!m->emitting);
     r = registration_find(m, entry->key, names);
-    if (r != NULL && r->created == entry->created &&
+    if (r != NULL && r->process.created == entry->created &&
         r->version == entry->version) {
         tell_key(m, &told); /* told twice */
         return;
@@ -256,13 +253,13 @@ static void key_written(struct membership *m,
     tell_key(m, &told);
     if (r == NULL)
         r = registration_make(m, entry->key, names);
-    if (r->created != entry->created)
-        registration_begin(r, entry->created);
+    if (r->process.created != entry->created)
+        membership_begin_key(r, entry->created);
     r->version = entry->version;
     r->gap = r->written_at >= 0 ? m->config.clock->mono - r->written_at : 0;
     r->written_at = m->config.clock->mono;
     keep_lease(m, r, &hb);
-    take_identity(r, &hb);
+    membership_take_identity(r, &hb);
     membership_take_report(m, r, &hb);
     take_ttl(m, r, &hb, entry->owner);
     membership_review(m, r->member, r);
@@ -281,7 +278,7 @@ static void key_removed(struct membership *m,
     tell_key(m, &told);
     r = registration_find(m, entry->key, names);
     /* The end of an earlier one of the same name is no news. */
-    if (r == NULL || entry->created < r->created)
+    if (r == NULL || entry->created < r->process.created)
         return;
     e = r->member;
     e->long_grace = r->rewritten;
@@ -343,11 +340,12 @@ void membership_connection(struct membership *m, enum registry_state state)
 
 static void ttl_over(struct membership *m, struct registration *r)
 {
+    char key[REGISTRY_KEY_MAX + 1];
     struct membership_event ev = {.type = MEMBERSHIP_TTL_OVER,
                                   .node = &r->member->node,
                                   .process = r->process,
-                                  .key = r->key,
-                                  .created = r->created,
+                                  .key = registration_key(r, key),
+                                  .created = r->process.created,
                                   .version = r->version};
     bool first = !r->stale;
 
@@ -441,14 +439,15 @@ struct node *membership_next(const struct membership *m, struct node *it)
     return e != NULL ? &e->node : NULL;
 }
 
-const char *membership_key(const struct node *node, size_t i)
+const char *membership_key(const struct node *node, size_t i,
+                           char out[REGISTRY_KEY_MAX + 1])
 {
     const struct member *e = CONTAINER_OF(node, struct member, node);
     const struct registration *r = e->registrations;
 
     while (r != NULL && i-- > 0)
         r = r->next;
-    return r != NULL ? r->key : NULL;
+    return r != NULL ? registration_key(r, out) : NULL;
 }
 
 bool membership_has_key(const struct membership *m, const char *key)

@@ -206,8 +206,10 @@ int64_t membership_lease(const struct membership *m, const struct node *node);
  * counted from 0; NULL at the end. Several where it stands in several groups,
  * or two processes are registered at one address. */
 const struct process *membership_standing(const struct node *node, size_t i);
-/* The key of each, in the same way, of those whose ttl is over, too. */
-const char *membership_key(const struct node *node, size_t i);
+/* The key of each, in the same way, of those whose ttl is over, too; written to
+ * `out` and returned. */
+const char *membership_key(const struct node *node, size_t i,
+                           char out[REGISTRY_KEY_MAX + 1]);
 /* Does a registration stand under this key, as far as we were told? */
 bool membership_has_key(const struct membership *m, const char *key);
 

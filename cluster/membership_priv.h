@@ -73,19 +73,12 @@ struct registration {
     struct member *member;
     struct registration *next; /* of the same member */
     struct window window;      /* runs if it has a ttl */
-    uint64_t created, version;
-    struct process process;        /* by its present value */
-    struct process written;        /* the last known one under this `created` */
-    mono_ms written_at;            /* when it was written last, as seen by us */
-    int64_t gap;                   /* between the last two writes; 0 unknown */
-    uint16_t n_groups, n_problems; /* of the lists below */
-    enum node_status status;
-    bool rewritten; /* `written` changed: it is the node of an old session */
-    bool ours;
-    bool stale;      /* its ttl is over */
-    bool refused;    /* its present heartbeat was, or some of it */
-    bool unreadable; /* nothing could be taken from it */
-    bool has_load;
+    uint64_t version;
+    struct process process;  /* by its present value; .created is the key's */
+    struct process *written; /* the last known one under this `created`, while
+                                the present one is not; else NULL */
+    mono_ms written_at;      /* when it was written last, as seen by us */
+    int64_t gap;             /* between the last two writes; 0 unknown */
     mono_ms load_whole; /* when a load was told of which nothing was refused */
     struct load load;   /* the last good one of this process */
     int64_t report_time, ttl_ms;
@@ -93,8 +86,24 @@ struct registration {
     const char *const *groups;
     char *path_problem;                 /* of its key; NULL: none */
     struct heartbeat_problem *problems; /* of its heartbeat */
-    char key[];
+    uint16_t n_groups, n_problems;      /* of these lists */
+    enum node_status status;
+    bool rewritten; /* the process of its key changed: it is the node of an old
+                       session */
+    bool ours;
+    bool stale;      /* its ttl is over */
+    bool refused;    /* its present heartbeat was, or some of it */
+    bool unreadable; /* nothing could be taken from it */
+    bool has_load;
+    char key[]; /* "": the one of ours that its member's address makes */
 };
+
+/* The last known process that its key told of; .known: there was one. */
+static inline const struct process *
+registration_written(const struct registration *r)
+{
+    return r->written != NULL ? r->written : &r->process;
+}
 
 /* As what a member was counted last. */
 enum counted {
@@ -175,8 +184,13 @@ void membership_tally_close(struct membership *m);
 void membership_review(struct membership *m, struct member *e,
                        const struct registration *reported);
 
+/* A key that was deleted and made again begins anew (membership_report.c). */
+void membership_begin_key(struct registration *r, uint64_t created);
+/* Its process, from its heartbeat. */
+void membership_take_identity(struct registration *r,
+                              const struct heartbeat *hb);
 /* Load, status, groups and problems of a registration, from its heartbeat; and
- * the problems of all of a node's together (membership_report.c). */
+ * the problems of all of a node's together. */
 void membership_take_report(const struct membership *m, struct registration *r,
                             const struct heartbeat *hb);
 void membership_show_problems(struct member *e);

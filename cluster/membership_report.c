@@ -1,6 +1,6 @@
 /*
- * membership_report.c - what a heartbeat says of its registration's load, and
- * what of a node's keys and heartbeats is not used, and why.
+ * membership_report.c - what a heartbeat says of its registration's process and
+ * load, and what of a node's keys and heartbeats is not used, and why.
  *
  * Hardly any node has problems, so nothing is allocated while there are none.
  */
@@ -8,6 +8,40 @@
 
 #include <stdio.h>
 #include <string.h>
+
+void membership_begin_key(struct registration *r, uint64_t created)
+{
+    r->process = (struct process){.created = created};
+    MEM_FREE(r->written);
+    r->rewritten = false;
+    r->has_load = false;
+    r->status = NODE_NORMAL;
+    r->written_at = -1;
+    r->gap = 0;
+    r->ttl_ms = 0;
+    r->n_groups = 0;
+    assert(!r->process.known);
+}
+
+void membership_take_identity(struct registration *r,
+                              const struct heartbeat *hb)
+{
+    struct process last = *registration_written(r);
+
+    r->process = hb->process;
+    r->process.created = last.created;
+    if (!hb->process.known) {
+        if (last.known && r->written == NULL)
+            r->written = mem_dup(&last, sizeof(last));
+        return;
+    }
+    if (process_differs(&last, &hb->process)) {
+        r->rewritten = true;
+        r->has_load = false;
+    }
+    MEM_FREE(r->written);
+    assert(registration_written(r)->known);
+}
 
 static void take_problems(struct registration *r, const struct heartbeat *hb)
 {

@@ -52,7 +52,8 @@ static bool is_earlier(const struct member *e, const struct registration *r)
     int64_t present = e->node.process.startup_time;
 
     return process_differs(&r->process, &e->node.process) &&
-           (mine < present || (mine == present && r->created < e->winner));
+           (mine < present ||
+            (mine == present && r->process.created < e->winner));
 }
 
 static bool counts(const struct member *e, const struct registration *r)
@@ -73,7 +74,7 @@ static bool goes_before(const struct registration *r,
         return best == NULL || r->process.known;
     if (r->process.startup_time != best->process.startup_time)
         return r->process.startup_time > best->process.startup_time;
-    return r->created > best->created;
+    return r->process.created > best->process.created;
 }
 
 static const struct registration *winner(const struct member *e)
@@ -139,7 +140,8 @@ static void add_group(struct names *to, const char *name)
 static bool of_present(const struct member *e, const struct registration *r,
                        const struct registration *w)
 {
-    return r == w || (!r->stale && process_same(&r->written, &e->node.process));
+    return r == w || (!r->stale &&
+                      process_same(registration_written(r), &e->node.process));
 }
 
 static bool has_present_key(const struct member *e,
@@ -251,7 +253,7 @@ static void present(struct membership *m, struct member *e,
         n->load = w->load;
     n->process = w->process;
     e->seen = true;
-    e->winner = w->created;
+    e->winner = w->process.created;
     if (other || !was_up)
         show_report(m, e, w);
     (void)show_groups(e, w);
@@ -297,7 +299,7 @@ static void unidentified(struct membership *m, struct member *e,
     struct node *n = &e->node;
 
     assert(!w->process.known);
-    e->winner = w->created;
+    e->winner = w->process.created;
     n->degraded = n->unreadable = true;
     n->status = w->status;
     (void)show_groups(e, w);

@@ -273,14 +273,13 @@ static void read_spellings(struct reader *r)
     const struct node *n =
         membership_find(e->c.membership, e->c.kind, r->address);
     char key[REGISTRY_KEY_MAX + 1], other[NODE_ADDRESS_MAX + 1];
-    const char *seen;
     if (r->address[0] != '[')
         return;
     for (size_t k = 0; node_spelling(r->address, k, other); k++)
         if (node_key(e->c.kind, other, NULL, key))
             get(r, key, on_registration);
-    for (size_t i = 0; n != NULL && (seen = membership_key(n, i)) != NULL; i++)
-        get(r, seen, on_registration);
+    for (size_t i = 0; n != NULL && membership_key(n, i, key) != NULL; i++)
+        get(r, key, on_registration);
 }
 
 static void read_registrations(struct reader *r)
