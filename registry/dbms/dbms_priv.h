@@ -306,6 +306,9 @@ struct dbms_dolphin {
     uint64_t last_event;
     struct dbms_peer *peers; /* uthash by id */
     struct dbms_row *rows;   /* uthash by key */
+    /* of a look: who comes next if all come as in the one before */
+    struct dbms_row *next_row;
+    struct dbms_peer *next_peer;
     uint32_t look;
 };
 
@@ -501,12 +504,14 @@ int dbms_session_lost(uint64_t session, struct err *err);
 /* In a look (o->look is its number): a client's heartbeat row; */
 void dbms_peer_beat(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
                     int64_t timeout_ms, mono_ms now);
-/* then a row of its data, which `changed` since the last look; */
-void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
-                    mono_ms now);
+/* then a row of its data, which `changed` since the last look. Returns it:
+ * valid for as long as each look says so of it again. `peer`: that, or NULL; */
+struct dbms_peer *dbms_peer_data(struct dbms_dolphin *o, struct dbms_peer *peer,
+                                 uint64_t id, bool changed, mono_ms now);
 /* then all was told: who was not seen is forgotten, who was silent is dead. */
 void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
                       mono_ms now);
+bool dbms_peer_is_dead(const struct dbms_peer *peer); /* NULL is not */
 bool dbms_peer_dead(const struct dbms_dolphin *o, uint64_t id);
 void dbms_peers_forget(struct dbms_dolphin *o);
 

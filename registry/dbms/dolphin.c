@@ -28,10 +28,12 @@
 struct dbms_row {
     UT_hash_handle hh;
     uint64_t id, client, version;
+    struct dbms_peer *peer; /* whose it is; NULL: nobody's, or not asked yet */
     bool ephemeral;
     bool alive; /* told as existing */
     bool fresh; /* changed since the last look */
     uint32_t look;
+    uint32_t len;
     char key[];
 };
 
@@ -120,19 +122,24 @@ struct look {
     struct sql_rows values; /* of rows that changed, alive or not */
 };
 
-static struct dbms_row *row_of(struct dbms_dolphin *o, const char *key)
+/* As a rule rows come in the order of the look before: the one after the last
+ * is tried first. */
+static struct dbms_row *row_of(struct dbms_dolphin *o, const char *key,
+                               size_t len)
 {
-    size_t len = strlen(key);
-    struct dbms_row *row;
+    struct dbms_row *row = o->next_row;
 
     assert(key[0] == '/');
-    HASH_FIND(hh, o->rows, key, len, row);
+    if (row == NULL || row->len != len || memcmp(row->key, key, len) != 0)
+        HASH_FIND(hh, o->rows, key, len, row);
     if (row == NULL) {
         row = mem_zalloc(sizeof(*row) + len + 1);
         memcpy(row->key, key, len + 1);
+        row->len = (uint32_t)len;
         HASH_ADD_KEYPTR(hh, o->rows, row->key, len, row);
     }
-    assert(strcmp(row->key, key) == 0);
+    o->next_row = row->hh.next;
+    assert(memcmp(row->key, key, len + 1) == 0);
     return row;
 }
 
@@ -151,7 +158,7 @@ static void on_data(struct look *look, const struct dbms_cell *cells)
     if (strlen(key) != data.key_len || !registry_key_below(key, DBMS_NODES)) {
         return;
     } /* a name that is no key is told like any: its reader says so */
-    row = row_of(o, key);
+    row = row_of(o, key, data.key_len);
     row->look = o->look;
     row->fresh = false;
     if (row->id == data.id && row->client == data.client &&
@@ -159,6 +166,7 @@ static void on_data(struct look *look, const struct dbms_cell *cells)
         return;
     row->id = data.id;
     row->client = data.client;
+    row->peer = NULL;
     row->version = data.version;
     row->ephemeral = data.ephemeral;
     row->fresh = true;
@@ -189,6 +197,8 @@ static int read_all(struct dbms *d, struct look *look, struct err *err)
 
     assert(!d->inside);
     d->dolphin.look++;
+    d->dolphin.next_row = d->dolphin.rows;
+    d->dolphin.next_peer = d->dolphin.peers;
     dbms_start_stream(d);
     buf_str(&d->sql, "SELECT 'E', max(id) FROM"
                      " t_ds_jdbc_registry_data_change_event;"
@@ -208,7 +218,8 @@ static void judge_clients(struct dbms *d, mono_ms now)
 
     HASH_ITER (hh, o->rows, row, next)
         if (row->look == o->look && row->ephemeral)
-            dbms_peer_data(o, row->client, row->fresh && o->followed, now);
+            row->peer = dbms_peer_data(o, row->peer, row->client,
+                                       row->fresh && o->followed, now);
     dbms_peers_judge(o, &d->core, now);
 }
 
@@ -232,7 +243,8 @@ static void push_gone(struct look *look, const struct dbms_row *row)
         (void)sql_rows_push(look->rows, row->key, strlen(row->key), NULL, 0);
 }
 
-/* Rows that went, died or came to life again without having changed. */
+/* Rows that went, died or came to life again without having changed. Those that
+ * are there have told their peers so, which stand therefore. */
 static void judge_rows(struct dbms *d, struct look *look, bool *revived)
 {
     struct dbms_dolphin *o = &d->dolphin;
@@ -242,8 +254,7 @@ static void judge_rows(struct dbms *d, struct look *look, bool *revived)
     HASH_ITER (hh, o->rows, row, next) {
         bool there = row->look == o->look, was_alive = row->alive;
 
-        row->alive =
-            there && !(row->ephemeral && dbms_peer_dead(o, row->client));
+        row->alive = there && !(row->ephemeral && dbms_peer_is_dead(row->peer));
         if (was_alive && !row->alive)
             push_gone(look, row);
         *revived |= row->alive && !was_alive && !row->fresh;

@@ -35,14 +35,16 @@ struct dbms_peer {
 
 static struct dbms_peer *find(const struct dbms_dolphin *o, uint64_t id)
 {
-    struct dbms_peer *peer;
+    struct dbms_peer *peer = o->next_peer; /* as a rule it is this one */
 
-    HASH_FIND(hh, o->peers, &id, sizeof(id), peer);
+    if (peer == NULL || peer->id != id)
+        HASH_FIND(hh, o->peers, &id, sizeof(id), peer);
     return peer;
 }
 
 static void drop(struct dbms_dolphin *o, struct dbms_peer *peer)
 {
+    assert(o->next_peer == NULL);
     HASH_DEL(o->peers, peer);
     mem_free(peer);
 }
@@ -72,6 +74,7 @@ static struct dbms_peer *find_or_add(struct dbms_dolphin *o, uint64_t id,
     } /* to lose the row is no sign of life */
     peer->beat = beat;
     peer->look = o->look;
+    o->next_peer = peer->hh.next;
     assert(peer->id == id);
     return peer;
 }
@@ -97,15 +100,16 @@ static void say_purged(struct dbms_peer *peer)
     peer->purged = true;
 }
 
-void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
-                    mono_ms now)
+struct dbms_peer *dbms_peer_data(struct dbms_dolphin *o, struct dbms_peer *peer,
+                                 uint64_t id, bool changed, mono_ms now)
 {
-    struct dbms_peer *peer = find(o, id);
-
+    if (peer == NULL)
+        peer = find(o, id);
+    assert(peer == NULL || peer->id == id);
     if (peer == NULL || peer->look != o->look)
         peer = find_or_add(o, id, 0, now);
     if (!changed)
-        return;
+        return peer;
     if (peer->wrote != 0 && now - peer->wrote > peer->every_ms)
         peer->every_ms = now - peer->wrote;
     peer->wrote = now;
@@ -114,6 +118,7 @@ void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
         mark_alive(peer, now);
     }
     assert(peer->look == o->look);
+    return peer;
 }
 
 /* How long it may be silent. */
@@ -147,6 +152,7 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
     struct dbms_peer *peer, *next;
 
     core->client_span = INT64_MAX;
+    o->next_peer = NULL;
     HASH_ITER (hh, o->peers, peer, next) {
         int64_t span = span_of(peer);
 
@@ -162,17 +168,21 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
     assert(core->client_span > 0);
 }
 
+bool dbms_peer_is_dead(const struct dbms_peer *peer)
+{
+    return peer != NULL && peer->dead;
+}
+
 bool dbms_peer_dead(const struct dbms_dolphin *o, uint64_t id)
 {
-    const struct dbms_peer *peer = find(o, id);
-
-    return peer != NULL && peer->dead;
+    return dbms_peer_is_dead(find(o, id));
 }
 
 void dbms_peers_forget(struct dbms_dolphin *o)
 {
     struct dbms_peer *peer, *next;
 
+    o->next_peer = NULL;
     HASH_ITER (hh, o->peers, peer, next)
         drop(o, peer);
     assert(o->peers == NULL);
