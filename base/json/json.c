@@ -12,6 +12,7 @@
  */
 #include "base/json/json.h"
 
+#include "base/json/json_odd.h"
 #include "base/mem.h"
 
 #include <ctype.h>
@@ -235,6 +236,11 @@ static size_t plain(const struct scan *j)
     const unsigned char *end = (const unsigned char *)j->s + j->len;
 
     assert(j->at <= j->len);
+    for (uint64_t word; (size_t)(end - s) >= sizeof(word); s += sizeof(word)) {
+        memcpy(&word, s, sizeof(word));
+        if (json_odd_ones(word) != 0)
+            break;
+    }
     while (s < end && (unsigned char)(*s - 0x20) < 0x60 && *s != '"' &&
            *s != '\\')
         s++;
@@ -275,9 +281,14 @@ static bool scan_string(struct scan *j, char **out)
     assert(peek(j) == '"');
     j->at++; /* the quote */
     n = plain(j);
-    if (j->at + n == j->len || j->s[j->at + n] != '"')
-        n = string_end(j) - j->at;
-    room = n + 1;
+    if (j->at + n < j->len && j->s[j->at + n] == '"') {
+        to = *out = take(j, n + 1);
+        memcpy(to, j->s + j->at, n);
+        to[n] = '\0';
+        j->at += n + 1;
+        return true;
+    }
+    room = string_end(j) - j->at + 1;
     to = *out = take(j, room);
     if (!scan_text(j, &to))
         return false;

@@ -7,6 +7,8 @@
  */
 #include "base/json/json.h"
 
+#include "base/json/json_odd.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -40,29 +42,13 @@ size_t json_utf8(const char *text, size_t len)
     return n;
 }
 
-/* Of eight bytes at once: is one of them no printable ASCII, a quote or a
- * backslash? (Less, equal and zero of bytes in a word: Warren, Hacker's
- * Delight, 6-1. A borrow from a byte below may say yes wrongly, but only where
- * that byte itself is one.) */
-#define ONES  UINT64_C(0x0101010101010101)
-#define HIGHS UINT64_C(0x8080808080808080)
-
-static uint64_t odd_ones(uint64_t w)
-{
-    uint64_t quote = w ^ ONES * '"', back = w ^ ONES * '\\';
-
-    return (((w - ONES * 0x20) & ~w) | ((quote - ONES) & ~quote) |
-            ((back - ONES) & ~back) | (w + ONES) | w) &
-           HIGHS;
-}
-
 static uint64_t copy_word(char *to, const char *s)
 {
     uint64_t w;
 
     memcpy(&w, s, sizeof(w));
     memcpy(to, &w, sizeof(w));
-    return odd_ones(w);
+    return json_odd_ones(w);
 }
 
 char *json_plain(char *to, const char *s, size_t len)
@@ -83,7 +69,7 @@ char *json_plain(char *to, const char *s, size_t len)
         memcpy(&last, s + len - sizeof(last), sizeof(last));
         memcpy(to, &first, sizeof(first));
         memcpy(to + len - sizeof(last), &last, sizeof(last));
-        odd = odd_ones(first | (uint64_t)last << 32);
+        odd = json_odd_ones(first | (uint64_t)last << 32);
         return odd == 0 ? to + len : NULL;
     }
     for (; len > 0; len--) {
