@@ -103,6 +103,8 @@ PROGRAMS = [
     ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand_workers", 1),
     ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand_workers", 1),
     ("heartbeats-sql", "python3 tests/integration/test_jdbc.py ten_thousand_workers", 1),
+    *((f"bytes-{kind}", "{build}/tests/bench/bench_bytes --registry " + kind, 1)
+      for kind in ("sqlite", "zookeeper", "etcd", "mysql", "postgresql")),
     ("failover", "python3 tests/bench/failover.py last_item", 1),
     ("demo", "python3 tests/bench/failover.py demo", 1),
 ]
@@ -122,6 +124,10 @@ NEEDS = {
     "heartbeats-zookeeper": ZOOKEEPER,
     "heartbeats-etcd": ["etcd"],
     "heartbeats-sql": SQL,
+    "bytes-zookeeper": ZOOKEEPER[:1] + ZOOKEEPER[2:3],
+    "bytes-etcd": ["etcd"],
+    "bytes-mysql": SQL[:1],
+    "bytes-postgresql": SQL[1:],
     "demo": ["curl", "jq"],
 }
 # Debian keeps these out of PATH.

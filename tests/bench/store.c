@@ -20,6 +20,7 @@
 
 static struct zookeeper_server *zookeeper;
 static struct sql_server *sql;
+static bool logged;
 
 static void must(int rc, const struct err *err)
 {
@@ -34,6 +35,7 @@ static void start_sqlite(struct store *s, const char *dir)
     s->conf.type = CONF_SQLITE;
     s->conf.path = mem_printf("%s/registry.db", dir);
     s->yaml = mem_printf("  type: sqlite\n  path: %s\n", s->conf.path);
+    s->data = mem_strdup(dir);
 }
 
 /* --- ZooKeeper, etcd ----------------------------------------------------- */
@@ -55,6 +57,8 @@ static void start_zookeeper(struct store *s)
     s->conf.type = CONF_ZOOKEEPER;
     s->conf.connect_string =
         mem_printf("127.0.0.1:%d", zookeeper_server_port(zookeeper));
+    s->pid = zookeeper_server_pid(zookeeper);
+    s->data = zookeeper_server_dir(zookeeper);
     s->conf.block_until_connected_ms = 10000;
     s->conf.retry_base_sleep_ms = 60;
     s->conf.retry_max_sleep_ms = 300;
@@ -111,6 +115,9 @@ static void start_etcd(struct store *s)
     static char *url = etcd.url;
 
     run_etcd();
+    s->pid = etcd.daemon.pid;
+    s->data = etcd.dir;
+    s->url = etcd.url;
     s->conf.type = CONF_ETCD;
     s->conf.endpoints.items = &url;
     s->conf.endpoints.n = 1;
@@ -164,6 +171,20 @@ static void make_database(char url[SQL_URL_SIZE])
     dbms_target_close(&target);
 }
 
+/* As in production, where replicas and backups live by it. */
+static void run_logged(const struct sql_server *server,
+                       const char *argv[SQL_SERVER_ARGS])
+{
+    size_t n = 0;
+
+    mysql_server.run(server, argv);
+    while (argv[n] != NULL)
+        n++;
+    argv[n++] = "--log-bin=binlog";
+    argv[n++] = "--server-id=1";
+    argv[n] = NULL;
+}
+
 static void start_sql(struct store *s, const struct sql_server_kind *kind)
 {
     char url[SQL_URL_SIZE];
@@ -173,8 +194,11 @@ static void start_sql(struct store *s, const struct sql_server_kind *kind)
         exit(1);
     must(sql_server_new(&sql, kind, &err), &err);
     make_database(url);
+    s->pid = sql->daemon.pid;
+    s->data = sql->data;
     s->conf.type = CONF_JDBC;
     s->conf.jdbc_url = mem_strdup(url);
+    s->url = s->conf.jdbc_url;
     s->conf.user = mem_strdup(kind->admin);
     s->conf.heartbeat_refresh_ms = 3000;
     s->conf.pool_size = 5;
@@ -183,14 +207,22 @@ static void start_sql(struct store *s, const struct sql_server_kind *kind)
                          url, kind->admin);
 }
 
+void store_keep_log(void)
+{
+    logged = true;
+}
+
 void store_start(struct store *s, const char *kind, const char *dir)
 {
     static char space[] = SPACE;
+    static struct sql_server_kind with_log;
 
     *s = (struct store){.kind = kind,
                         .conf = {.namespace_ = space,
                                  .session_timeout_ms = SESSION_MS,
                                  .connect_timeout_ms = 10000}};
+    with_log = mysql_server;
+    with_log.run = run_logged;
     if (strcmp(kind, "sqlite") == 0)
         start_sqlite(s, dir);
     else if (strcmp(kind, "zookeeper") == 0)
@@ -198,7 +230,7 @@ void store_start(struct store *s, const char *kind, const char *dir)
     else if (strcmp(kind, "etcd") == 0)
         start_etcd(s);
     else if (strcmp(kind, "mysql") == 0)
-        start_sql(s, &mysql_server);
+        start_sql(s, logged ? &with_log : &mysql_server);
     else if (strcmp(kind, "postgresql") == 0)
         start_sql(s, &postgresql_server);
     else {

@@ -175,6 +175,16 @@ uint16_t zookeeper_server_port(const struct zookeeper_server *s)
     return s->port;
 }
 
+pid_t zookeeper_server_pid(const struct zookeeper_server *s)
+{
+    return s->daemon.pid;
+}
+
+const char *zookeeper_server_dir(const struct zookeeper_server *s)
+{
+    return s->dir;
+}
+
 void zookeeper_server_stop(struct zookeeper_server *s)
 {
     daemon_stop(&s->daemon);

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct zookeeper_server;
 
@@ -31,6 +32,8 @@ int zookeeper_server_new(struct zookeeper_server **out,
 void zookeeper_server_free(struct zookeeper_server **server);
 
 uint16_t zookeeper_server_port(const struct zookeeper_server *s);
+pid_t zookeeper_server_pid(const struct zookeeper_server *s);
+const char *zookeeper_server_dir(const struct zookeeper_server *s); /* lent */
 
 /* Its heart stops (SIGSTOP), connections stay open; and goes on. */
 void zookeeper_server_stop(struct zookeeper_server *s);
