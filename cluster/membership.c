@@ -1,6 +1,9 @@
 /*
  * membership.c - the tables of nodes and keys, and the events that change
  * them. What a change means is decided in one place, membership_state.c.
+ *
+ * A little longer than 500 lines: the tables and whoever looks into them are
+ * one.
  */
 #include "cluster/membership_priv.h"
 
@@ -151,6 +154,7 @@ static void registration_free(struct membership *m, struct registration *r)
     while (*at != r)
         at = &(*at)->next;
     *at = r->next;
+    membership_unname(m, r);
     windows_stop(&m->windows, &r->window);
     mem_free((void *)(uintptr_t)r->groups);
     mem_free(r->path_group);
@@ -198,7 +202,7 @@ static void keep_lease(const struct membership *m, struct registration *r,
         hb->process.startup_time >= r->process.startup_time)
         return;
     e->lease_ms =
-        r->ttl_ms > 0 ? r->ttl_ms : 2 * m->config.heartbeat_interval_ms;
+        r->ttl_ms > 0 ? r->window.span : 2 * m->config.heartbeat_interval_ms;
 }
 
 /* Only a persistent key of ours lives by its ttl; without a readable one it
@@ -206,22 +210,29 @@ static void keep_lease(const struct membership *m, struct registration *r,
 static void take_ttl(struct membership *m, struct registration *r,
                      const struct heartbeat *hb, uint64_t owner)
 {
+    int64_t watched = r->window.span;
+
     r->stale = false;
     if (!r->ours || owner != 0) {
+        membership_unname(m, r);
         windows_stop(&m->windows, &r->window);
         r->ttl_ms = 0;
         return;
     }
-    if (hb->ttl_ms > 0)
+    if (r->ttl_ms == 0)
+        membership_name(m, r);
+    if (hb->ttl_ms > 0) {
         r->ttl_ms = hb->ttl_ms;
-    else if (r->ttl_ms == 0)
-        r->ttl_ms = m->config.session_timeout_ms > TTL_MIN_MS
-                        ? m->config.session_timeout_ms
-                        : TTL_MIN_MS;
+        watched = hb->watched_ms;
+    } else if (r->ttl_ms == 0) {
+        r->ttl_ms = watched = m->config.session_timeout_ms > TTL_MIN_MS
+                                  ? m->config.session_timeout_ms
+                                  : TTL_MIN_MS;
+    }
     windows_start(&m->windows, &r->window, WINDOW_TTL, m->config.clock->mono,
-                  r->ttl_ms);
+                  watched);
     membership_keep_fresh(m, r->ttl_ms);
-    assert(r->ttl_ms > 0);
+    assert(r->ttl_ms > 0 && watched >= r->ttl_ms);
     assert(window_runs(&r->window));
 }
 
@@ -251,11 +262,20 @@ static void key_written(struct membership *m,
     heartbeat_read(&hb, entry->value, entry->value_len);
     told.heartbeat = &hb;
     tell_key(m, &told);
+    if (r != NULL && membership_only_marked(r, entry, &hb)) {
+        r->version = entry->version;
+        r->doubted = true;
+        membership_review(m, r->member, NULL);
+        return;
+    }
     if (r == NULL)
         r = registration_make(m, entry->key, names);
-    if (r->process.created != entry->created)
+    if (r->process.created != entry->created) {
+        membership_unname(m, r);
         membership_begin_key(r, entry->created);
+    }
     r->version = entry->version;
+    r->doubted = hb.doubted;
     r->gap = r->written_at >= 0 ? m->config.clock->mono - r->written_at : 0;
     r->written_at = m->config.clock->mono;
     keep_lease(m, r, &hb);
@@ -346,7 +366,9 @@ static void ttl_over(struct membership *m, struct registration *r)
                                   .process = r->process,
                                   .key = registration_key(r, key),
                                   .created = r->process.created,
-                                  .version = r->version};
+                                  .version = r->version,
+                                  .doubted = r->doubted,
+                                  .began = m->windows.began};
     bool first = !r->stale;
 
     assert(r->ours);
@@ -354,7 +376,7 @@ static void ttl_over(struct membership *m, struct registration *r)
     r->stale = true;
     /* Told again for as long as it stands: a removal may fail. */
     windows_start(&m->windows, &r->window, WINDOW_TTL, m->config.clock->mono,
-                  r->ttl_ms);
+                  r->window.span);
     membership_emit(m, &ev);
     if (first)
         membership_review(m, r->member, NULL);
@@ -392,17 +414,6 @@ void membership_tick(struct membership *m)
     while (membership_settled(m) &&
            (w = windows_due(&m->windows, m->answered)) != NULL)
         window_over(m, w);
-}
-
-bool membership_synced(const struct membership *m)
-{
-    return m->synced[MEMBERSHIP_NODES] && m->synced[MEMBERSHIP_OURS];
-}
-
-bool membership_settled(const struct membership *m)
-{
-    return membership_synced(m) && m->connected &&
-           m->answered - m->settle_since >= m->config.settle_ms;
 }
 
 bool membership_forget(struct membership *m, struct node *node)
@@ -450,6 +461,17 @@ const char *membership_key(const struct node *node, size_t i,
     return r != NULL ? registration_key(r, out) : NULL;
 }
 
+bool membership_still_over(const struct membership *m, const char *key,
+                           uint64_t created, uint64_t began)
+{
+    const struct registration *r = NULL;
+    struct node_key names;
+
+    if (m->windows.began == began && node_key_parse(key, &names, NULL) == 0)
+        r = registration_find(m, key, &names);
+    return r != NULL && r->process.created == created && r->stale;
+}
+
 bool membership_has_key(const struct membership *m, const char *key)
 {
     struct node_key names;
@@ -493,5 +515,7 @@ void membership_free(struct membership **m)
     assert((*m)->windows.heap.n == 0);
     heap_close(&(*m)->windows.heap);
     membership_tally_close(*m);
+    hash_index_close(&(*m)->by_created.index);
+    mem_free((*m)->by_created.all);
     MEM_FREE(*m);
 }

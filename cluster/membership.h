@@ -42,6 +42,7 @@
 #include "registry/registry.h"
 
 struct membership;
+struct renewal; /* cluster/renewals/renewal.h */
 
 #define NODE_PROBLEMS_MAX 32 /* further ones are not kept */
 
@@ -68,6 +69,7 @@ struct node {
     struct heartbeat_problem *problems; /* what of its keys and heartbeats is
                                            not used, and why; each once */
     int64_t ttl_ms;      /* HTTP nodes; 0: the session is the lease */
+    int64_t watched_ms;  /* it is missed after so long; not below ttl_ms */
     mono_ms last_report; /* when we saw its last change */
     wall_ms last_report_wall;
     mono_ms state_since;
@@ -87,7 +89,8 @@ enum membership_event_type {
     MEMBERSHIP_GONE,     /* forgotten; `node` is freed after the callback */
     MEMBERSHIP_TTL_OVER, /* an HTTP node's key stood unchanged for its ttl: the
                             coordinator may remove what was `created` then,
-                            at `version` */
+                            at `version`. Said again after as long, while it
+                            stands so */
 };
 
 struct membership_event {
@@ -96,6 +99,8 @@ struct membership_event {
     struct process process;
     const char *key;           /* TTL_OVER */
     uint64_t created, version; /* TTL_OVER */
+    bool doubted;              /* TTL_OVER: it stands marked */
+    uint64_t began;            /* TTL_OVER: for membership_still_over() */
 };
 typedef void membership_event_f(void *arg, const struct membership_event *ev);
 
@@ -144,6 +149,25 @@ void membership_unwatch(struct membership *m);
 /* An event of one of the two; by hand in tests. It is synced when both are. */
 void membership_feed(struct membership *m, enum membership_source source,
                      const struct registry_event *event);
+
+/*
+ * A renewal that was read in a ring (cluster/renewals/rings.h), seen at `seen`,
+ * not in the future: a sign of life of the registration that it names, and a
+ * report. False: no such one is known. True: it was taken, or left aside
+ * because the generation that stands is another one: it was another process's.
+ * O(1).
+ *
+ * A mark (`doubted`) is no sign of life and no report: beside it the value is
+ * as old as the write before it.
+ */
+bool membership_renewed(struct membership *m, const struct renewal *renewal,
+                        mono_ms seen);
+/* Renewals may have been missed: all windows of time begin again. */
+void membership_gap(struct membership *m);
+/* Since TTL_OVER was told of this registration and gave `began`: has nothing
+ * been heard of it, and did no window begin again for any other reason? */
+bool membership_still_over(const struct membership *m, const char *key,
+                           uint64_t created, uint64_t began);
 
 /* Of the registry: after DISCONNECTED all has to be told again. */
 void membership_connection(struct membership *m, enum registry_state state);
@@ -200,7 +224,8 @@ struct membership_tally membership_tally(struct membership *m,
 /* The others, from 0, in no order; NULL at the end. */
 struct node *membership_absent(const struct membership *m, enum node_kind kind,
                                size_t i);
-/* How long it may go unheard before it is missed: its ttl or the session. */
+/* How long it may go unheard before it is missed: `watched_ms` or the
+ * session. */
 int64_t membership_lease(const struct membership *m, const struct node *node);
 /* The process of each registration that stands at it and whose ttl is not over,
  * counted from 0; NULL at the end. Several where it stands in several groups,

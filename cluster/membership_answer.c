@@ -86,6 +86,17 @@ mono_ms membership_last_answer(const struct membership *m)
     return m->answers.last;
 }
 
+bool membership_synced(const struct membership *m)
+{
+    return m->synced[MEMBERSHIP_NODES] && m->synced[MEMBERSHIP_OURS];
+}
+
+bool membership_settled(const struct membership *m)
+{
+    return membership_synced(m) && m->connected &&
+           m->answered - m->settle_since >= m->config.settle_ms;
+}
+
 /* --- the watches --------------------------------------------------------- */
 
 static void on_nodes(void *arg, const struct registry_event *event)

@@ -9,6 +9,7 @@
 #include "cluster/membership.h"
 #include "registry/pauses.h"
 
+#include "base/map/hash_index.h"
 #include "base/map/heap.h"
 #include "base/table.h"
 
@@ -33,6 +34,7 @@ struct window {
 struct windows {
     struct heap heap;
     int64_t shortest; /* span ever: an absence below its third concerns none */
+    uint64_t began;   /* how often some began again, through no one's word */
 };
 
 /* Start, or start again. */
@@ -72,7 +74,8 @@ struct member;
 struct registration {
     struct member *member;
     struct registration *next; /* of the same member */
-    struct window window;      /* runs if it has a ttl */
+    struct window window;      /* runs if it has a ttl: `span` is for how long
+                                  it is watched */
     uint64_t version;
     struct process process;  /* by its present value; .created is the key's */
     struct process *written; /* the last known one under this `created`, while
@@ -88,6 +91,8 @@ struct registration {
     struct heartbeat_problem *problems; /* of its heartbeat */
     uint16_t n_groups, n_problems;      /* of these lists */
     enum node_status status;
+    uint32_t generation; /* of `process` at this key, from 1 */
+    bool doubted;        /* marked: it goes, unless it is heard of */
     bool rewritten; /* the process of its key changed: it is the node of an old
                        session */
     bool ours;
@@ -142,6 +147,15 @@ struct tally {
     bool recount;    /* all of them: leases began anew */
 };
 
+/* Those that live by a ttl, by `created`: made when the first renewal in a
+ * group is told (membership_report.c). */
+struct by_created {
+    struct hash_index index; /* of places in `all` */
+    struct registration **all;
+    uint32_t n, cap;
+    bool made;
+};
+
 struct membership {
     struct membership_config config;
     membership_event_f *fn;
@@ -159,6 +173,7 @@ struct membership {
     int64_t answer_ms;     /* how often we want to know that now */
     mono_ms answer_set_at; /* when that was worked out */
     uint64_t events;       /* told so far */
+    struct by_created by_created;
 };
 
 /* A copy of names in one block of mem.h; none: NULL. */
@@ -194,6 +209,16 @@ void membership_take_identity(struct registration *r,
 void membership_take_report(const struct membership *m, struct registration *r,
                             const struct heartbeat *hb);
 void membership_show_problems(struct member *e);
+
+/* Is this what stood before, and only marked now? Whoever marked it had not
+ * heard of it for as long as it is watched. */
+bool membership_only_marked(const struct registration *r,
+                            const struct registry_entry *entry,
+                            const struct heartbeat *hb);
+
+/* It has a ttl and a `created` now, or is about to have no or another one. */
+void membership_name(struct membership *m, struct registration *r);
+void membership_unname(struct membership *m, struct registration *r);
 
 /* The grace is over, and absence may be believed. */
 void membership_grace_over(struct membership *m, struct member *e);

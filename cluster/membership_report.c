@@ -1,10 +1,15 @@
 /*
  * membership_report.c - what a heartbeat says of its registration's process and
- * load, and what of a node's keys and heartbeats is not used, and why.
+ * load, and what of a node's keys and heartbeats is not used, and why; and
+ * renewals that were written in groups, which find theirs by `created`.
  *
  * Hardly any node has problems, so nothing is allocated while there are none.
  */
 #include "cluster/membership_priv.h"
+
+#include "base/mem.h"
+#include "base/rand.h"
+#include "cluster/renewals/renewal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +33,7 @@ void membership_take_identity(struct registration *r,
 {
     struct process last = *registration_written(r);
 
+    r->generation = hb->generation;
     r->process = hb->process;
     r->process.created = last.created;
     if (!hb->process.known) {
@@ -150,4 +156,127 @@ void membership_show_problems(struct member *e)
     if (e->crowded)
         show_text(n, "groups", "it is in more than 32; the others are ignored");
     assert((n->problems == NULL) == (n->n_problems == 0));
+}
+
+/* --- renewals in groups -------------------------------------------------- */
+
+static uint64_t created_hash(uint64_t created)
+{
+    return hash_quick(&created, sizeof(created));
+}
+
+static struct registration *by_created(const struct membership *m,
+                                       uint64_t created, uint32_t *place)
+{
+    const struct by_created *b = &m->by_created;
+    struct hash_index_walk w =
+        hash_index_walk(&b->index, created_hash(created));
+
+    while (hash_index_next(&w, place)) {
+        assert(*place < b->n);
+        if (b->all[*place]->process.created == created)
+            return b->all[*place];
+    }
+    return NULL;
+}
+
+static void put_name(struct by_created *b, struct registration *r)
+{
+    if (b->n == b->cap) {
+        b->cap = b->cap == 0 ? 64 : b->cap + b->cap / 2;
+        b->all = mem_regrow(b->all, b->cap, sizeof(struct registration *));
+    }
+    b->all[b->n] = r;
+    hash_index_put(&b->index, created_hash(r->process.created), b->n++);
+    assert(b->n <= b->cap);
+}
+
+void membership_name(struct membership *m, struct registration *r)
+{
+    uint32_t place;
+
+    assert(r->ours && r->process.created != 0);
+    if (m->by_created.made && by_created(m, r->process.created, &place) == NULL)
+        put_name(&m->by_created, r);
+}
+
+/* The last one takes its place. */
+void membership_unname(struct membership *m, struct registration *r)
+{
+    struct by_created *b = &m->by_created;
+    struct registration *last;
+    uint32_t place;
+
+    if (!b->made || by_created(m, r->process.created, &place) != r)
+        return;
+    hash_index_remove(&b->index, created_hash(r->process.created), place);
+    last = b->all[--b->n];
+    if (last == r)
+        return;
+    hash_index_remove(&b->index, created_hash(last->process.created), b->n);
+    hash_index_put(&b->index, created_hash(last->process.created), place);
+    b->all[place] = last;
+    assert(place < b->n);
+}
+
+/* As long as nobody renews in a group it costs nothing. */
+static void make_names(struct membership *m)
+{
+    m->by_created.made = true;
+    for (struct node *n = membership_next(m, NULL); n != NULL;
+         n = membership_next(m, n)) {
+        struct member *e = CONTAINER_OF(n, struct member, node);
+
+        for (struct registration *r = e->registrations; r; r = r->next)
+            if (r->ttl_ms > 0)
+                membership_name(m, r);
+    }
+}
+
+bool membership_only_marked(const struct registration *r,
+                            const struct registry_entry *entry,
+                            const struct heartbeat *hb)
+{
+    return hb->doubted && r->process.created == entry->created &&
+           r->ttl_ms > 0 && entry->owner == 0 &&
+           r->generation == hb->generation &&
+           process_same(&r->process, &hb->process);
+}
+
+bool membership_renewed(struct membership *m, const struct renewal *renewal,
+                        mono_ms seen)
+{
+    struct registration *r;
+    uint32_t place;
+
+    assert(!m->emitting);
+    assert(seen <= m->config.clock->mono);
+    if (!m->by_created.made)
+        make_names(m);
+    r = by_created(m, renewal->created, &place);
+    if (r == NULL)
+        return false;
+    if (r->generation != renewal->generation || r->window.since > seen)
+        return true;
+    assert(r->ttl_ms > 0);
+    r->gap =
+        r->written_at >= 0 && r->written_at <= seen ? seen - r->written_at : 0;
+    r->written_at = seen;
+    if (!r->has_load && renewal->told != 0)
+        r->load = heartbeat_no_load;
+    r->has_load = r->has_load || renewal->told != 0;
+    renewal_apply(renewal, &r->load);
+    r->status = renewal->busy ? NODE_BUSY : NODE_NORMAL;
+    r->load_whole = seen;
+    r->stale = false;
+    windows_start(&m->windows, &r->window, WINDOW_TTL, seen, r->window.span);
+    membership_review(m, r->member, r);
+    return true;
+}
+
+void membership_gap(struct membership *m)
+{
+    assert(!m->emitting);
+    windows_restart(&m->windows, m->config.clock->mono);
+    m->tally.recount = true;
 }

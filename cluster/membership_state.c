@@ -229,6 +229,7 @@ static void show_keys(struct member *e, const struct registration *w)
     if (w != NULL) {
         n->ours = w->ours;
         n->ttl_ms = w->ttl_ms;
+        n->watched_ms = w->ttl_ms > 0 ? w->window.span : 0;
     }
     assert(!n->registered || n->registrations > 0);
 }

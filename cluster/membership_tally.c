@@ -37,10 +37,10 @@ static struct lateness lateness(const struct membership *m,
     int64_t interval = m->config.heartbeat_interval_ms;
     int64_t usual = r->gap * 3 / 2; /* who always comes late is not known to
                                        be */
-    struct lateness l = {.since = lease ? r->window.since : r->written_at,
-                         .from = lease ? r->ttl_ms * 2 / 3 : interval * 5 / 2,
-                         .to = lease ? INT64_MAX
-                                     : interval + m->config.session_timeout_ms};
+    struct lateness l = {
+        .since = lease ? r->window.since : r->written_at,
+        .from = lease ? r->window.span * 2 / 3 : interval * 5 / 2,
+        .to = lease ? INT64_MAX : interval + m->config.session_timeout_ms};
 
     assert(!lease || r->ttl_ms > 0);
     if (l.from < usual)
@@ -74,7 +74,8 @@ bool membership_overdue(const struct membership *m, const struct node *node)
 
 int64_t membership_lease(const struct membership *m, const struct node *node)
 {
-    return node->ttl_ms > 0 ? node->ttl_ms : m->config.session_timeout_ms;
+    return node->watched_ms > 0 ? node->watched_ms
+                                : m->config.session_timeout_ms;
 }
 
 /* --- who counts as what -------------------------------------------------- */

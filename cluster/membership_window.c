@@ -74,6 +74,7 @@ bool windows_late(struct windows *ws, mono_ms now, int64_t absent)
             any = true;
         }
     }
+    ws->began += any;
     if (any)
         heap_order(&ws->heap);
     return any;
@@ -83,5 +84,6 @@ void windows_restart(struct windows *ws, mono_ms now)
 {
     for (size_t i = 0; i < ws->heap.n; i++)
         begin_again(ws, i, now);
+    ws->began++;
     heap_order(&ws->heap);
 }

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/json/json.h"
+#include "cluster/renewals/renewal.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -35,9 +36,11 @@ struct fixture {
     struct membership *m;
     struct buf said; /* one line an event */
     uint64_t version;
-    bool quiet;  /* reports are not written down */
-    bool silent; /* the registry answers nothing */
-    int ignored; /* keys that name no node */
+    uint64_t began; /* by the last TTL_OVER */
+    bool doubted;   /* likewise */
+    bool quiet;     /* reports are not written down */
+    bool silent;    /* the registry answers nothing */
+    int ignored;    /* keys that name no node */
 };
 
 static void on_event(void *arg, const struct membership_event *ev)
@@ -52,6 +55,10 @@ static void on_event(void *arg, const struct membership_event *ev)
     struct fixture *f = arg;
     char text[PROCESS_TEXT_SIZE];
 
+    if (ev->type == MEMBERSHIP_TTL_OVER) {
+        f->began = ev->began;
+        f->doubted = ev->doubted;
+    }
     if (f->quiet)
         return;
     buf_printf(&f->said, "%s %s %s", names[ev->type], ev->node->address,
@@ -1101,6 +1108,196 @@ static void ten_thousand_nodes_cost_a_tick_nothing(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define COLD(name) cmocka_unit_test_setup_teardown(name, set_up_cold, tear_down)
 
+/* --- renewals in groups -------------------------------------------------- */
+
+#define LEASED "{\"startupTime\":100,\"processId\":1,\"lease\":3000}"
+#define LEASED_MARK                                                            \
+    "{\"doubted\":true,\"startupTime\":100,\"processId\":1,"                   \
+    "\"lease\":3000,\"cpuUsage\":0.25}"
+#define WIDE                                                                   \
+    "{\"startupTime\":100,\"processId\":1,\"lease\":3000,"                     \
+    "\"watched\":4000}"
+#define SECOND                                                                 \
+    "{\"startupTime\":200,\"processId\":2,\"lease\":3000,"                     \
+    "\"generation\":2}"
+
+static bool renewed(struct fixture *f, uint64_t created, uint32_t generation)
+{
+    const struct renewal r = {.created = created,
+                              .generation = generation,
+                              .told = LOAD_CPU,
+                              .busy = true,
+                              .load = {25000}};
+
+    return membership_renewed(f->m, &r, f->clock.mono);
+}
+
+static void a_renewal_is_a_sign_of_life_and_a_report(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    expect(f, "up h:1 100-1\n");
+    for (int i = 0; i < 4; i++) {
+        pass(f, 2000);
+        assert_true(renewed(f, 5, 1));
+    }
+    expect(f, "report h:1 100-1\nreport h:1 100-1\nreport h:1 100-1\n"
+              "report h:1 100-1\n");
+    assert_true(node(f)->load.cpu == 0.5);
+    assert_int_equal(node(f)->status, NODE_BUSY);
+    assert_int_equal(node(f)->last_report, f->clock.mono);
+    pass(f, 2950);
+    expect(f, "");
+    pass(f, TICK);
+    expect(f, "ttl h:1 100-1 /pelorus/nodes/worker/h:1@1\nsuspect h:1 100-1\n");
+    assert_true(renewed(f, 5, 1));
+    expect(f, "flap h:1 100-1\n");
+}
+
+static void
+a_renewal_of_another_process_or_of_nobody_counts_for_none(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_false(renewed(f, 5, 1));
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    assert_false(renewed(f, 6, 1));
+    pass(f, 1000);
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, SECOND);
+    expect(f, "up h:1 100-1\nreplaced h:1 100-1\n");
+    pass(f, 2000);
+    assert_true(renewed(f, 5, 1));
+    expect(f, "");
+    assert_true(node(f)->load.cpu == LOAD_UNKNOWN);
+    pass(f, 1000);
+    expect(f, "ttl h:1 200-2 /pelorus/nodes/worker/h:1@2\nsuspect h:1 200-2\n");
+    feed(f, REGISTRY_REMOVE, OURS, 5, 0, NULL);
+    assert_false(renewed(f, 5, 2));
+    feed(f, REGISTRY_ADD, OURS, 9, 0, LEASED);
+    assert_false(renewed(f, 5, 1));
+    assert_true(renewed(f, 9, 1));
+}
+
+static void a_renewal_seen_before_the_last_write_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    const struct renewal r = {.created = 5, .generation = 1, .busy = true};
+    mono_ms before;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    before = f->clock.mono;
+    pass(f, 1000);
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, LEASED);
+    expect(f, "up h:1 100-1\nreport h:1 100-1\n");
+    assert_true(membership_renewed(f->m, &r, before));
+    expect(f, "");
+    pass(f, 2950);
+    expect(f, "");
+}
+
+static void a_mark_is_no_sign_of_life(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    assert_true(renewed(f, 5, 1));
+    expect(f, "up h:1 100-1\nreport h:1 100-1\n");
+    pass(f, 2900);
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, LEASED_MARK);
+    expect(f, "");
+    assert_true(node(f)->load.cpu == 0.5);
+    pass(f, 100);
+    expect(f, "ttl h:1 100-1 /pelorus/nodes/worker/h:1@2\nsuspect h:1 100-1\n");
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, LEASED);
+    expect(f, "flap h:1 100-1\n");
+}
+
+static void it_is_missed_after_as_long_as_it_is_watched(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, WIDE);
+    expect(f, "up h:1 100-1\n");
+    assert_int_equal(node(f)->ttl_ms, 3000);
+    assert_int_equal(membership_lease(f->m, node(f)), 4000);
+    pass(f, 1000);
+    assert_true(renewed(f, 5, 1));
+    expect(f, "report h:1 100-1\n");
+    pass(f, 3950);
+    expect(f, "");
+    pass(f, TICK);
+    expect(f, "ttl h:1 100-1 /pelorus/nodes/worker/h:1@1\nsuspect h:1 100-1\n");
+}
+
+static void after_a_gap_every_window_begins_again(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    expect(f, "up h:1 100-1\n");
+    pass(f, 2950);
+    membership_gap(f->m);
+    pass(f, 2950);
+    expect(f, "");
+    pass(f, TICK);
+    expect(f, "ttl h:1 100-1 /pelorus/nodes/worker/h:1@1\nsuspect h:1 100-1\n");
+}
+
+static void
+it_is_still_over_until_anything_is_heard_or_begins_again(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+    pass(f, 3000);
+    assert_true(membership_still_over(f->m, OURS, 5, f->began));
+    assert_false(membership_still_over(f->m, OURS, 4, f->began));
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, LEASED_MARK);
+    assert_true(membership_still_over(f->m, OURS, 5, f->began));
+    assert_true(renewed(f, 5, 1));
+    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+    pass(f, 3000);
+    assert_true(membership_still_over(f->m, OURS, 5, f->began));
+    membership_gap(f->m);
+    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+    pass(f, 3000);
+    assert_true(membership_still_over(f->m, OURS, 5, f->began));
+    assert_true(f->doubted);
+    feed(f, REGISTRY_REMOVE, OURS, 5, 0, NULL);
+    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+}
+
+/* Many come and go: each is found by its own name, and no other. */
+static void renewals_find_their_registrations_among_many(void **state)
+{
+    struct fixture *f = *state;
+    char key[64];
+
+    f->quiet = true;
+    for (int i = 1; i <= 500; i++) {
+        snprintf(key, sizeof(key), "/pelorus/nodes/worker/h:%d", i);
+        feed(f, REGISTRY_ADD, key, (uint64_t)i, 0, LEASED);
+        if (i == 100)
+            assert_true(renewed(f, 7, 1));
+    }
+    for (int i = 1; i <= 500; i += 3) {
+        snprintf(key, sizeof(key), "/pelorus/nodes/worker/h:%d", i);
+        feed(f, REGISTRY_REMOVE, key, (uint64_t)i, 0, NULL);
+    }
+    pass(f, 1);
+    for (int i = 1; i <= 500; i++) {
+        const struct node *n;
+
+        snprintf(key, sizeof(key), "h:%d", i);
+        assert_int_equal(renewed(f, (uint64_t)i, 1), i % 3 != 1);
+        n = membership_find(f->m, NODE_WORKER, key);
+        assert_int_equal(n->status == NODE_BUSY, i % 3 != 1 || i == 7);
+    }
+    assert_false(renewed(f, 501, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1152,6 +1349,14 @@ int main(void)
         TEST(every_sample_is_in_the_cluster_as_it_says),
         TEST(nodes_are_listed_in_the_order_of_their_appearance),
         TEST(ten_thousand_nodes_cost_a_tick_nothing),
+        TEST(a_renewal_is_a_sign_of_life_and_a_report),
+        TEST(a_renewal_of_another_process_or_of_nobody_counts_for_none),
+        TEST(a_renewal_seen_before_the_last_write_changes_nothing),
+        TEST(a_mark_is_no_sign_of_life),
+        TEST(it_is_missed_after_as_long_as_it_is_watched),
+        TEST(after_a_gap_every_window_begins_again),
+        TEST(it_is_still_over_until_anything_is_heard_or_begins_again),
+        TEST(renewals_find_their_registrations_among_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
