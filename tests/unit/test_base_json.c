@@ -309,6 +309,31 @@ static void strings_of_every_length_come_back(void **state)
 
 /* --- as text ------------------------------------------------------------- */
 
+/* Eight bytes are looked at together: each byte in each of their places. */
+static void a_byte_means_the_same_wherever_it_stands(void **state)
+{
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        bool whole = byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+
+        for (size_t at = 0; at < 24; at++) {
+            const struct json *root = NULL;
+            char text[32];
+
+            memset(text, 'x', sizeof(text));
+            text[0] = text[25] = '"';
+            text[1 + at] = (char)byte;
+            /* "xx"xx" and "xx\\xx" are none, nor half a letter */
+            assert_int_equal(json_parse(text, 26, &root, NULL) == 0, whole);
+            if (whole) {
+                assert_int_equal(strlen(root->string), 24);
+                assert_memory_equal(root->string, text + 1, 24);
+            }
+            json_free(root);
+        }
+    }
+}
+
 static void whole_numbers_are_exact_or_refused(void **state)
 {
     static const struct {
@@ -461,6 +486,7 @@ int main(void)
         cmocka_unit_test(numbers_are_read_as_by_strtod),
         cmocka_unit_test(broken_utf8_is_replaced_when_written),
         cmocka_unit_test(strings_of_every_length_come_back),
+        cmocka_unit_test(a_byte_means_the_same_wherever_it_stands),
         cmocka_unit_test(whole_numbers_are_exact_or_refused),
         cmocka_unit_test(values_keep_the_text_they_were_sent_as),
         cmocka_unit_test(strings_lose_their_escapes),

@@ -60,6 +60,34 @@ static void base64_is_rfc_4648(void **state)
     }
 }
 
+static void a_byte_is_a_digit_of_base64_or_none_wherever_it_stands(void **state)
+{
+    static const char all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop"
+                              "qrstuvwxyz0123456789+/";
+
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        const char *digit = byte == 0 ? NULL : strchr(all, (int)byte);
+
+        for (size_t at = 0; at < 8; at++) {
+            char text[9] = "AAAAAAAA";
+            bool padding = byte == '=' && at == 7;
+            size_t len = 8;
+            uint64_t bits = 0;
+
+            text[at] = (char)byte;
+            assert_int_equal(etcd_base64_decode(text, &len),
+                             digit != NULL || padding);
+            for (size_t i = 0; digit != NULL && i < len; i++)
+                bits = bits << 8 | (unsigned char)text[i];
+            if (digit != NULL) {
+                assert_int_equal(len, 6);
+                assert_true(bits == (uint64_t)(digit - all) << 6 * (7 - at));
+            }
+        }
+    }
+}
+
 static void keys_have_their_namespace_and_ranges_their_end(void **state)
 {
     struct etcd_key k, end;
@@ -347,6 +375,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base64_is_rfc_4648),
+        cmocka_unit_test(
+            a_byte_is_a_digit_of_base64_or_none_wherever_it_stands),
         cmocka_unit_test(keys_have_their_namespace_and_ranges_their_end),
         cmocka_unit_test(a_txn_is_written_as_the_gateway_reads_it),
         cmocka_unit_test(numbers_beyond_2_53_stay_exact),
