@@ -1,11 +1,10 @@
 /*
  * window.h - many renewals of HTTP nodes in one value: the slot of a ring.
  *
- * docs/design/renewals.md is the design. The rooms beside this one do not use
- * the folder yet: the reader of rings here (rings.h) is to be fed by
- * coordinator/, http/ is to write the windows, and removals to read and raise
- * `taken` (taken.h). All of it is pure: no I/O, times are given. Any thread,
- * each with its own.
+ * docs/design/renewals.md is the design. coordinator/renewals/ writes windows,
+ * and nothing uses that yet: the reader of rings here (rings.h) is to be fed by
+ * coordinator/, and removals are to read and raise `taken` (taken.h). All of it
+ * is pure: no I/O, times are given. Any thread, each with its own.
  *
  * A ring is WINDOW_SLOTS keys, and belongs to one session of one coordinator.
  * Its windows are numbered from 1 and put one after the other: number `seq`

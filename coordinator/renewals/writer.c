@@ -1,0 +1,468 @@
+/*
+ * writer.c - see writer.h.
+ *
+ * One call of the registry is under way at a time, and go_on() alone says which
+ * is next. A window is *formed* when its text is made; from then on its puts
+ * are `going`. One of which certainly nothing was applied is unformed: its puts
+ * wait again, before the others.
+ */
+#include "coordinator/renewals/writer.h"
+
+#include "base/mem.h"
+#include "registry/attempt.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#define RETRY_MS 100
+
+struct slot {
+    uint64_t created, version; /* 0: nothing stands there */
+};
+
+struct ring_writer {
+    struct writer_config config;
+    struct taken taken;
+    uint64_t taken_version;
+    bool taken_known, read_once;
+
+    uint64_t session;       /* whose ring it is */
+    uint64_t entry_version; /* of our entry in it; 0: to be read */
+    uint64_t seq;           /* of the last window that was committed */
+    int64_t watched_ms;     /* the longest of this ring */
+    struct slot slots[WINDOW_SLOTS];
+
+    struct writer_put *waiting, *going;
+    struct buf text;           /* of the window that is formed; empty: none */
+    char key[WINDOW_KEY_SIZE]; /* its slot */
+    bool doubt;                /* it may have been applied, or may be yet */
+    bool back;                 /* its slot is to be read */
+    bool dead;                 /* what was sent of it applies no more */
+    bool busy;
+    bool more; /* some wait that were in a window, or had no room there */
+    mono_ms begun, retry;
+};
+
+static void go_on(struct ring_writer *r);
+
+static mono_ms now(const struct ring_writer *r)
+{
+    return r->config.clock->mono;
+}
+
+/* --- ends ---------------------------------------------------------------- */
+
+static void end_one(struct writer_put *put, const struct writer_reply *reply)
+{
+    assert(put->done != NULL);
+    put->next = put->prev = NULL;
+    put->done(put->arg, reply);
+}
+
+/* Whoever is called may add others. */
+static void end_all(struct writer_put **list, const struct writer_reply *reply)
+{
+    struct writer_put *all = *list, *put, *next;
+
+    *list = NULL;
+    DL_FOREACH_SAFE (all, put, next)
+        end_one(put, reply);
+}
+
+static void fail_all(struct writer_put **list, enum err_code code,
+                     const char *why)
+{
+    struct writer_reply reply = {.end = WRITER_FAILED};
+
+    (void)err_set(&reply.err, code, "%s", why);
+    end_all(list, &reply);
+}
+
+/* Not formed any more; its puts were ended, or wait again. */
+static void let_go(struct ring_writer *r)
+{
+    buf_reset(&r->text);
+    r->doubt = r->back = r->dead = false;
+}
+
+static void unform(struct ring_writer *r)
+{
+    struct writer_put *before = r->going;
+
+    assert(r->text.len > 0);
+    r->going = NULL;
+    DL_CONCAT(before, r->waiting);
+    r->waiting = before;
+    r->more = before != NULL;
+    let_go(r);
+}
+
+static void committed(struct ring_writer *r, uint64_t created, uint64_t version)
+{
+    unsigned slot = window_slot(r->seq + 1);
+    char key[WINDOW_KEY_SIZE];
+    struct writer_reply reply = {.end = WRITER_COMMITTED,
+                                 .key = key,
+                                 .created = created,
+                                 .version = version};
+
+    assert(version != 0);
+    assert(r->text.len > 0);
+    memcpy(key, r->key, sizeof(key));
+    r->slots[slot] = (struct slot){.created = created, .version = version};
+    r->seq++;
+    let_go(r);
+    end_all(&r->going, &reply);
+}
+
+/* What was checked has moved, or the session has ended. */
+static void overtaken(struct ring_writer *r)
+{
+    if (!r->doubt) {
+        unform(r);
+        return;
+    }
+    r->dead = r->back = true;
+}
+
+/* --- the window's write -------------------------------------------------- */
+
+static void on_slot(void *arg, const struct registry_reply *reply)
+{
+    struct ring_writer *r = arg;
+    const struct registry_entry *e =
+        reply->err.code == ERR_OK ? &reply->entries[0] : NULL;
+    struct slot *s = &r->slots[window_slot(r->seq + 1)];
+
+    assert(r->busy && r->back);
+    r->busy = false;
+    if (e == NULL && reply->err.code != ERR_NOT_FOUND) {
+        r->retry = now(r) + RETRY_MS;
+        return;
+    }
+    r->back = false;
+    s->created = e != NULL ? e->created : 0;
+    s->version = e != NULL ? e->version : 0;
+    if (e != NULL && e->value_len == r->text.len &&
+        memcmp(e->value, buf_text(&r->text), r->text.len) == 0)
+        committed(r, e->created, e->version);
+    else if (r->dead)
+        unform(r);
+    go_on(r);
+}
+
+static void refused(struct ring_writer *r, const struct registry_reply *reply)
+{
+    assert(reply->err.code == ERR_CONFLICT);
+    switch (reply->failed_op) {
+    case 0:
+        r->entry_version = 0;
+        overtaken(r);
+        break;
+    case 1:
+        r->taken_known = false;
+        overtaken(r);
+        break;
+    default: /* one of ours of unknown outcome */
+        r->back = true;
+    }
+}
+
+static void on_put(void *arg, const struct registry_reply *reply)
+{
+    struct ring_writer *r = arg;
+    struct slot *s = &r->slots[window_slot(r->seq + 1)];
+
+    assert(r->busy && r->text.len > 0);
+    r->busy = false;
+    switch (reply->err.code) {
+    case ERR_OK:
+        if (reply->written == 0) {
+            r->doubt = r->back = true;
+            break;
+        }
+        committed(r, s->version == 0 ? reply->written : s->created,
+                  reply->written);
+        break;
+    case ERR_CONFLICT:
+        refused(r, reply);
+        break;
+    case ERR_UNKNOWN:
+        r->doubt = r->back = true;
+        r->retry = now(r) + RETRY_MS;
+        break;
+    case ERR_UNAVAILABLE:
+        r->retry = now(r) + RETRY_MS;
+        break;
+    case ERR_SESSION_LOST:
+        r->entry_version = 0;
+        overtaken(r);
+        r->retry = now(r) + RETRY_MS;
+        break;
+    default: /* it will not be otherwise the next time */
+        r->retry = now(r) + RETRY_MS;
+        if (r->doubt) {
+            fail_all(&r->going, ERR_UNKNOWN, reply->err.msg);
+        } else {
+            let_go(r);
+            fail_all(&r->going, reply->err.code, reply->err.msg);
+        }
+    }
+    go_on(r);
+}
+
+static void put_window(struct ring_writer *r)
+{
+    struct registry_op ops[3];
+
+    assert(r->entry_version != 0 && r->taken_version != 0);
+    assert(!r->back && !r->dead);
+    ops[0] =
+        registry_op_at(REGISTRY_CHECK, r->config.entry_key, r->entry_version);
+    ops[1] = registry_op_at(REGISTRY_CHECK, TAKEN_KEY, r->taken_version);
+    ops[2] = registry_op_put(r->key, &r->text,
+                             r->slots[window_slot(r->seq + 1)].version);
+    r->busy = true;
+    registry_txn(r->config.registry, ops, 3, on_put, r);
+}
+
+/* --- forming it ---------------------------------------------------------- */
+
+static bool named(const struct ring_writer *r, const struct writer_put *put)
+{
+    return !r->taken.grouped ||
+           taken_names(&r->taken, put->since, put->kind, put->address);
+}
+
+/* Those who have to go otherwise. */
+static void sort_out(struct ring_writer *r)
+{
+    static const struct writer_reply left = {.end = WRITER_LEFT};
+    static const struct writer_reply late = {.end = WRITER_TOO_LATE};
+    struct writer_put *lefts = NULL, *lates = NULL, *put, *next;
+
+    assert(r->taken_known);
+    DL_FOREACH_SAFE (r->waiting, put, next)
+        if (now(r) >= put->expires) {
+            DL_DELETE(r->waiting, put);
+            DL_APPEND(lates, put);
+        } else if (named(r, put)) {
+            DL_DELETE(r->waiting, put);
+            DL_APPEND(lefts, put);
+        }
+    end_all(&lates, &late);
+    end_all(&lefts, &left);
+}
+
+static void form(struct ring_writer *r)
+{
+    struct writer_put *put, *next;
+    struct window w;
+
+    assert(r->text.len == 0 && r->going == NULL);
+    sort_out(r);
+    if (r->waiting == NULL)
+        return;
+    window_init(&w);
+    DL_FOREACH_SAFE (r->waiting, put, next) {
+        if (!window_add(&w, &put->renewal))
+            break;
+        if (put->watched_ms > r->watched_ms)
+            r->watched_ms = put->watched_ms;
+        DL_DELETE(r->waiting, put);
+        DL_APPEND(r->going, put);
+    }
+    window_write(&r->text, &w, r->seq + 1, r->watched_ms);
+    window_close(&w);
+    (void)window_key(r->session, window_slot(r->seq + 1), r->key);
+    r->begun = now(r);
+    r->more = r->waiting != NULL;
+    assert(!r->text.overflow && r->going != NULL);
+}
+
+/* --- what it rests on ---------------------------------------------------- */
+
+static void on_entry(void *arg, const struct registry_reply *reply)
+{
+    struct ring_writer *r = arg;
+    uint64_t session = registry_session(r->config.registry);
+    bool ours = reply->err.code == ERR_OK && session != 0 &&
+                reply->entries[0].owner == session;
+
+    assert(r->busy && r->text.len == 0);
+    r->busy = false;
+    if (!ours) {
+        r->retry = now(r) + RETRY_MS;
+        if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND)
+            fail_all(&r->waiting, ERR_UNAVAILABLE,
+                     "this coordinator has no session that others see");
+        return;
+    }
+    if (r->session != session) {
+        memset(r->slots, 0, sizeof(r->slots));
+        r->seq = 0;
+        r->watched_ms = 0;
+        r->session = session;
+    }
+    r->entry_version = reply->entries[0].version;
+    go_on(r);
+}
+
+static void on_taken(void *arg, const struct registry_reply *reply)
+{
+    struct ring_writer *r = arg;
+
+    assert(r->busy && !r->taken_known);
+    r->busy = false;
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        r->retry = now(r) + RETRY_MS;
+        return;
+    }
+    r->taken_known = r->read_once = true;
+    taken_init(&r->taken); /* what nobody can read: no groups are written */
+    r->taken_version = 0;
+    if (reply->err.code == ERR_OK) {
+        r->taken_version = reply->entries[0].version;
+        if (taken_read(&r->taken, reply->entries[0].value,
+                       reply->entries[0].value_len, NULL) != 0)
+            taken_init(&r->taken);
+    }
+    go_on(r);
+}
+
+static void read_taken(struct ring_writer *r)
+{
+    assert(!r->busy && !r->taken_known);
+    r->busy = true;
+    registry_get(r->config.registry, TAKEN_KEY, on_taken, r);
+}
+
+static bool window_is_due(const struct ring_writer *r)
+{
+    return r->text.len > 0 ||
+           (r->waiting != NULL &&
+            (r->more || now(r) - r->begun >= WRITER_WINDOW_MS));
+}
+
+static void go_on(struct ring_writer *r)
+{
+    if (r->busy || now(r) < r->retry)
+        return;
+    if (r->text.len > 0 && !r->dead &&
+        r->session != registry_session(r->config.registry)) {
+        r->entry_version = 0;
+        overtaken(r);
+    }
+    if (r->back) {
+        r->busy = true;
+        registry_get(r->config.registry, r->key, on_slot, r);
+        return;
+    }
+    if (!r->taken_known) {
+        read_taken(r);
+        return;
+    }
+    if (!window_is_due(r))
+        return;
+    if (r->entry_version == 0 ||
+        r->session != registry_session(r->config.registry)) {
+        r->busy = true;
+        registry_get(r->config.registry, r->config.entry_key, on_entry, r);
+        return;
+    }
+    if (r->text.len == 0)
+        form(r);
+    if (r->text.len > 0)
+        put_window(r);
+}
+
+/* --- from outside -------------------------------------------------------- */
+
+struct ring_writer *writer_new(const struct writer_config *config)
+{
+    struct ring_writer *r = mem_zalloc(sizeof(*r));
+
+    assert(config->entry_key[0] == '/');
+    r->config = *config;
+    buf_init(&r->text, WINDOW_BYTES_MAX);
+    r->begun = now(r) - WRITER_WINDOW_MS;
+    read_taken(r);
+    return r;
+}
+
+void writer_free(struct ring_writer **writer, bool told)
+{
+    struct ring_writer *r = *writer;
+
+    if (r == NULL)
+        return;
+    if (told) {
+        registry_forget(r->config.registry, r);
+        fail_all(&r->going, r->doubt || r->busy ? ERR_UNKNOWN : ERR_CANCELLED,
+                 "the coordinator is leaving");
+        fail_all(&r->waiting, ERR_CANCELLED, "the coordinator is leaving");
+    }
+    buf_close(&r->text);
+    MEM_FREE(*writer);
+}
+
+bool writer_named(const struct ring_writer *r, uint64_t *out)
+{
+    *out = r->taken.named;
+    return r->read_once;
+}
+
+bool writer_open(const struct ring_writer *r)
+{
+    return r->read_once && r->taken.grouped;
+}
+
+bool writer_add(struct ring_writer *r, struct writer_put *put)
+{
+    assert(put->done != NULL && put->address != NULL);
+    assert(put->watched_ms > 0 && put->watched_ms <= WINDOW_WATCHED_MAX);
+    if (!r->read_once || named(r, put))
+        return false;
+    put->deadline = now(r) + ATTEMPT_MS;
+    DL_APPEND(r->waiting, put);
+    go_on(r);
+    return true;
+}
+
+static void end_overdue(struct ring_writer *r)
+{
+    struct writer_put *over = NULL, *put, *next;
+
+    DL_FOREACH_SAFE (r->waiting, put, next)
+        if (now(r) >= put->deadline) {
+            DL_DELETE(r->waiting, put);
+            DL_APPEND(over, put);
+        }
+    fail_all(&over, ERR_UNAVAILABLE, "the registry did not answer in time");
+    DL_FOREACH_SAFE (r->going, put, next)
+        if (now(r) >= put->deadline) {
+            DL_DELETE(r->going, put);
+            DL_APPEND(over, put);
+        }
+    fail_all(&over, r->doubt || r->busy ? ERR_UNKNOWN : ERR_UNAVAILABLE,
+             "the registry did not answer in time");
+    /* nothing of it was sent that could be applied, and nobody waits */
+    if (r->going == NULL && r->text.len > 0 && !r->doubt && !r->busy)
+        let_go(r);
+}
+
+void writer_tick(struct ring_writer *r)
+{
+    end_overdue(r);
+    go_on(r);
+}
+
+mono_ms writer_due(const struct ring_writer *r)
+{
+    mono_ms due;
+
+    if (r->busy || (r->waiting == NULL && r->text.len == 0))
+        return INT64_MAX;
+    due = r->text.len > 0 || r->more ? now(r) : r->begun + WRITER_WINDOW_MS;
+    return due > r->retry ? due : r->retry;
+}

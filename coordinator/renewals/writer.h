@@ -1,0 +1,93 @@
+/*
+ * writer.h - renewals of HTTP nodes that one coordinator writes together: the
+ * windows of its ring, one write under way at a time.
+ *
+ * docs/design/renewals.md is the design; the coordinator does not use it yet.
+ *
+ *   - The txn checks our own entry, /pelorus/taken at the version that is known
+ *     here, and puts the next slot. Its commit is what a 200 stands for.
+ *   - `taken` moved: it is read, whom it names goes to the left (WRITER_LEFT:
+ *     registration and gate are to be read, and it is judged as alone), the
+ *     others go again at once.
+ *   - Outcome unknown: the slot is read back, and as long as it does not hold
+ *     the window the very same is put again, at the version read. Nothing else
+ *     is written before one of the two is known to have been applied, or that
+ *     neither can be (what they checked has moved, the session has ended).
+ *   - Our entry gone: all of them end with ERR_UNAVAILABLE; the next session
+ *     has a ring of its own.
+ *
+ * The first one goes at once if the last write began WRITER_WINDOW_MS ago.
+ *
+ * Whoever verifies a registration notes writer_named() first, and reads
+ * registration and gate then: who was named since stands in what is known here
+ * before a window is written. It does no I/O but by the registry; loop thread
+ * only.
+ */
+#ifndef PELORUS_COORDINATOR_RENEWALS_WRITER_H
+#define PELORUS_COORDINATOR_RENEWALS_WRITER_H
+
+#include "cluster/renewals/taken.h"
+#include "cluster/renewals/window.h"
+#include "registry/registry.h"
+
+#define WRITER_WINDOW_MS 200
+
+struct ring_writer;
+
+struct writer_config {
+    const struct clock *clock;
+    struct registry *registry;
+    const char *entry_key; /* our own entry's. All are borrowed for life */
+};
+
+enum writer_end {
+    WRITER_COMMITTED,
+    WRITER_LEFT,     /* it is to be verified anew; nothing was promised */
+    WRITER_TOO_LATE, /* the lease that it asks for is over */
+    WRITER_FAILED,   /* `err`: ERR_UNKNOWN, it may be renewed; else it is not */
+};
+
+struct writer_reply {
+    enum writer_end end;
+    struct err err;
+    const char *key; /* COMMITTED: the slot, and what stands there then */
+    uint64_t created, version;
+};
+
+/* One that waits: the caller's, lent until done(). */
+struct writer_put {
+    struct renewal renewal;
+    enum node_kind kind;
+    const char *address;
+    uint64_t since;     /* writer_named() before it was verified */
+    int64_t watched_ms; /* of its registration, 1 .. WINDOW_WATCHED_MAX */
+    mono_ms expires;
+    void (*done)(void *arg, const struct writer_reply *reply);
+    void *arg;
+    /* of writer.c */
+    mono_ms deadline;
+    struct writer_put *next, *prev;
+};
+
+/* Reads /pelorus/taken at once: before the watches of registrations and gates
+ * begin, so that their first listing counts as read after it. */
+struct ring_writer *writer_new(const struct writer_config *config);
+/* `told`: those that wait end with ERR_CANCELLED, or ERR_UNKNOWN. Else nobody
+ * is called, nor the registry. */
+void writer_free(struct ring_writer **r, bool told);
+
+/* How many names `taken` had, as it is known here; false: it is not known. */
+bool writer_named(const struct ring_writer *r, uint64_t *named);
+/* Are renewals written in groups, as far as is known? */
+bool writer_open(const struct ring_writer *r);
+
+/* done() once, and never before this returns. False, and no call: it is to be
+ * judged alone, because groups are not written, or it was named. */
+bool writer_add(struct ring_writer *r, struct writer_put *put) MUST_CHECK;
+
+/* Time passes: at least every 50 ms. */
+void writer_tick(struct ring_writer *r);
+/* When it is wanted next; INT64_MAX: nobody waits. */
+mono_ms writer_due(const struct ring_writer *r);
+
+#endif

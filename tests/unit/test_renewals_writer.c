@@ -1,0 +1,314 @@
+/* test_renewals_writer.c - a coordinator's renewals in groups: when they are
+ * written, upon what, and what becomes of them when answers get lost. */
+#include "base/mem.h"
+#include "coordinator/renewals/writer.h"
+#include "tests/lib/memory/memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ENTRY "/pelorus/coordinators/127.0.0.1:7077"
+#define PUTS  600
+
+struct put {
+    struct writer_put base;
+    char address[32];
+    unsigned times;
+    enum writer_end end;
+    enum err_code code;
+    char key[WINDOW_KEY_SIZE];
+    uint64_t version;
+};
+
+struct world {
+    struct clock clock;
+    struct memory_store *store;
+    struct registry *hand, *registry;
+    struct ring_writer *writer;
+    struct put puts[PUTS];
+    struct taken taken;
+};
+
+static void on_done(void *arg, const struct writer_reply *reply)
+{
+    struct put *p = arg;
+
+    p->times++;
+    p->end = reply->end;
+    p->code = reply->err.code;
+    p->version = reply->version;
+    snprintf(p->key, sizeof(p->key), "%s", reply->key ? reply->key : "");
+}
+
+static void on_ok(void *arg, const struct registry_reply *reply)
+{
+    *(enum err_code *)arg = reply->err.code;
+}
+
+static void run(struct world *w, int64_t ms)
+{
+    for (mono_ms until = w->clock.mono + ms; w->clock.mono < until;) {
+        memory_run(w->store, w->clock.mono + 10);
+        if (w->writer != NULL)
+            writer_tick(w->writer);
+    }
+}
+
+/* Until it is there: faults may be on. */
+static void write_key(struct world *w, struct registry *r, const char *key,
+                      const void *value, size_t len, bool ephemeral)
+{
+    enum err_code code = ERR_CANCELLED;
+
+    for (int i = 0; i < 50 && code != ERR_OK; i++) {
+        registry_put(r, key, value, len, REGISTRY_ANY, 0, ephemeral, on_ok,
+                     &code);
+        run(w, 50);
+    }
+    assert_int_equal(code, ERR_OK);
+}
+
+static void write_taken(struct world *w)
+{
+    struct buf b;
+
+    buf_init(&b, TAKEN_BYTES_MAX);
+    taken_write(&b, &w->taken);
+    write_key(w, w->hand, TAKEN_KEY, b.data, b.len, false);
+    buf_close(&b);
+}
+
+static void begin(struct world *w, bool grouped)
+{
+    const struct writer_config config = {
+        .clock = &w->clock, .registry = w->registry, .entry_key = ENTRY};
+
+    w->taken.grouped = grouped;
+    write_taken(w);
+    write_key(w, w->registry, ENTRY, "{}", 2, true);
+    w->writer = writer_new(&config);
+    run(w, 50);
+}
+
+static int setup(void **state)
+{
+    struct world *w = mem_zalloc(sizeof(*w));
+
+    w->clock.mono = 1000;
+    w->store = memory_store_new(&w->clock, 5);
+    w->hand = memory_open(w->store, 60000);
+    w->registry = memory_open(w->store, 6000);
+    run(w, 100);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    writer_free(&w->writer, true);
+    registry_close(&w->registry, NULL, NULL);
+    registry_close(&w->hand, NULL, NULL);
+    memory_run(w->store, w->clock.mono + 100000);
+    memory_store_free(&w->store);
+    mem_free(w);
+    return 0;
+}
+
+static bool add(struct world *w, unsigned i)
+{
+    struct put *p = &w->puts[i];
+
+    memset(p, 0, sizeof(*p));
+    snprintf(p->address, sizeof(p->address), "10.0.0.1:%u", 1 + i);
+    p->base = (struct writer_put){
+        .renewal = {.created = 100 + i, .generation = 1},
+        .kind = NODE_WORKER,
+        .address = p->address,
+        .watched_ms = 30000,
+        .expires = w->clock.mono + 30000,
+        .done = on_done,
+        .arg = p,
+    };
+    (void)writer_named(w->writer, &p->base.since);
+    return writer_add(w->writer, &p->base);
+}
+
+/* How many renewals the window of this number holds; 0: it does not stand. */
+static uint32_t window_count(struct world *w, uint64_t session, uint64_t seq)
+{
+    char key[WINDOW_KEY_SIZE];
+    const struct registry_entry *e =
+        memory_find(w->store, window_key(session, window_slot(seq), key));
+    struct window_read r;
+
+    if (e == NULL)
+        return 0;
+    assert_int_equal(
+        window_open(&r, window_slot(seq), e->value, e->value_len, NULL), 0);
+    return r.seq == seq ? r.count : 0;
+}
+
+static void the_first_goes_at_once_and_the_next_together(void **state)
+{
+    struct world *w = *state;
+    uint64_t session = registry_session(w->registry);
+
+    begin(w, true);
+    run(w, 300);
+    assert_true(add(w, 0));
+    run(w, 20);
+    assert_int_equal(w->puts[0].times, 1);
+    assert_int_equal(w->puts[0].end, WRITER_COMMITTED);
+    assert_int_equal(memory_find(w->store, w->puts[0].key)->version,
+                     w->puts[0].version);
+    for (unsigned i = 1; i <= 50; i++)
+        assert_true(add(w, i));
+    run(w, 100);
+    assert_int_equal(w->puts[1].times, 0);
+    run(w, 150);
+    for (unsigned i = 1; i <= 50; i++)
+        assert_true(w->puts[i].times == 1 &&
+                    w->puts[i].end == WRITER_COMMITTED);
+    assert_int_equal(window_count(w, session, 1), 1);
+    assert_int_equal(window_count(w, session, 2), 50);
+    assert_int_equal(window_count(w, session, 3), 0);
+    assert_true(writer_due(w->writer) == INT64_MAX);
+}
+
+static void nothing_is_grouped_unless_it_is_said(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, false);
+    assert_false(writer_open(w->writer));
+    assert_false(add(w, 0));
+}
+
+/* Raised between the verification and the write. */
+static void who_was_named_goes_to_the_left_and_the_others_again(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, true);
+    run(w, 300);
+    assert_true(add(w, 0));
+    run(w, 20);
+    assert_true(add(w, 1));
+    assert_true(add(w, 2));
+    taken_raise(&w->taken, NODE_WORKER, w->puts[1].address);
+    write_taken(w);
+    run(w, 300);
+    assert_true(w->puts[1].times == 1 && w->puts[1].end == WRITER_LEFT);
+    assert_true(w->puts[2].times == 1 && w->puts[2].end == WRITER_COMMITTED);
+    assert_true(add(w, 1)); /* verified anew */
+    w->taken.grouped = false;
+    write_taken(w);
+    run(w, 300);
+    assert_true(w->puts[1].times == 1 && w->puts[1].end == WRITER_LEFT);
+    assert_false(add(w, 3));
+}
+
+static void nobody_is_acknowledged_without_our_entry(void **state)
+{
+    struct world *w = *state;
+    uint64_t session = registry_session(w->registry);
+
+    begin(w, true);
+    run(w, 300);
+    assert_true(add(w, 0));
+    run(w, 20);
+    /* rewritten, as with each lock: a read, and no more */
+    write_key(w, w->registry, ENTRY, "{\"locks\":1}", 11, true);
+    assert_true(add(w, 1));
+    run(w, 300);
+    assert_int_equal(w->puts[1].end, WRITER_COMMITTED);
+    memory_expire(w->registry);
+    assert_true(add(w, 2));
+    run(w, 2000);
+    assert_true(w->puts[2].times == 1 && w->puts[2].end == WRITER_FAILED);
+    assert_int_equal(w->puts[2].code, ERR_UNAVAILABLE);
+    /* the next session has its own ring */
+    assert_true(registry_session(w->registry) != session);
+    write_key(w, w->registry, ENTRY, "{}", 2, true);
+    assert_true(add(w, 3));
+    run(w, 300);
+    assert_int_equal(w->puts[3].end, WRITER_COMMITTED);
+    assert_int_equal(window_count(w, registry_session(w->registry), 1), 1);
+    assert_int_equal(window_count(w, session, 3), 0);
+}
+
+static void a_lease_that_is_over_is_not_asked_for(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, true);
+    run(w, 300);
+    assert_true(add(w, 0));
+    run(w, 20);
+    assert_true(add(w, 1));
+    w->puts[1].base.expires = w->clock.mono + 100;
+    run(w, 300);
+    assert_true(w->puts[1].times == 1 && w->puts[1].end == WRITER_TOO_LATE);
+}
+
+/* Each window once, in order, whatever became of the answers; and raises, and
+ * an entry that is rewritten, in between. */
+static void lost_answers_leave_no_hole(void **state)
+{
+    static const struct memory_faults faults = {
+        .delay_max_ms = 20, .unknown_share = .4, .unavailable_share = .1};
+    static const struct memory_faults none = {.delay_max_ms = 0};
+    struct world *w = *state;
+    uint64_t session = registry_session(w->registry), last = 0;
+    unsigned committed = 0;
+
+    begin(w, true);
+    for (unsigned i = 0; i < PUTS; i++) {
+        memory_set_faults(w->store, &faults);
+        if (add(w, i))
+            run(w, 60);
+        if (i % 20 == 7) {
+            memory_set_faults(w->store, &none);
+            taken_raise(&w->taken, NODE_WORKER, w->puts[i].address);
+            write_taken(w);
+        }
+        if (i % 50 == 9) {
+            memory_set_faults(w->store, &none);
+            write_key(w, w->registry, ENTRY, "{}", 2, true);
+        }
+    }
+    memory_set_faults(w->store, &none);
+    run(w, 12000);
+    for (unsigned i = 0; i < PUTS; i++) {
+        assert_int_equal(w->puts[i].times, 1);
+        committed += w->puts[i].end == WRITER_COMMITTED;
+    }
+    assert_true(committed > PUTS / 2);
+    for (uint64_t seq = 1; seq < 1000; seq++)
+        if (window_count(w, session, seq) > 0)
+            last = seq;
+    assert_true(last > WINDOW_SLOTS);
+    for (uint64_t seq = last - WINDOW_SLOTS + 1; seq <= last; seq++)
+        assert_true(window_count(w, session, seq) > 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(the_first_goes_at_once_and_the_next_together),
+        TEST(nothing_is_grouped_unless_it_is_said),
+        TEST(who_was_named_goes_to_the_left_and_the_others_again),
+        TEST(nobody_is_acknowledged_without_our_entry),
+        TEST(a_lease_that_is_over_is_not_asked_for),
+        TEST(lost_answers_leave_no_hole),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
