@@ -13,15 +13,15 @@
  *     the window the very same is put again, at the version read. Nothing else
  *     is written before one of the two is known to have been applied, or that
  *     neither can be (what they checked has moved, the session has ended).
- *   - Our entry gone: all of them end with ERR_UNAVAILABLE; the next session
- *     has a ring of its own.
+ *   - Our entry gone: all of them end with ERR_UNAVAILABLE, unless that of the
+ *     next session stands by then. A session has a ring of its own.
  *
  * The first one goes at once if the last write began WRITER_WINDOW_MS ago.
  *
  * Whoever verifies a registration notes writer_named() first, and reads
  * registration and gate then: who was named since stands in what is known here
- * before a window is written. It does no I/O but by the registry; loop thread
- * only.
+ * before a window is written. After WENT_BACK a new one is made, and nobody
+ * is verified. Loop thread only.
  */
 #ifndef PELORUS_COORDINATOR_RENEWALS_WRITER_H
 #define PELORUS_COORDINATOR_RENEWALS_WRITER_H

@@ -1,6 +1,7 @@
 /* test_renewals_writer.c - a coordinator's renewals in groups: when they are
  * written, upon what, and what becomes of them when answers get lost. */
 #include "base/mem.h"
+#include "cluster/renewals/rings.h"
 #include "coordinator/renewals/writer.h"
 #include "tests/lib/memory/memory.h"
 
@@ -31,6 +32,10 @@ struct world {
     struct ring_writer *writer;
     struct put puts[PUTS];
     struct taken taken;
+    /* another one, that reads */
+    struct rings *rings;
+    bool told[PUTS];
+    unsigned gaps;
 };
 
 static void on_done(void *arg, const struct writer_reply *reply)
@@ -257,6 +262,30 @@ static void a_lease_that_is_over_is_not_asked_for(void **state)
     assert_true(w->puts[1].times == 1 && w->puts[1].end == WRITER_TOO_LATE);
 }
 
+static bool on_told(void *arg, const struct rings_renewal *r)
+{
+    struct world *w = arg;
+
+    w->told[r->renewal->created - 100] = true;
+    return true;
+}
+
+static void on_gap(void *arg, uint64_t session, const char *why)
+{
+    struct world *w = arg;
+
+    (void)session;
+    (void)why;
+    w->gaps++;
+}
+
+static void on_ring(void *arg, const struct registry_event *ev)
+{
+    struct world *w = arg;
+
+    rings_feed(w->rings, ev, w->clock.mono);
+}
+
 /* Each window once, in order, whatever became of the answers; and raises, and
  * an entry that is rewritten, in between. */
 static void lost_answers_leave_no_hole(void **state)
@@ -267,13 +296,16 @@ static void lost_answers_leave_no_hole(void **state)
     struct world *w = *state;
     uint64_t session = registry_session(w->registry), last = 0;
     unsigned committed = 0;
+    struct registry_watch *watch;
 
+    w->rings = rings_new(on_told, on_gap, w);
+    watch = registry_watch(w->hand, WINDOW_PREFIX, on_ring, w);
     begin(w, true);
     for (unsigned i = 0; i < PUTS; i++) {
         memory_set_faults(w->store, &faults);
         if (add(w, i))
             run(w, 60);
-        if (i % 20 == 7) {
+        if (i % 5 == 2) {
             memory_set_faults(w->store, &none);
             taken_raise(&w->taken, NODE_WORKER, w->puts[i].address);
             write_taken(w);
@@ -288,7 +320,10 @@ static void lost_answers_leave_no_hole(void **state)
     for (unsigned i = 0; i < PUTS; i++) {
         assert_int_equal(w->puts[i].times, 1);
         committed += w->puts[i].end == WRITER_COMMITTED;
+        /* whoever has his 200 was told to the others */
+        assert_true(w->puts[i].end != WRITER_COMMITTED || w->told[i]);
     }
+    assert_int_equal(w->gaps, 0);
     assert_true(committed > PUTS / 2);
     for (uint64_t seq = 1; seq < 1000; seq++)
         if (window_count(w, session, seq) > 0)
@@ -296,6 +331,8 @@ static void lost_answers_leave_no_hole(void **state)
     assert_true(last > WINDOW_SLOTS);
     for (uint64_t seq = last - WINDOW_SLOTS + 1; seq <= last; seq++)
         assert_true(window_count(w, session, seq) > 0);
+    registry_unwatch(&watch);
+    rings_free(&w->rings);
 }
 
 int main(void)
