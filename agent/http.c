@@ -28,6 +28,7 @@
 #define RETRY_MS_MAX 1000
 #define REQUEST_MS   5000
 #define DELETE_MS    1500
+#define RENEW_MS_MIN 100 /* what is less is no word of a coordinator's */
 
 struct http_link {
     struct agent_link base; /* first */
@@ -44,6 +45,7 @@ struct http_link {
     size_t n_back; /* coordinators in this round that say it went back */
     bool accepted;
     mono_ms next;        /* the renewal is due */
+    bool told_turn;      /* and the answer said when */
     long told;           /* the last refusal said, once each */
     atomic_bool give_up; /* any thread: the request under way is moot */
 
@@ -180,6 +182,8 @@ static void pump(struct http_link *l)
     l->base.wanted = false;
     buf_reset(&l->body);
     l->next = now + l->ttl_ms / 3;
+    if (l->told_turn) /* this one is the report, too */
+        l->base.agent->next_report = l->next;
     /* Each of them has its turn while the lease still holds. */
     (void)registry_place_token(&l->place, place);
     if (agent_heartbeat(l->base.agent, place, &l->body))
@@ -212,6 +216,23 @@ static void take_place(struct http_link *l, const char *text)
         l->place = place;
 }
 
+/* The coordinator says when it wants to hear of us again, and spreads its nodes
+ * by that: then our own interval adds no report between. Never later than the
+ * lease needs. A coordinator that says nothing gets both, as ever. */
+static void take_turn(struct http_link *l, int64_t renew_after_ms)
+{
+    int64_t third = l->ttl_ms / 3;
+
+    assert(l->sent_at >= 0);
+    l->told_turn = false;
+    l->next = l->sent_at + third;
+    if (renew_after_ms < RENEW_MS_MIN)
+        return;
+    l->next = l->sent_at + at_most(renew_after_ms, third);
+    l->told_turn = true;
+    l->base.agent->next_report = l->next;
+}
+
 static void accepted(struct http_link *l, const struct json *answer)
 {
     const char *text = json_str(answer, "ttl");
@@ -226,7 +247,7 @@ static void accepted(struct http_link *l, const struct json *answer)
     l->told = 0;
     l->first = l->urls.at;
     l->n_back = 0;
-    l->next = l->sent_at + l->ttl_ms / 3;
+    take_turn(l, json_int(answer, "renew_after_ms", 0));
     if (process_same(&l->sent_process, &l->base.agent->process))
         agent_lease(l->base.agent, l->sent_at + l->ttl_ms * 2 / 3,
                     l->sent_at + l->ttl_ms * 5 / 6);
