@@ -176,12 +176,17 @@ struct check_history {
     bool marked;
 };
 
+#define CHECK_PERSONS 8
+
 /* A store that lost its tail. */
 struct check_back {
     bool doubt; /* from then on, to a person's word */
     bool ever;
     mono_ms since;
-    uint64_t person;  /* the session of whoever accepts it; 0: nobody */
+    /* Sessions of whoever accepts it, the last ones: one who is killed may
+     * still be heard, for as long as his session and so his locks stand. */
+    uint64_t persons[CHECK_PERSONS];
+    size_t n_persons;
     uint64_t highest; /* epoch that anybody had */
     uint64_t fence_base;
     char incarnation[40];

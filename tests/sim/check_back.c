@@ -152,20 +152,28 @@ void check_restored(struct check *c, const struct check_copy *copy)
 
 /* --- in doubt ------------------------------------------------------------ */
 
+static bool is_person(const struct check *c, uint64_t session)
+{
+    for (size_t i = 0; i < CHECK_PERSONS && i < c->back.n_persons; i++)
+        if (c->back.persons[i] == session)
+            return true;
+    return false;
+}
+
 void check_person(struct check *c, uint64_t session)
 {
-    c->back.person = session;
+    if (session != 0 && !is_person(c, session))
+        c->back.persons[c->back.n_persons++ % CHECK_PERSONS] = session;
 }
 
 bool check_by_person(const struct check *c)
 {
-    return c->back.doubt && c->back.person != 0 &&
-           c->txn.writer == c->back.person;
+    return c->back.doubt && is_person(c, c->txn.writer);
 }
 
 void check_doubt(struct check *c, const char *key, uint64_t writer)
 {
-    if (c->back.doubt && writer != c->back.person)
+    if (c->back.doubt && !is_person(c, writer))
         check_fail(c, "nobody-acts-in-doubt",
                    "%s was written by %" PRIu64 " %" PRId64
                    " ms after the store lost its tail",
@@ -245,7 +253,7 @@ static void accepted(struct check *c, const struct check_history *is)
     bool doubt = c->back.doubt;
 
     trace(c->trace, "  a new incarnation by %" PRIu64, c->txn.writer);
-    if (!doubt || c->txn.writer != c->back.person ||
+    if (!doubt || !is_person(c, c->txn.writer) ||
         !check_holds(c, NODE_MASTER) || !check_holds(c, NODE_WORKER)) {
         check_fail(c, "accepted-by-a-person",
                    "%" PRIu64 " wrote another incarnation", c->txn.writer);
