@@ -121,8 +121,9 @@ enum node_ruling node_judge(const struct node_claim *ask,
             memcpy(out->instance, fresh, strlen(fresh) + 1);
         out->confirmed = out->confirmed || brings(ask->instance, standing);
         out->doubted = out->leased = false;
-        /* somebody may still go by it who has not heard of a shorter one */
-        if (out->watched_ms < standing->ttl_ms)
+        /* where it is renewed in groups somebody may still go by it who has not
+         * heard of a shorter one */
+        if (standing->leased && out->watched_ms < standing->ttl_ms)
             out->watched_ms = standing->ttl_ms;
         return ruling;
     }

@@ -100,11 +100,17 @@ static void the_generation_rises_with_another_process_only(void **state)
 
 static void watched_never_shrinks_while_one_process_stands(void **state)
 {
-    struct node_claim there = standing(OLDER), next;
+    struct node_claim there =
+        standing("{" ID ",\"lease\":30000,\"instance\":\"i1\"}");
+    struct node_claim alone = standing(OLDER), next;
     struct node_claim same = {.instance = "i1"};
     struct node_claim later = {.has_startup = true};
 
     (void)state;
+    /* nobody goes by more than what stands there: the shorter one counts */
+    next = judged(&same, &alone, NODE_RULES_RENEW);
+    assert_int_equal(written(&next, 10000).watched_ms, 0);
+    /* but for who is renewed in groups */
     next = judged(&same, &there, NODE_RULES_RENEW);
     next = written(&next, 10000); /* it asks for a shorter ttl */
     assert_int_equal(next.ttl_ms, 10000);
