@@ -12,9 +12,6 @@
 #define BULK_MIN   32     /* rows; fewer are sooner written as text */
 #define FEED_SLACK 5000   /* prune in steps, not at every commit */
 
-/* Of a connection, for bytes; a number may follow. */
-#define VARIABLE "@pelorus"
-
 /* Slots for one statement. */
 struct batch {
     const struct dbms_slot *slots[DBMS_IN_MAX];
@@ -206,21 +203,14 @@ static bool is_bytes(enum column column)
     return column == NAME || column == VALUE;
 }
 
-static void add_number(struct dbms *d, const struct dbms_slot *slot,
-                       enum column column)
-{
-    assert(!is_bytes(column));
-    buf_u64(&d->sql, column == CREATED   ? slot->created
-                     : column == VERSION ? slot->version
-                                         : slot->owner);
-}
-
 /* Bytes as hex digits between `begin` and `end`, or a number. */
 static void add_cell(struct dbms *d, const struct dbms_slot *slot,
                      enum column column, const char *begin, const char *end)
 {
     if (!is_bytes(column)) {
-        add_number(d, slot, column);
+        buf_u64(&d->sql, column == CREATED   ? slot->created
+                         : column == VERSION ? slot->version
+                                             : slot->owner);
         return;
     }
     buf_str(&d->sql, begin);
@@ -233,42 +223,19 @@ static void add_cell(struct dbms *d, const struct dbms_slot *slot,
     buf_str(&d->sql, end);
 }
 
-/* MariaDB copies the text of each statement into its binlog, beside the rows
- * that it wrote; of one that sets variables it keeps nothing. So the bytes
- * come in such a one, and the next names them. They are set anew in every
- * request: nothing rests on what a connection remembers. */
-static void set_variables(struct dbms *d, const struct batch *b,
-                          const enum column *columns, size_t n)
-{
-    const struct dbms_syntax *w = d->target.driver->syntax;
-    const char *between = "SET ";
-
-    assert(w->array == NULL);
-    assert(is_bytes(columns[0]));
-    for (size_t i = 0; i < b->n; i++) {
-        for (size_t c = 0; c < n && is_bytes(columns[c]); c++) {
-            buf_printf(&d->sql, "%s" VARIABLE "%zu=", between, i * n + c);
-            add_cell(d, b->slots[i], columns[c], w->bytes, w->bytes_end);
-            between = ",";
-        }
-    }
-    buf_char(&d->sql, ';');
-}
-
 static void add_as_rows(struct dbms *d, const struct batch *b,
                         const enum column *columns, size_t n)
 {
+    const struct dbms_syntax *w = d->target.driver->syntax;
+
     assert(b->n > 0);
     assert(n > 0);
-    assert(d->target.driver->syntax->array == NULL);
+    assert(w->array == NULL);
     buf_str(&d->sql, " VALUES ");
     for (size_t i = 0; i < b->n; i++) {
         for (size_t c = 0; c < n; c++) {
             buf_str(&d->sql, c > 0 ? "," : i > 0 ? ",(" : "(");
-            if (is_bytes(columns[c]))
-                buf_printf(&d->sql, VARIABLE "%zu", i * n + c);
-            else
-                add_number(d, b->slots[i], columns[c]);
+            add_cell(d, b->slots[i], columns[c], w->bytes, w->bytes_end);
         }
         buf_char(&d->sql, ')');
     }
@@ -295,16 +262,10 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
     buf_char(&d->sql, ')');
 }
 
-/* The columns of bytes are the first. */
-static void add_batch(struct dbms *d, const struct batch *b, const char *head,
+static void add_batch(struct dbms *d, const struct batch *b,
                       const enum column *columns, size_t n)
 {
-    bool arrays = d->target.driver->syntax->array != NULL;
-
-    if (!arrays)
-        set_variables(d, b, columns, n);
-    buf_str(&d->sql, head);
-    if (arrays)
+    if (d->target.driver->syntax->array != NULL)
         add_as_columns(d, b, columns, n);
     else
         add_as_rows(d, b, columns, n);
@@ -316,10 +277,9 @@ static void add_rows(struct dbms *d, const struct batch *b, const char *end)
 {
     static const enum column columns[] = {NAME, VALUE, CREATED, VERSION, OWNER};
 
-    add_batch(d, b,
-              "INSERT INTO pelorus_registry(name, value, created, version,"
-              " owner)",
-              columns, ARRAY_LEN(columns));
+    buf_str(&d->sql, "INSERT INTO pelorus_registry(name, value, created,"
+                     " version, owner)");
+    add_batch(d, b, columns, ARRAY_LEN(columns));
     buf_str(&d->sql, end);
 }
 
@@ -337,8 +297,8 @@ static void add_new_leases(struct dbms *d, const struct batch *b)
 {
     static const enum column columns[] = {NAME, OWNER};
 
-    add_batch(d, b, "INSERT INTO pelorus_ephemeral(name, owner)", columns,
-              ARRAY_LEN(columns));
+    buf_str(&d->sql, "INSERT INTO pelorus_ephemeral(name, owner)");
+    add_batch(d, b, columns, ARRAY_LEN(columns));
 }
 
 static int by_key(const void *a, const void *b)
@@ -348,36 +308,22 @@ static int by_key(const void *a, const void *b)
     return strcmp((*x)->key, (*y)->key);
 }
 
-static void add_change_row(struct dbms *d, const char *names)
-{
-    buf_printf(&d->sql,
-               "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
-               ", %u, %s",
-               d->txn.last, ++d->txn.parts, names);
-}
-
 /* One row of names for all of a batch: a row for each would cost as much as
  * the keys themselves. */
 static void add_changes(struct dbms *d, const struct batch *b)
 {
     const struct dbms_syntax *w = d->target.driver->syntax;
     const struct dbms_slot *sorted[DBMS_IN_MAX];
-    bool variable = w->array == NULL; /* see set_variables() */
 
+    buf_printf(&d->sql,
+               "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
+               ", %u, %s",
+               d->txn.last, ++d->txn.parts, w->bytes);
     memcpy(sorted, b->slots, b->n * sizeof(sorted[0]));
     qsort(sorted, b->n, sizeof(sorted[0]), by_key);
-    buf_printf(&d->sql, "%s%s", variable ? "SET " VARIABLE "=" : "",
-               variable ? w->bytes : "");
-    if (!variable)
-        add_change_row(d, w->bytes);
     for (size_t i = 0; i < b->n; i++)
         dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
-    buf_str(&d->sql, w->bytes_end);
-    if (variable) {
-        buf_char(&d->sql, ';');
-        add_change_row(d, VARIABLE);
-    }
-    buf_char(&d->sql, ')');
+    buf_printf(&d->sql, "%s)", w->bytes_end);
 }
 
 /* Nobody else can have made meanwhile what is inserted: the counter is ours. */
