@@ -36,6 +36,7 @@ struct world {
     struct rings *rings;
     bool told[PUTS];
     unsigned gaps;
+    unsigned clashes; /* windows over one that was not older */
 };
 
 static void on_done(void *arg, const struct writer_reply *reply)
@@ -87,6 +88,35 @@ static void write_taken(struct world *w)
     buf_close(&b);
 }
 
+static bool is_same(const struct registry_entry *a,
+                    const struct registry_entry *b)
+{
+    return a->value_len == b->value_len &&
+           memcmp(a->value, b->value, a->value_len) == 0;
+}
+
+/* A slot goes up: over a window comes the very same, or a later one. */
+static void on_write(void *arg, uint64_t writer,
+                     const struct registry_entry *before,
+                     const struct registry_entry *after)
+{
+    struct world *w = arg;
+    struct window_read old, new;
+    uint64_t session;
+    unsigned slot;
+
+    (void)writer;
+    if (before == NULL || after == NULL ||
+        !window_key_parse(after->key, &session, &slot))
+        return;
+    assert_int_equal(
+        window_open(&old, slot, before->value, before->value_len, NULL), 0);
+    assert_int_equal(
+        window_open(&new, slot, after->value, after->value_len, NULL), 0);
+    if (!is_same(before, after))
+        w->clashes += new.seq <= old.seq;
+}
+
 static void begin(struct world *w, bool grouped)
 {
     const struct writer_config config = {
@@ -105,6 +135,7 @@ static int setup(void **state)
 
     w->clock.mono = 1000;
     w->store = memory_store_new(&w->clock, 5);
+    memory_on_write(w->store, on_write, w);
     w->hand = memory_open(w->store, 60000);
     w->registry = memory_open(w->store, 6000);
     run(w, 100);
@@ -324,6 +355,7 @@ static void lost_answers_leave_no_hole(void **state)
         assert_true(w->puts[i].end != WRITER_COMMITTED || w->told[i]);
     }
     assert_int_equal(w->gaps, 0);
+    assert_int_equal(w->clashes, 0);
     assert_true(committed > PUTS / 2);
     for (uint64_t seq = 1; seq < 1000; seq++)
         if (window_count(w, session, seq) > 0)
@@ -331,6 +363,60 @@ static void lost_answers_leave_no_hole(void **state)
     assert_true(last > WINDOW_SLOTS);
     for (uint64_t seq = last - WINDOW_SLOTS + 1; seq <= last; seq++)
         assert_true(window_count(w, session, seq) > 0);
+    registry_unwatch(&watch);
+    rings_free(&w->rings);
+}
+
+/*
+ *   writer                         store
+ *   puts window 1 (of 0)           it lies before the store, its answer is lost
+ *   reads its slot                 nothing stands there
+ *   puts window 1 again            it lies there, too
+ *                                  the first one is applied; `taken` is raised;
+ *   CONFLICT, by `taken`           the second one is refused
+ *
+ * Window 1 stands, and 1 waits: whoever forms window 1 anew, of both, writes it
+ * over the one that was told, and of 1 nobody is told.
+ */
+static void what_is_in_doubt_is_read_before_another_is_formed(void **state)
+{
+    struct world *w = *state;
+    uint64_t session = registry_session(w->registry);
+    struct registry_watch *watch;
+
+    w->rings = rings_new(on_told, on_gap, w);
+    watch = registry_watch(w->hand, WINDOW_PREFIX, on_ring, w);
+    begin(w, true);
+    run(w, 300);
+    memory_hold_up(w->registry, true);
+    assert_true(add(w, 0));
+    run(w, 20);
+    assert_int_equal(memory_held_up(w->registry), 1);
+    memory_cut(w->registry);
+    memory_heal(w->registry);
+    assert_true(add(w, 1));
+    run(w, 300);
+    assert_int_equal(memory_held_up(w->registry), 2);
+    memory_hold_up(w->registry, false);
+    assert_int_equal(window_count(w, session, 1), 0);
+    memory_let_through(w->registry);
+    run(w, 20);
+    assert_int_equal(window_count(w, session, 1), 1);
+    assert_true(w->told[0] && w->puts[0].times == 0);
+    taken_raise(&w->taken, NODE_WORKER, "10.0.0.2:1");
+    write_taken(w);
+    memory_let_through(w->registry);
+    run(w, 1000);
+    assert_int_equal(memory_held_up(w->registry), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(w->puts[i].times == 1 &&
+                    w->puts[i].end == WRITER_COMMITTED);
+        assert_true(w->told[i]);
+    }
+    assert_int_equal(w->clashes, 0);
+    assert_int_equal(w->gaps, 0);
+    assert_int_equal(window_count(w, session, 1), 1);
+    assert_int_equal(window_count(w, session, 2), 1);
     registry_unwatch(&watch);
     rings_free(&w->rings);
 }
@@ -345,6 +431,7 @@ int main(void)
         TEST(nobody_is_acknowledged_without_our_entry),
         TEST(a_lease_that_is_over_is_not_asked_for),
         TEST(lost_answers_leave_no_hole),
+        TEST(what_is_in_doubt_is_read_before_another_is_formed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

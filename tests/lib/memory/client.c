@@ -384,6 +384,7 @@ void memory_client_stop(struct memory_client *c)
     memory_unschedule(c->store, &c->deadline);
     memory_unschedule(c->store, &c->resync);
     memory_unschedule(c->store, &c->reset);
+    memory_let_all_through(c);
     memory_server_forget(c->store, c);
 }
 

@@ -59,6 +59,13 @@ void memory_set_faults(struct memory_store *s, const struct memory_faults *f);
 void memory_cut(struct registry *client);
 void memory_heal(struct registry *client);
 
+/* While it is on, writes that this client sends lie before the store: reads
+ * pass them, no break of the connection loses them. The first of them is let
+ * through into the next run; all are when the client is closed or dies. */
+void memory_hold_up(struct registry *client, bool on);
+size_t memory_held_up(struct registry *client); /* how many */
+void memory_let_through(struct registry *client);
+
 /* The server that this client is connected to has lost the others, as a
  * ZooKeeper follower that is cut off from its leader: until healed it answers
  * reads and pings from what stood when it was cut off, tells of no change and

@@ -257,7 +257,8 @@ struct memory_message {
     uint64_t session;
     mono_ms sent;               /* ping, connect: by the client's clock */
     uint64_t number;            /* connect: attempt; watch's or hold's id */
-    bool late;                  /* a request that outlived its connection */
+    bool late;                  /* a request that outlived its connection,
+                                   or was held up */
     bool hearsay;               /* an answer of a server without the others: it
                                    says nothing about the session */
     struct registry_call *call; /* a reference */
@@ -282,6 +283,8 @@ void memory_message_free(struct memory_message *m);
 void memory_message_add(struct memory_message *m, struct memory_node *node);
 void memory_send_up(struct memory_message *m);   /* takes it */
 void memory_send_down(struct memory_message *m); /* takes it */
+/* Those that are held up, on their way now. */
+void memory_let_all_through(struct memory_client *c);
 /* A change may have many notifications; faults apply. */
 void memory_notify(struct memory_store *s, const struct memory_change *change);
 
@@ -302,6 +305,9 @@ struct memory_client {
     bool frozen; /* events pile up in `piled` */
     bool stuck;  /* frozen, but only its loop */
     bool cut;
+    bool holds_up;                /* writes that are sent go to `held` */
+    struct memory_message **held; /* the first comes first */
+    size_t n_held;
     struct memory_past *past; /* of its server, if that has lost the others */
     struct memory_side *side; /* to which it is connected, or would be */
     bool reaches[2];

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "tests/lib/memory/memory_priv.h"
 
+#include <string.h>
 #include <utlist.h>
 
 bool memory_chance(struct memory_store *s, double share)
@@ -131,6 +132,60 @@ static void arrive_down(struct memory_event *e)
     memory_message_free(m);
 }
 
+/* --- held up ------------------------------------------------------------- */
+
+static bool is_write(const struct memory_message *m)
+{
+    return m->kind == MEMORY_CALL && m->call->type == REGISTRY_CALL_TXN;
+}
+
+static void hold_up(struct memory_message *m)
+{
+    struct memory_client *c = m->client;
+
+    c->held =
+        mem_regrow(c->held, c->n_held + 1, sizeof(struct memory_message *));
+    c->held[c->n_held++] = m;
+}
+
+static void let_through(struct memory_client *c)
+{
+    struct memory_message *m;
+
+    assert(c->n_held > 0);
+    m = c->held[0];
+    c->n_held--;
+    memmove(c->held, c->held + 1, c->n_held * sizeof(struct memory_message *));
+    /* nothing but the store decides about it, and who waits no more hears
+     * nothing */
+    m->late = true;
+    memory_schedule(m->store, &m->event, m->store->clock->mono);
+}
+
+void memory_let_all_through(struct memory_client *c)
+{
+    while (c->n_held > 0)
+        let_through(c);
+    MEM_FREE(c->held);
+}
+
+void memory_hold_up(struct registry *client, bool on)
+{
+    memory_client_of(client)->holds_up = on;
+}
+
+size_t memory_held_up(struct registry *client)
+{
+    return memory_client_of(client)->n_held;
+}
+
+void memory_let_through(struct registry *client)
+{
+    let_through(memory_client_of(client));
+}
+
+/* --- sending ------------------------------------------------------------- */
+
 void memory_send_up(struct memory_message *m)
 {
     assert(!m->client->dead);
@@ -139,7 +194,10 @@ void memory_send_up(struct memory_message *m)
         return;
     }
     m->event.fn = arrive_up;
-    schedule_fifo(m, &m->client->up);
+    if (m->client->holds_up && is_write(m))
+        hold_up(m);
+    else
+        schedule_fifo(m, &m->client->up);
 }
 
 static bool reachable(const struct memory_message *m)
