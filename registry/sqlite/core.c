@@ -3,8 +3,8 @@
  * what stands above all of them.
  *
  * Here every statement is cheap, so that a group is worked through operation
- * by operation, each call under a savepoint of its own where one is needed.
- * Tickets order the queue and are the fencing numbers as well.
+ * by operation, each call under a savepoint of its own. Tickets order the
+ * queue and are the fencing numbers as well.
  */
 #include "registry/sqlite/sqlite_priv.h"
 

@@ -317,21 +317,8 @@ int sqlite_savepoint(struct sql_core *core, struct err *err)
     struct sqlite_db *db = sqlite_db_of(core);
 
     assert(db->writing);
-    (void)err;
     db->saved = db->revision;
-    db->undoable = false;
-    return 0;
-}
-
-int sqlite_undoable(struct sqlite_db *db, struct err *err)
-{
-    int rc = 0;
-
-    assert(db->writing);
-    if (!db->undoable)
-        rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_SAVEPOINT), err);
-    db->undoable = rc == 0;
-    return rc;
+    return sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_SAVEPOINT), err);
 }
 
 int sqlite_release(struct sql_core *core, bool undo, struct err *err)
@@ -340,13 +327,10 @@ int sqlite_release(struct sql_core *core, bool undo, struct err *err)
     int rc = 0;
 
     assert(db->writing);
-    if (undo)
+    if (undo) {
         db->revision = db->saved;
-    if (!db->undoable)
-        return 0;
-    db->undoable = false;
-    if (undo)
         rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_UNDO), err);
+    }
     if (rc == 0)
         rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_RELEASE), err);
     return rc;

@@ -58,9 +58,7 @@ int sqlite_lock_enqueue(struct sql_core *core, struct sql_place *place,
     sqlite_bind_text(stmt, 1, full);
     sqlite_bind_u64(stmt, 2, place->session);
     sqlite_bind_text(stmt, 3, place->owner);
-    rc = sqlite_undoable(db, err);
-    if (rc == 0)
-        rc = sqlite_run(db, stmt, err);
+    rc = sqlite_run(db, stmt, err);
     if (rc != 0)
         return rc;
     place->ticket = (uint64_t)sqlite3_last_insert_rowid(db->handle);

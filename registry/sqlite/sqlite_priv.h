@@ -122,7 +122,6 @@ struct sqlite_db {
     uint64_t floor;     /* changes up to here were pruned */
     int64_t data_version;
     bool writing;
-    bool undoable; /* the savepoint of the call under way is set */
 };
 
 static inline struct sqlite_db *sqlite_db_of(const struct sql_core *core)
@@ -221,11 +220,6 @@ int sqlite_read_begin(struct sqlite_db *db, struct err *err) MUST_CHECK;
 void sqlite_read_end(struct sqlite_db *db);
 /* Revision and floor as the file has them now. */
 int sqlite_read_meta(struct sqlite_db *db, struct err *err) MUST_CHECK;
-
-/* Inside a transaction: before the first write of a call that may be refused
- * after it. Costs a copy of each page that the call changes, so that most do
- * without. */
-int sqlite_undoable(struct sqlite_db *db, struct err *err) MUST_CHECK;
 
 /* A change of `key` at the revision of this transaction. */
 int sqlite_note_change(struct sqlite_db *db, const char *key,
