@@ -39,7 +39,9 @@ struct incident {
 };
 
 struct registry_troubles {
-    struct incident refused;   /* by a word of the store */
+    struct incident refused; /* by a word of the store */
+    bool healed; /* that one, by a sign of life: over as soon as we are up. In
+                    between it is still why we are not */
     struct incident unreached; /* nobody answered */
     mono_ms down; /* since when the session is in doubt, as was seen; 0: not */
     enum trouble logged;
@@ -106,6 +108,7 @@ void registry_record_trouble(struct registry *r, enum trouble what,
         what = TROUBLE_DESCRIPTORS;
     t = troubles_of(r);
     m = is_unreached(what) ? &t->unreached : &t->refused;
+    t->healed = t->healed && m != &t->refused;
     if (m->what != what || !is_fresh(r, m)) {
         m->what = what;
         m->since = r->clock->mono;
@@ -126,7 +129,7 @@ void registry_troubles_heal(struct registry *r)
 {
     if (r->troubles != NULL &&
         registry_trouble_texts[r->troubles->refused.what].heals)
-        r->troubles->refused.what = TROUBLE_NONE;
+        r->troubles->healed = true;
 }
 
 void registry_troubles_free(struct registry *r)
@@ -151,7 +154,7 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
     bool up = registry_state_is_up(r->state);
     const struct incident *met = NULL;
 
-    if (t != NULL && is_fresh(r, &t->refused))
+    if (t != NULL && is_fresh(r, &t->refused) && !(t->healed && up))
         met = &t->refused;
     if (!up && t != NULL && is_fresh(r, &t->unreached) &&
         (met == NULL || met->last < t->unreached.last))
@@ -235,10 +238,14 @@ void registry_trouble_tick(struct registry *r)
     struct registry_troubles *t = troubles_of(r);
     struct registry_trouble present;
 
-    if (registry_state_is_up(r->state))
+    if (registry_state_is_up(r->state)) {
         t->down = 0;
-    else if (t->down == 0)
+        if (t->healed)
+            t->refused.what = TROUBLE_NONE;
+        t->healed = false;
+    } else if (t->down == 0) {
         t->down = now > 0 ? now : 1;
+    }
     if (!registry_trouble(r, &present)) {
         if (t->logged != TROUBLE_NONE)
             log_over(r, t);

@@ -130,6 +130,16 @@ static void what_is_about_all_heals_with_the_next_sign_of_life(void **state)
     assert_int_equal(present(w), TROUBLE_READ_ONLY);
     registry_record_answer(w->r, w->clock.mono);
     assert_int_equal(present(w), TROUBLE_NONE);
+    registry_trouble_tick(w->r);
+    /* while we are not up again it is still the reason */
+    memory_cut(w->r);
+    run(w, TIMEOUT);
+    registry_record_trouble(w->r, TROUBLE_DESCRIPTORS, "none is left");
+    registry_record_answer(w->r, w->clock.mono);
+    assert_int_equal(present(w), TROUBLE_DESCRIPTORS);
+    memory_heal(w->r);
+    run(w, 1000);
+    assert_int_equal(present(w), TROUBLE_NONE);
 }
 
 static void
