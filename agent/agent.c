@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
