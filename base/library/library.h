@@ -11,7 +11,8 @@
  *     static struct {
  *         FUNCTIONS(LIBRARY_SLOT)
  *     } libpq;
- *     static const char *const names[] = {FUNCTIONS(LIBRARY_NAME)};
+ *     static struct library library =
+ *         LIBRARY(FUNCTIONS, libpq, "libpq.so.5", "libpq5");
  *
  * Each slot has the type that the library's own header gives the name; data
  * works alike. A function that is not in the list does not link.
@@ -35,6 +36,14 @@ struct library {
     void *table; /* of n pointers, in the same order */
     atomic_bool loaded;
 };
+
+/* Of what stands at the head; outside of functions. */
+#define LIBRARY(functions, to, so, debian)                                     \
+    {                                                                          \
+        .file = (so), .package = (debian),                                     \
+        .names = (const char *const[]){functions(LIBRARY_NAME)},               \
+        .n = sizeof(to) / sizeof(void *), .table = &(to)                       \
+    }
 
 /*
  * Load it and fill the table, if that has not been done: fine to call again.

@@ -48,16 +48,11 @@ static struct {
     MARIADB(LIBRARY_SLOT)
 } libmariadb;
 
+static struct library library =
+    LIBRARY(MARIADB, libmariadb, "libmariadb.so.3", "libmariadb3");
+
 static int load(struct err *err)
 {
-    static const char *const names[] = {MARIADB(LIBRARY_NAME)};
-    static struct library library = {.file = "libmariadb.so.3",
-                                     .package = "libmariadb3",
-                                     .names = names,
-                                     .n = ARRAY_LEN(names),
-                                     .table = &libmariadb};
-
-    static_assert(sizeof(libmariadb) == sizeof(names), "one slot for each");
     return library_load(&library, err);
 }
 /* Some users may write where nobody should. */

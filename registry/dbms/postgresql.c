@@ -68,16 +68,10 @@ static struct {
     LIBPQ(LIBRARY_SLOT)
 } libpq;
 
+static struct library library = LIBRARY(LIBPQ, libpq, "libpq.so.5", "libpq5");
+
 static int load(struct err *err)
 {
-    static const char *const names[] = {LIBPQ(LIBRARY_NAME)};
-    static struct library library = {.file = "libpq.so.5",
-                                     .package = "libpq5",
-                                     .names = names,
-                                     .n = ARRAY_LEN(names),
-                                     .table = &libpq};
-
-    static_assert(sizeof(libpq) == sizeof(names), "one slot for each name");
     return library_load(&library, err);
 }
 

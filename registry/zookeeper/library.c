@@ -5,15 +5,10 @@
 
 struct zk_library libzk;
 
+static struct library library =
+    LIBRARY(ZK_LIBRARY, libzk, "libzookeeper_mt.so.2", "libzookeeper-mt2");
+
 int zk_library_load(struct err *err)
 {
-    static const char *const names[] = {ZK_LIBRARY(LIBRARY_NAME)};
-    static struct library library = {.file = "libzookeeper_mt.so.2",
-                                     .package = "libzookeeper-mt2",
-                                     .names = names,
-                                     .n = ARRAY_LEN(names),
-                                     .table = &libzk};
-
-    static_assert(sizeof(libzk) == sizeof(names), "one slot for each name");
     return library_load(&library, err);
 }
