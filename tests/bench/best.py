@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
-from cluster import PELORUS, Api, Cluster, Process, check, equal, free_port, run, settings, wait_for  # noqa: E402
+from cluster import PELORUS, Api, Cluster, Process, check, cpu_seconds, equal, free_port, run, settings, wait_for  # noqa: E402
 
 WORKERS, PAIRS, SECONDS = 10000, int(os.environ.get("BEST_PAIRS") or 7), os.environ.get("SECONDS_EACH", "2")
 ROUNDS, OLD = int(os.environ.get("TAIL_ROUNDS") or 20), os.environ.get("OLD")
@@ -54,12 +54,6 @@ def tail(cluster, port, rate):
                          capture_output=True, text=True, check=True, timeout=120).stdout
     check("Non-2xx" not in out, f"wrk met errors: {out}")
     return float(re.search(r"tail us:\s+([\d.]+)", out).group(1))
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def register(port, numbers):

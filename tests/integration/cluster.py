@@ -403,6 +403,13 @@ def items_by_owner(api, kind="master"):
     return owners
 
 
+def cpu_seconds(pid):
+    """What a process has spent since its start, all its threads."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Bare:
     """The registry's client library alone, told the same in the same time: what
     a coordinator could cost at least. Only where `make bench` has built it."""

@@ -6,7 +6,6 @@ one put a worker and report, as ten thousand processes would.
 
 import base64
 import json
-import os
 import socket
 import sys
 import threading
@@ -14,7 +13,7 @@ import time
 import urllib.request
 
 import dolphin
-from cluster import SLOW, Bare, check, equal, pace, run, settings, wait_for
+from cluster import SLOW, Bare, check, cpu_seconds, equal, pace, run, settings, wait_for
 from dolphin import heartbeat
 from etcd import NAMESPACE, Registry
 
@@ -109,12 +108,6 @@ class Many:
             t.join(10)
         for s in self.sockets:
             s.close()
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def workers_up(api):

@@ -5,12 +5,11 @@ DolphinScheduler's that speak plain SQL.
 
 import functools
 import json
-import os
 import sys
 import threading
 import time
 
-from cluster import (SLOW, Bare, Failure, check, demo_holds, equal, items_by_owner, pace, run, settings, submit, wait_for)
+from cluster import (SLOW, Bare, Failure, check, cpu_seconds, demo_holds, equal, items_by_owner, pace, run, settings, submit, wait_for)
 from moves import listed
 from sql import DATABASE, Registry, Server, try_init
 
@@ -190,12 +189,6 @@ def ten_thousand_workers(cluster, name):
     finally:
         stop.set()
         reporter.join()
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def who_connector_j_asks_for(server, code):

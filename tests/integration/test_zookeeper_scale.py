@@ -1,14 +1,13 @@
 """ZooKeeper with many: ten thousand workers whose every report counts, and ten
 thousand items on the move while the leader of three servers dies."""
 
-import os
 import sys
 import time
 from datetime import datetime, timezone
 from functools import partial
 
 import dolphin
-from cluster import SLOW, Bare, check, equal, holds, pace, run, settings, submit, wait_for
+from cluster import SLOW, Bare, check, cpu_seconds, equal, holds, pace, run, settings, submit, wait_for
 from dolphin import Node
 from moves import all_moved_once, finished, gone_from, moved_in
 from zookeeper import Registry
@@ -20,12 +19,6 @@ SESSION = 10
 HEARTBEAT = 10
 MEASURED = 30
 WORKERS = dolphin.NODES + "/worker"
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def workers_up(api):
