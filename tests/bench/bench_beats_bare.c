@@ -18,6 +18,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "registry/etcd/wire.h"
+#include "tests/bench/zookeeper_bare.h"
 
 #include <curl/curl.h>
 #include <libpq-fe.h>
@@ -27,12 +29,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include <zookeeper/zookeeper.h>
 
-#define PERIOD_MS  10000
-#define STEP_MS    100
-#define LOOK_MS    1000
-#define SESSION_MS 30000
+#define PERIOD_MS 10000
+#define STEP_MS   100
+#define LOOK_MS   1000
 
 static mono_ms until;
 static double began_cpu;
@@ -88,16 +88,6 @@ static void sleep_until(mono_ms at)
 
 /* --- ZooKeeper ----------------------------------------------------------- */
 
-static void on_session(zhandle_t *zh, int type, int state, const char *path,
-                       void *context)
-{
-    (void)zh;
-    (void)path;
-    (void)context;
-    if (type == ZOO_SESSION_EVENT && state == ZOO_EXPIRED_SESSION_STATE)
-        die("zookeeper", "the session expired");
-}
-
 static void on_value(int rc, const char *value, int len,
                      const struct Stat *stat, const void *data)
 {
@@ -115,12 +105,7 @@ static void zookeeper(const char *hosts, const char *directory, int64_t seconds)
     zhandle_t *zh;
     size_t next = 0, n;
 
-    zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
-    zh = zookeeper_init(hosts, on_session, SESSION_MS, NULL, NULL, 0);
-    if (zh == NULL)
-        die(hosts, "no handle");
-    /* else the library asks for its servers' names before every request */
-    (void)zoo_set_servers_resolution_delay(zh, -1);
+    zh = zookeeper_bare_open(hosts, NULL);
     if (zoo_get_children(zh, directory, 0, &names) != ZOK || names.count == 0)
         die(directory, "it cannot be listed, or nobody is there");
     n = (size_t)names.count;
@@ -140,29 +125,6 @@ static void zookeeper(const char *hosts, const char *directory, int64_t seconds)
 }
 
 /* --- etcd ---------------------------------------------------------------- */
-
-static void base64(struct buf *out, const char *text, bool end)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop"
-                                 "qrstuvwxyz0123456789+/";
-    size_t n = strlen(text);
-
-    for (size_t i = 0; i < n; i += 3) {
-        size_t bytes = n - i < 3 ? n - i : 3;
-        unsigned three = 0;
-
-        for (size_t k = 0; k < 3; k++) {
-            unsigned byte = k < bytes ? (unsigned char)text[i + k] : 0;
-
-            if (end && i + k + 1 == n)
-                byte++; /* what comes after all that begins so */
-            three = three << 8 | byte;
-        }
-        for (size_t k = 0; k < 4; k++)
-            buf_printf(out, "%c",
-                       k <= bytes ? digits[three >> (18 - 6 * k) & 63] : '=');
-    }
-}
 
 static size_t on_piece(char *data, size_t size, size_t n, void *arg)
 {
@@ -185,16 +147,18 @@ static int on_time(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
 
 static void etcd(const char *url, const char *prefix, int64_t seconds)
 {
-    char *address = mem_printf("%s/v3/watch", url);
+    char *address = mem_printf("%s/v3/watch", url), *end = mem_strdup(prefix);
+    size_t len = strlen(prefix);
     CURL *easy = curl_easy_init();
     struct buf body;
     CURLcode rc;
 
     buf_init(&body, 4096);
     buf_str(&body, "{\"create_request\":{\"key\":\"");
-    base64(&body, prefix, false);
+    etcd_put_base64(&body, prefix, len);
     buf_str(&body, "\",\"range_end\":\"");
-    base64(&body, prefix, true);
+    end[len - 1]++; /* what comes after all that begins so */
+    etcd_put_base64(&body, end, len);
     buf_str(&body, "\"}}");
     (void)curl_easy_setopt(easy, CURLOPT_URL, address);
     (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, buf_text(&body));
@@ -208,6 +172,7 @@ static void etcd(const char *url, const char *prefix, int64_t seconds)
     print_share();
     curl_easy_cleanup(easy);
     buf_close(&body);
+    mem_free(end);
     mem_free(address);
 }
 

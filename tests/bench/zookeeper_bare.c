@@ -250,7 +250,7 @@ static void on_session(zhandle_t *zh, int type, int state, const char *path,
         die("session", ZSESSIONEXPIRED);
 }
 
-static zhandle_t *open_handle(const char *hosts, const char *space)
+zhandle_t *zookeeper_bare_open(const char *hosts, const char *space)
 {
     char *where = mem_printf("%s%s%s", hosts, space == NULL ? "" : "/",
                              space == NULL ? "" : space);
@@ -319,13 +319,13 @@ void zookeeper_bare_move(const char *hosts, const char *space,
 {
     struct raw raw = {.items = items, .n = n, .batch = result->batch};
     char root[MOVE_KEY_SIZE];
-    zhandle_t *above = open_handle(hosts, NULL);
+    zhandle_t *above = zookeeper_bare_open(hosts, NULL);
     uint64_t start;
 
     (void)snprintf(root, sizeof(root), "/%s", space);
     make_dir(above, root);
     (void)zookeeper_close(above);
-    raw.zh = open_handle(hosts, space);
+    raw.zh = zookeeper_bare_open(hosts, space);
     raw.order = mem_array(n, sizeof(*raw.order));
     (void)pthread_mutex_init(&raw.mutex, NULL);
     (void)pthread_cond_init(&raw.finished, NULL);
@@ -378,7 +378,7 @@ static void drop_children(zhandle_t *zh, const char *dir)
 
 void zookeeper_bare_clear(const char *hosts, const char *space)
 {
-    zhandle_t *zh = open_handle(hosts, space);
+    zhandle_t *zh = zookeeper_bare_open(hosts, space);
     char dir[MOVE_KEY_SIZE];
 
     drop_children(zh, MOVE_WORK);

@@ -10,6 +10,12 @@
 
 #include "tests/bench/move.h"
 
+#include <zookeeper/zookeeper.h>
+
+/* Connected, below `/<space>`; NULL: below the root. Ends the process with a
+ * message if that fails or the session ends. zookeeper_close() it. */
+zhandle_t *zookeeper_bare_open(const char *hosts, const char *space);
+
 /*
  * Fill a tree below `/<space>` of the server at `hosts`, and move everything
  * in batches of `result->batch` items. `items` is written. The other fields of

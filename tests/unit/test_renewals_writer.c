@@ -175,6 +175,15 @@ static bool add(struct world *w, unsigned i)
     return writer_add(w->writer, &p->base);
 }
 
+/* Puts 0 at once, so that the next one waits for its window. */
+static void begin_with_one(struct world *w)
+{
+    begin(w, true);
+    run(w, 300);
+    assert_true(add(w, 0));
+    run(w, 20);
+}
+
 /* How many renewals the window of this number holds; 0: it does not stand. */
 static uint32_t window_count(struct world *w, uint64_t session, uint64_t seq)
 {
@@ -195,10 +204,7 @@ static void the_first_goes_at_once_and_the_next_together(void **state)
     struct world *w = *state;
     uint64_t session = registry_session(w->registry);
 
-    begin(w, true);
-    run(w, 300);
-    assert_true(add(w, 0));
-    run(w, 20);
+    begin_with_one(w);
     assert_int_equal(w->puts[0].times, 1);
     assert_int_equal(w->puts[0].end, WRITER_COMMITTED);
     assert_int_equal(memory_find(w->store, w->puts[0].key)->version,
@@ -231,10 +237,7 @@ static void who_was_named_goes_to_the_left_and_the_others_again(void **state)
 {
     struct world *w = *state;
 
-    begin(w, true);
-    run(w, 300);
-    assert_true(add(w, 0));
-    run(w, 20);
+    begin_with_one(w);
     assert_true(add(w, 1));
     assert_true(add(w, 2));
     taken_raise(&w->taken, NODE_WORKER, w->puts[1].address);
@@ -255,10 +258,7 @@ static void nobody_is_acknowledged_without_our_entry(void **state)
     struct world *w = *state;
     uint64_t session = registry_session(w->registry);
 
-    begin(w, true);
-    run(w, 300);
-    assert_true(add(w, 0));
-    run(w, 20);
+    begin_with_one(w);
     /* rewritten, as with each lock: a read, and no more */
     write_key(w, w->registry, ENTRY, "{\"locks\":1}", 11, true);
     assert_true(add(w, 1));
@@ -283,10 +283,7 @@ static void a_lease_that_is_over_is_not_asked_for(void **state)
 {
     struct world *w = *state;
 
-    begin(w, true);
-    run(w, 300);
-    assert_true(add(w, 0));
-    run(w, 20);
+    begin_with_one(w);
     assert_true(add(w, 1));
     w->puts[1].base.expires = w->clock.mono + 100;
     run(w, 300);
