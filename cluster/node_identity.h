@@ -30,7 +30,7 @@ struct node_claim {
                                      that its body said */
     char instance[NODE_INSTANCE_MAX + 1]; /* "" none */
     bool confirmed;                       /* its holder has brought it */
-    /* of the second key, see nodes_priv.h; "" none */
+    /* of the second key, see coordinator/nodes/; "" none */
     char registration[NODE_REGISTRATION_MAX + 1];
     /* the registration, for renewals in groups (docs/design/renewals.md); one
      * that says nothing of it has generation 1 and the rest zero */

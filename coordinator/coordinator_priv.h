@@ -8,7 +8,7 @@
  *   entry.c        our own entry in the registry, and those of the others
  *   groups.c       which groups a worker is in
  *   targets.c      who takes an item of work
- *   nodes.c node_put.c node_body.c   nodes that speak HTTP
+ *   nodes/         nodes that speak HTTP
  *   requests.c     reads and writes that clients asked for
  *   queries.c      settings, records of failovers
  *   group_put.c    definitions of groups that clients change
@@ -332,7 +332,7 @@ struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
 void coordinator_targets_forget(struct coordinator *c, struct node *node);
 void coordinator_targets_end(struct coordinator *c);
 
-/* nodes.c */
+/* nodes/ */
 void coordinator_nodes_expired(struct coordinator *c,
                                const struct membership_event *ev);
 

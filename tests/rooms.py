@@ -37,6 +37,7 @@ INNER = ("registry/",)
 BESIDE = {
     "registry/sqlite": ["registry/sql"],
     "registry/dbms": ["registry/sql"],
+    "coordinator/nodes": ["coordinator/renewals"],
 }
 LARGEST = 25  # C files and headers directly in one folder
 

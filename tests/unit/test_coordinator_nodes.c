@@ -2,7 +2,7 @@
  * test_coordinator_nodes.c - nodes that speak HTTP: who they are, how long
  * they count, and who may not come back.
  */
-#include "coordinator/nodes_priv.h"
+#include "coordinator/nodes/nodes_priv.h"
 #include "tests/unit/coordinator_world.h"
 
 #define W1  "10.0.1.1:1234"

@@ -9,7 +9,7 @@
  * (DELETE) says so in the gate, by the txn that removes the key:
  * cluster/gate.h.
  */
-#include "coordinator/nodes_priv.h"
+#include "coordinator/nodes/nodes_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -2,8 +2,8 @@
  * nodes_priv.h - a request of a node that speaks HTTP, shared by nodes.c,
  * node_put.c and node_body.c.
  */
-#ifndef PELORUS_COORDINATOR_NODES_PRIV_H
-#define PELORUS_COORDINATOR_NODES_PRIV_H
+#ifndef PELORUS_COORDINATOR_NODES_NODES_PRIV_H
+#define PELORUS_COORDINATOR_NODES_NODES_PRIV_H
 
 #include "cluster/node_identity.h"
 #include "coordinator/coordinator_priv.h"

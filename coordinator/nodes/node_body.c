@@ -6,7 +6,7 @@
  * reads is said in the answer. (In a foreign registry one bad field costs that
  * field only, and its node shows it: membership_report.c.)
  */
-#include "coordinator/nodes_priv.h"
+#include "coordinator/nodes/nodes_priv.h"
 
 #include "base/mem.h"
 

@@ -15,7 +15,7 @@
  *
  *     read registration -> judge -> [read gate] -> write -> [read gate] -> 200
  */
-#include "coordinator/nodes_priv.h"
+#include "coordinator/nodes/nodes_priv.h"
 
 #include "base/planted.h"
 #include "base/units.h"
