@@ -437,6 +437,21 @@ void agent_load_sample(struct load_sampler *s, uint64_t now_ns,
         out->load_average = LOAD_UNKNOWN;
 }
 
+static bool moved(double from, double to)
+{
+    assert(from <= 1 && to <= 1);
+    if (from < 0 || to < 0)
+        return (from < 0) != (to < 0);
+    return fabs(to - from) > LOAD_STEP;
+}
+
+bool agent_load_moved(const struct load_reading *from,
+                      const struct load_reading *to)
+{
+    return moved(from->cpu, to->cpu) || moved(from->memory, to->memory) ||
+           moved(from->disk, to->disk);
+}
+
 enum node_status agent_load_status(enum node_status now, unsigned *count,
                                    const struct load_reading *r, double cpu_max,
                                    double memory_max)

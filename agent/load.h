@@ -70,6 +70,12 @@ void agent_load_init(struct load_sampler *s);
 void agent_load_sample(struct load_sampler *s, uint64_t now_ns,
                        struct load_reading *out);
 
+/* Is one of them known to the one alone, or further away than LOAD_STEP? Less
+ * changes nobody's choice of a worker. */
+#define LOAD_STEP 0.02
+bool agent_load_moved(const struct load_reading *from,
+                      const struct load_reading *to);
+
 /*
  * BUSY above cpu_max or memory_max, NORMAL again below 5 % less: each must be
  * so in LOAD_STATUS_SAMPLES samples running, so that one spike flips nothing.

@@ -5,9 +5,12 @@
  * Each report is followed by a look at our gate, and only if it does not bar
  * us is the registration a lease. In this order: INTENT shuts the gate and then
  * looks at the registrations, so either it finds us registered, and takes
- * itself back, or we find the gate shut. While the session is in order the
- * command may run for another third of the timeout from each turn on, and never
- * for longer than the session stands by the word of who ends it.
+ * itself back, or we find the gate shut. One that stands already is found as
+ * well: so the gate is looked at once in each heartbeat-interval, but a report
+ * is written only if the load has moved, or before the last one is late
+ * (due()). While the session is in order the command may run for another third
+ * of the timeout from each turn on, and never for longer than the session
+ * stands by the word of who ends it.
  */
 #include "agent/agent_priv.h"
 #include "registry/state_file.h"
@@ -40,7 +43,11 @@ struct registry_link {
     struct process process, put_process; /* likewise: who */
     uint64_t leaving_version;            /* of our key */
     unsigned leave_tries;
-    enum err_code told; /* the last refusal said, once each */
+    struct load_reading
+        put_load; /* as the put under way, or the last one, says */
+    enum node_status put_status;
+    mono_ms put_at, gate_at; /* when they were sent; 0: it must be put */
+    enum err_code told;      /* the last refusal said, once each */
 };
 
 static bool connected(const struct registry_link *l)
@@ -67,6 +74,7 @@ static void refused(struct registry_link *l, const struct err *err)
     assert(err->code != ERR_OK);
     assert(!l->base.busy);
     l->base.wanted = true;
+    l->put_at = 0;
     l->retry_at = l->base.agent->clock->mono + RETRY_MS;
     if (l->told != err->code)
         log_warn("!registration", LOG_S("key", l->key),
@@ -108,38 +116,85 @@ static void on_gate(void *arg, const struct registry_reply *reply)
         agent_fenced(l->base.agent);
 }
 
+static void look_at_gate(struct registry_link *l)
+{
+    const struct agent_options *o = l->base.agent->options;
+
+    assert(l->base.busy);
+    l->gate_at = l->base.agent->clock->mono;
+    gates_get(l->registry, o->kind, o->address, on_gate, l);
+}
+
 static void on_put(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
-    const struct agent_options *o = l->base.agent->options;
 
     assert(l->base.busy);
     l->base.busy = !l->base.agent->closing && reply->err.code == ERR_OK;
     if (l->base.busy)
-        gates_get(l->registry, o->kind, o->address, on_gate, l);
+        look_at_gate(l);
     else if (l->base.agent->closing)
         leave(l);
     else
         refused(l, &reply->err);
 }
 
+/* How old the last report may grow while the load stays: half of the session's
+ * timeout, and less than after which it counts as late. */
+static int64_t report_age_max(const struct registry_link *l, int64_t interval)
+{
+    int64_t late = NODE_REPORT_LATE * interval - interval / 4;
+    int64_t half = registry_session_timeout(l->registry) / 2;
+
+    assert(interval > 0);
+    return half < late ? half : late;
+}
+
+/* Is the report that is wanted to be written now, or does what stands there
+ * say the same? */
+static bool due(const struct registry_link *l)
+{
+    const struct agent *a = l->base.agent;
+    int64_t interval = a->conf.balancer.heartbeat_interval_ms;
+    int64_t age = a->clock->mono - l->put_at;
+
+    assert(age >= 0);
+    if (l->put_at == 0 || l->session == 0 ||
+        l->session != registry_session(l->registry) ||
+        !process_same(&l->process, &a->process) || a->status != l->put_status)
+        return true;
+    return age >= interval && (age >= report_age_max(l, interval) ||
+                               agent_load_moved(&l->put_load, &a->reading));
+}
+
 /* Sends the report that is wanted. */
 static void pump(struct registry_link *l)
 {
+    const struct agent *a = l->base.agent;
     char place[HISTORY_PLACE_SIZE];
     struct buf text;
 
     assert(l->registry != NULL);
     if (!l->base.wanted || l->base.busy || !connected(l) ||
-        l->base.agent->clock->mono < l->retry_at)
+        a->clock->mono < l->retry_at)
         return;
+    if (!due(l)) {
+        l->base.busy = a->clock->mono - l->gate_at >=
+                       a->conf.balancer.heartbeat_interval_ms;
+        if (l->base.busy)
+            look_at_gate(l);
+        return;
+    }
     l->base.wanted = false;
     (void)registry_place_token(registry_place(l->registry), place);
     buf_init(&text, TEXT_MAX);
     if (agent_heartbeat(l->base.agent, place, &text)) {
         l->base.busy = true;
         l->put_session = registry_session(l->registry);
-        l->put_process = l->base.agent->process;
+        l->put_process = a->process;
+        l->put_load = a->reading;
+        l->put_status = a->status;
+        l->put_at = a->clock->mono;
         registry_put(l->registry, l->key, text.data, text.len, REGISTRY_ANY, 0,
                      true, on_put, l);
     }
@@ -175,6 +230,7 @@ static void on_state(void *arg, enum registry_state state)
     case REGISTRY_CONNECTED:
     case REGISTRY_RECONNECTED:
         l->base.wanted = true;
+        l->put_at = 0;
         l->retry_at = 0;
         pump(l);
         break;

@@ -381,6 +381,35 @@ static void a_fenced_node_without_a_command_begins_anew(void **state)
     assert_true(new.startup_time > old.startup_time);
 }
 
+/* It looks at the load once a second, and would report each 300 ms: of the
+ * reports in between most say what the last one said. */
+static void a_load_that_stays_is_written_before_it_is_late(void **state)
+{
+    struct fixture *f = *state;
+    int64_t before, longest = 0;
+    unsigned written = 0;
+    mono_ms end;
+
+    f->agent = start_agent(f, NULL);
+    open_registry(f);
+    (void)await_process(f, &nobody);
+    before = f->hb.report_time;
+    end = clock_mono_ms() + 6000;
+    while (clock_mono_ms() < end) {
+        assert_int_equal(look(f), ERR_OK);
+        if (f->hb.report_time != before) {
+            longest = f->hb.report_time - before > longest
+                          ? f->hb.report_time - before
+                          : longest;
+            before = f->hb.report_time;
+            written++;
+        }
+        loop_turn(f->loop, 20);
+    }
+    assert_in_range(written, 4, 16); /* 20 intervals */
+    assert_true(longest > 450);      /* one and a half at least, once */
+}
+
 static void a_stopped_agents_work_ends_before_its_session(void **state)
 {
     struct fixture *f = *state;
@@ -501,6 +530,7 @@ int main(void)
         TEST(sigterm_stops_the_command_before_the_entry_goes),
         TEST(a_fenced_process_stops_its_work_and_begins_anew),
         TEST(a_fenced_node_without_a_command_begins_anew),
+        TEST(a_load_that_stays_is_written_before_it_is_late),
         TEST(a_stopped_agents_work_ends_before_its_session),
         TEST(a_session_lost_while_it_leaves_ends_the_work_at_once),
         TEST(a_killed_agents_successor_waits_for_its_key),

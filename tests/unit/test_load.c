@@ -276,6 +276,26 @@ static void this_machine_has_a_load(void **state)
 
 /* --- status -------------------------------------------------------------- */
 
+static void a_load_has_moved_when_one_of_its_figures_has(void **state)
+{
+    const struct load_reading from = {.cpu = .5, .memory = .5, .disk = .5};
+    struct load_reading to = from;
+
+    (void)state;
+    assert_false(agent_load_moved(&from, &to));
+    to.cpu = .515;
+    to.memory = .485;
+    to.load_average = 7;
+    assert_false(agent_load_moved(&from, &to));
+    to.disk = .53;
+    assert_true(agent_load_moved(&from, &to));
+    assert_true(agent_load_moved(&to, &from));
+    to.disk = LOAD_UNKNOWN;
+    assert_true(agent_load_moved(&from, &to));
+    assert_true(agent_load_moved(&to, &from));
+    assert_false(agent_load_moved(&to, &to));
+}
+
 static void status_flips_after_three_samples_and_back_below(void **state)
 {
     struct load_reading hot = {.cpu = 0.81, .memory = 0.2};
@@ -317,6 +337,7 @@ int main(void)
         TREE(a_path_of_the_host_falls_back_to_the_mount),
         TREE(nothing_to_read_is_unknown),
         cmocka_unit_test(this_machine_has_a_load),
+        cmocka_unit_test(a_load_has_moved_when_one_of_its_figures_has),
         cmocka_unit_test(status_flips_after_three_samples_and_back_below),
     };
 
