@@ -3,7 +3,8 @@
  * have committed (PostgreSQL's NOTIFY). Hints are lost while it is broken, and
  * nobody minds: the worker polls as well. Behind a pooler there are none. So
  * it takes no connection that somebody needs: where the server has none left
- * beside it, or the worker found none, it gives its own up for a while.
+ * beside it, or the worker found none, it gives its own up for a while, and
+ * where nobody here would act on a hint (an agent) it has none.
  */
 #include "registry/dbms/dbms_priv.h"
 #include "registry/sql/backend.h"
@@ -23,11 +24,11 @@ struct waker {
     mono_ms next_connect, next_look;
 };
 
-static void give_way(struct waker *w)
+static void give_way(struct waker *w, mono_ms until)
 {
     if (w->link != NULL)
         w->target.driver->close(&w->link);
-    w->next_connect = clock_mono_ms() + CROWDED_MS;
+    w->next_connect = until;
     assert(w->link == NULL);
 }
 
@@ -36,8 +37,10 @@ static void look(struct waker *w)
     mono_ms now = clock_mono_ms();
 
     assert(w->target.driver != NULL);
-    if (atomic_exchange(&w->base.crowded, false)) {
-        give_way(w);
+    if (!atomic_load(&w->base.wanted)) {
+        give_way(w, w->next_connect);
+    } else if (atomic_exchange(&w->base.crowded, false)) {
+        give_way(w, now + CROWDED_MS);
     } else if (w->link == NULL && now >= w->next_connect) {
         w->next_connect = now + RECONNECT_MS;
         w->next_look = 0;
@@ -46,7 +49,7 @@ static void look(struct waker *w)
     if (w->link != NULL && now >= w->next_look) {
         w->next_look = now + LOOK_MS;
         if (!w->target.driver->has_room(w->link))
-            give_way(w);
+            give_way(w, now + CROWDED_MS);
     }
 }
 

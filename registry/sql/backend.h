@@ -134,11 +134,13 @@ struct sql_side {
 
 /*
  * Somebody who hears that others have written, on a thread of its own: a poll
- * that comes sooner, and nothing depends on it.
+ * that comes sooner, and nothing depends on it. Where nobody here watches a key
+ * or waits for a lock nothing needs to come sooner, and it holds no connection.
  */
 struct sql_waker {
     bool (*wait)(struct sql_waker *waker, int64_t ms); /* at most so long */
     atomic_bool crowded; /* by the other worker: it found no connection left */
+    atomic_bool wanted;  /* likewise: somebody watches, or waits for a lock */
     void (*close)(struct sql_waker **waker);
 };
 

@@ -424,5 +424,8 @@ int64_t sql_worker_poll(void *arg)
     struct sql *s = arg;
 
     look(s);
+    if (s->waker != NULL)
+        atomic_store(&s->waker->wanted,
+                     s->side.feed_valid || s->side.waiting != NULL);
     return s->side.soon_ms;
 }

@@ -229,14 +229,12 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
     registry_liveness_init(&s->liveness, &s->base);
     s->ticker =
         loop_timer(loop, 0, sql_clamp(timeout_ms / 24, 5, 1000), on_tick, s);
-    /* Last: it polls at once. */
-    s->running = 1;
+    s->waker = waker;
+    s->running = waker != NULL ? 2 : 1;
+    /* Last: they begin at once. */
     s->worker = worker_new(loop, SIZE_MAX, sql_worker_poll, s, core->poll_ms);
-    if (waker != NULL) {
-        s->running = 2;
-        s->waker = waker;
+    if (waker != NULL)
         s->listener = worker_new(loop, 1, listen_for_others, s, 1);
-    }
     assert(s->running > 0);
     return &s->base;
 }

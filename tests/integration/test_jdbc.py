@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from cluster import (SLOW, Bare, Failure, check, cpu_seconds, demo_holds, equal, items_by_owner, pace, run, settings, submit, wait_for)
+from cluster import (SLOW, Bare, Failure, check, cpu_seconds, demo_holds, equal, holds, items_by_owner, pace, run, settings, submit, wait_for)
 from moves import listed
 from sql import DATABASE, Registry, Server, try_init
 
@@ -308,6 +308,25 @@ def test_ten_thousand_workers_on_mysql(cluster):
 @settings(registry=POSTGRESQL, session=60, heartbeat="10s")
 def test_ten_thousand_workers_on_postgresql(cluster):
     ten_thousand_workers(cluster, "postgresql")
+
+
+def connections(cluster):
+    """How many clients but the one that asks have, and how many of them listen for hints."""
+    return tuple(map(int, cluster.registry.run(
+        "SELECT count(*), count(*) FILTER (WHERE query LIKE 'LISTEN%' OR query LIKE '%superuser_reserved%')"
+        " FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")[0]))
+
+
+# An agent watches nothing: it is not woken by what others write.
+@settings(registry=POSTGRESQL, session=10)
+def test_who_watches_nothing_is_not_woken_on_postgresql(cluster):
+    for port in (1234, 1235, 1236):
+        cluster.agent("worker", f"127.0.0.1:{port}")
+    wait_for("the agents", lambda: cluster.registry.run("SELECT count(*) FROM pelorus_session") == [["3"]], 30)
+    holds("one connection each, and none listens", lambda: connections(cluster) == (3, 0), 2)
+    c = cluster.coordinator()
+    cluster.wait_up(c.api, *(f"127.0.0.1:{p}" for p in (1234, 1235, 1236)))
+    wait_for("the coordinator listens", lambda: connections(cluster) == (5, 1), 30)
 
 
 def test_tls_to_mysql(cluster):
