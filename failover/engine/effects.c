@@ -180,6 +180,20 @@ static void put_record(struct txn *txn, const struct failover_record *record)
     work_failover_key(record->id, engine_txn_put(txn, record->version, &value));
 }
 
+/* Renewals in groups check this key: none that was not read since is put after
+ * its node's work is being taken (docs/design/renewals.md). */
+static void raise_taken(struct engine *e, struct txn *txn)
+{
+    struct buf value;
+    assert(!e->reader.any_order);
+    taken_raise(&e->reader.taken, e->c.kind, e->reader.address);
+    buf_init(&value, TAKEN_BYTES_MAX);
+    taken_write(&value, &e->reader.taken);
+    assert(!value.overflow);
+    memcpy(engine_txn_put(txn, e->reader.taken_version, &value), TAKEN_KEY,
+           sizeof(TAKEN_KEY));
+}
+
 static void do_write(struct engine *e, const struct failover_effect *fx)
 {
     struct txn txn;
@@ -192,12 +206,14 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
     }
     if (failover_state(e->f) == FAILOVER_CLOSING)
         failover_failpoint("engine-before-close", 1);
-    engine_txn_init(&txn, 3);
+    engine_txn_init(&txn, 4);
     engine_txn_check_lock(&txn, e->lock);
     if (fx->gate != NULL)
         put_gate(e, &txn, fx->gate);
     if (fx->record != NULL)
         put_record(&txn, fx->record);
+    if (failover_state(e->f) == FAILOVER_INTENTING)
+        raise_taken(e, &txn);
     engine_txn_send(&txn, e->c.registry, on_written, e);
 }
 

@@ -28,6 +28,7 @@
 
 #include "base/map/slab.h"
 #include "base/rand.h"
+#include "cluster/renewals/taken.h"
 #include "failover/brake.h"
 #include "failover/engine/collect.h"
 #include "failover/engine/engine.h"
@@ -72,6 +73,9 @@ struct reader {
                                        have told the view of yet */
     char hint[FAILOVER_ID_MAX + 1]; /* an unfinished one, by the view */
     struct settings settings;
+    /* whom anything was taken from, as INTENT puts it again; 0: absent */
+    struct taken taken;
+    uint64_t taken_version;
 };
 /* Copies `address`. done(arg, code) once, from a later turn, unless the
  * reader is forgotten; code is that of the first failure, ERR_INVALID

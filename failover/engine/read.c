@@ -387,6 +387,26 @@ static void on_settings(void *arg, const struct registry_reply *reply)
     arrived(r);
 }
 
+/* What nobody can read is written anew: in the mode that every coordinator
+ * knows, and so far ahead that nobody knows who was named before. */
+static void on_taken(void *arg, const struct registry_reply *reply)
+{
+    struct reader *r = arg;
+    const struct registry_entry *entry = reply->entries;
+    struct err err;
+    taken_init(&r->taken);
+    if (exists(r, "whom anything was taken from", reply)) {
+        r->taken_version = entry->version;
+        if (taken_read(&r->taken, entry->value, entry->value_len, &err) != 0) {
+            log_warn("!taken", LOG_S("key", TAKEN_KEY), LOG_S("why", err.msg));
+            taken_init(&r->taken);
+            r->taken.named =
+                (UINT64_C(1) << 62) + (uint64_t)r->e->c.clock->wall;
+        }
+    }
+    arrived(r);
+}
+
 /* The unfinished failover that the step is at, if it is this address's. */
 static void set_own(struct reader *r)
 {
@@ -443,6 +463,8 @@ void engine_reader_start(struct reader *r, struct engine *e,
     r->outstanding++;
     gates_get(e->c.registry, e->c.kind, address, on_gate, r);
     get(r, SETTINGS_KEY, on_settings);
+    if (!r->any_order) /* INTENT stands already */
+        get(r, TAKEN_KEY, on_taken);
     read_rest(r, r->guess_left);
     assert(r->outstanding > 1);
 }

@@ -2,6 +2,7 @@
  * test_engine_rules.c - what must hold over time and across coordinators: who
  * may act, from when a deadline counts, what is kept and for how long.
  */
+#include "cluster/renewals/taken.h"
 #include "tests/unit/engine_world.h"
 
 #include <setjmp.h>
@@ -341,6 +342,70 @@ static void a_gate_that_nobody_can_read_is_left_alone(void **state)
     assert_int_equal(owned_by(&w, "m3:1"), 4);
 }
 
+static bool find_taken(struct taken *out)
+{
+    const struct registry_entry *e = memory_find(w.store, TAKEN_KEY);
+    return e != NULL && taken_read(out, e->value, e->value_len, NULL) == 0;
+}
+
+static void whose_work_is_taken_is_named_once(void **state)
+{
+    struct taken t;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 2);
+    assert_false(find_taken(&t));
+    node_leave(&w, "m1:1");
+    assert_true(world_until(&w, 8000, one_done));
+    assert_true(find_taken(&t));
+    assert_int_equal(t.named, 1); /* by INTENT alone */
+    assert_true(taken_names(&t, 0, NODE_MASTER, "m1:1"));
+    assert_false(taken_names(&t, 0, NODE_MASTER, "m2:1"));
+    assert_false(t.grouped);
+}
+
+static void who_was_named_and_the_mode_are_kept(void **state)
+{
+    struct taken t;
+    struct buf b;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 2);
+    taken_init(&t);
+    t.grouped = true;
+    taken_raise(&t, NODE_WORKER, "w:1");
+    buf_init(&b, TAKEN_BYTES_MAX);
+    taken_write(&b, &t);
+    registry_put(w.admin, TAKEN_KEY, buf_text(&b), b.len, REGISTRY_ANY, 0,
+                 false, ignore, NULL);
+    world_run(&w, 40);
+    buf_close(&b);
+    node_leave(&w, "m1:1");
+    assert_true(world_until(&w, 8000, one_done));
+    assert_true(find_taken(&t));
+    assert_int_equal(t.named, 2);
+    assert_true(t.grouped);
+    assert_true(taken_names(&t, 1, NODE_MASTER, "m1:1"));
+    assert_true(taken_names(&t, 0, NODE_WORKER, "w:1"));
+    assert_false(taken_names(&t, 1, NODE_WORKER, "w:1"));
+}
+
+/* No failover waits for a person; everybody has to be looked at again. */
+static void what_nobody_can_read_of_who_was_named_is_written_anew(void **state)
+{
+    struct taken t;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 2);
+    put_raw(TAKEN_KEY, "?");
+    node_leave(&w, "m1:1");
+    assert_true(world_until(&w, 8000, one_done));
+    assert_int_equal(owned_by(&w, "m1:1"), 0);
+    assert_true(find_taken(&t));
+    assert_false(t.grouped);
+    assert_true(taken_names(&t, 7, NODE_WORKER, "w:1"));
+}
+
 /* --- groups, the hook ---------------------------------------------------- */
 
 static void put_waiting(const char *id, const char *group)
@@ -544,6 +609,9 @@ int main(void)
         TEST(a_record_is_closed_before_any_event_tells_of_it),
         TEST(a_damaged_item_strands_no_other_and_moves_once_repaired),
         TEST(a_gate_that_nobody_can_read_is_left_alone),
+        TEST(whose_work_is_taken_is_named_once),
+        TEST(who_was_named_and_the_mode_are_kept),
+        TEST(what_nobody_can_read_of_who_was_named_is_written_anew),
         TEST(waiting_work_goes_by_its_own_group),
         TEST(no_epoch_is_given_below_the_floor),
         TEST(nothing_moves_without_an_epoch_to_give),
