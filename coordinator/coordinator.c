@@ -375,6 +375,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->second = second_new(c->balancer);
     balancer_hold(c->balancer, true);
     c->gates = gates_new(c->clock, c->registry);
+    c->raiser = raiser_new(c->clock, c->registry);
     make_membership(c);
     make_work(c);
     gates_listen(c->gates, on_gate, c);
@@ -451,6 +452,7 @@ void coordinator_tick(struct coordinator *c)
     coordinator_lines_tick(c);
     coordinator_groups_tick(c);
     coordinator_requests_tick(c);
+    raiser_tick(c->raiser);
     work_tick(c->work);
     coordinator_entry_tick(c);
     for (int k = 0; k < NODE_KINDS; k++) {
@@ -528,6 +530,7 @@ static void coordinator_close(struct coordinator **coordinator, bool told)
         return;
     end_clients(c, told);
     coordinator_requests_end(c, told);
+    raiser_free(&c->raiser, told);
     if (told) {
         registry_unlisten(&c->listener);
         membership_unwatch(c->membership);

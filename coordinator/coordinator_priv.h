@@ -10,6 +10,7 @@
  *   targets.c      who takes an item of work
  *   nodes/         nodes that speak HTTP
  *   requests.c     reads and writes that clients asked for
+ *   raiser.c       what is taken from processes
  *   queries.c      settings, records of failovers
  *   group_put.c    definitions of groups that clients change
  *   withdraw.c     takes an ordered failover back
@@ -29,6 +30,7 @@
 #include "base/rand.h"
 #include "base/table.h"
 #include "conf/conf.h"
+#include "coordinator/raiser.h"
 #include "registry/attempt.h"
 #include "registry/history.h"
 
@@ -200,6 +202,7 @@ struct coordinator {
     struct view *view;
     struct work *work;
     struct engine *engines[NODE_KINDS]; /* of alert servers: with a hook */
+    struct raiser *raiser;
 
     struct registry_listener *listener;
     struct registry_watch *watch_groups, *watch_peers;
@@ -411,6 +414,10 @@ void coordinator_request_put(struct request *r, const struct buf *text,
 void coordinator_request_txn(struct request *r, const struct registry_op *ops,
                              size_t n);
 void coordinator_request_delete(struct request *r, uint64_t version);
+/* A txn that takes something from the process at this address. */
+void coordinator_request_take(struct request *r, enum node_kind kind,
+                              const char *address,
+                              const struct registry_op *ops, size_t n);
 /* Unlink, answer, drop. */
 void coordinator_request_end(struct request *r,
                              const struct coordinator_reply *reply);

@@ -164,18 +164,33 @@ static void on_written(void *arg, const struct registry_reply *reply)
     write_failed(r, &reply->err);
 }
 
-void coordinator_request_txn(struct request *r, const struct registry_op *ops,
-                             size_t n)
+/* May it write upon what it read? Else it goes on without. */
+static bool may_write(struct request *r)
 {
     struct err err;
 
-    assert(n > 0);
-    if (attempt_is_fresh(&r->attempt, r->c->registry, r->c->clock->mono)) {
-        registry_txn(r->c->registry, ops, n, on_written, r);
-        return;
-    }
+    if (attempt_is_fresh(&r->attempt, r->c->registry, r->c->clock->mono))
+        return true;
     err_set(&err, ERR_CONFLICT, "%s: read too long ago", r->key);
     write_failed(r, &err);
+    return false;
+}
+
+void coordinator_request_txn(struct request *r, const struct registry_op *ops,
+                             size_t n)
+{
+    assert(n > 0);
+    if (may_write(r))
+        registry_txn(r->c->registry, ops, n, on_written, r);
+}
+
+void coordinator_request_take(struct request *r, enum node_kind kind,
+                              const char *address,
+                              const struct registry_op *ops, size_t n)
+{
+    assert(n > 0);
+    if (may_write(r))
+        raiser_add(r->c->raiser, kind, address, ops, n, on_written, r);
 }
 
 void coordinator_request_put(struct request *r, const struct buf *text,
@@ -218,6 +233,7 @@ void coordinator_requests_end(struct coordinator *c, bool told)
             continue;
         }
         registry_forget(c->registry, r);
+        raiser_forget(c->raiser, r);
         err_set(&err, r->attempt.doubt ? ERR_UNKNOWN : ERR_CANCELLED,
                 "the coordinator is leaving");
         coordinator_request_fail(r, &err);

@@ -164,7 +164,9 @@ static bool delete_concerns(struct coordinator_node_request *n,
 }
 
 /* The gate first: who sees the one of the two before the other shall not
- * suspect anybody. */
+ * suspect anybody. It is named as one from whom something is taken: it may come
+ * again through a coordinator that has not heard of this, and would renew what
+ * is gone (docs/design/renewals.md). */
 static void delete_write(struct coordinator_node_request *n,
                          const struct gate *gate)
 {
@@ -185,7 +187,7 @@ static void delete_write(struct coordinator_node_request *n,
     ops[n_ops++] = registry_op_at(REGISTRY_DELETE, n->base.key, n->version);
     n_ops += life_delete(&n->life, n->base.c, &ops[n_ops]);
     n->n_ops = n_ops;
-    coordinator_request_txn(&n->base, ops, n_ops);
+    coordinator_request_take(&n->base, n->kind, n->address, ops, n_ops);
     buf_close(&text);
 }
 
@@ -237,6 +239,7 @@ static void delete_read(struct request *r, const struct registry_reply *reply)
     coordinator_node_life_read(&n->life, &standing);
     n->version = e->version;
     n->process.created = e->created;
+    raiser_expect(r->c->raiser);
     gates_get(r->c->registry, n->kind, n->address, delete_gate_read, n);
 }
 

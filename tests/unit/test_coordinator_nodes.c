@@ -2,6 +2,7 @@
  * test_coordinator_nodes.c - nodes that speak HTTP: who they are, how long
  * they count, and who may not come back.
  */
+#include "cluster/renewals/taken.h"
 #include "coordinator/nodes/nodes_priv.h"
 #include "tests/unit/coordinator_world.h"
 
@@ -892,6 +893,28 @@ static void count_line(void *arg, enum log_level level, const char *line,
     *(size_t *)arg += strstr(line, W1) != NULL;
 }
 
+/* Renewals in groups rest on who was named (docs/design/renewals.md). */
+static void
+who_leaves_is_named_as_one_from_whom_something_is_taken(void **state)
+{
+    struct world *w = *state;
+    const struct registry_entry *e;
+    struct taken t;
+
+    put(w, NODE_WORKER, W1, LIVE, 60000);
+    put(w, NODE_WORKER, W2, LIVE, 60000);
+    assert_null(memory_find(w->store, TAKEN_KEY));
+    assert_string_equal(node_delete(w, NODE_WORKER, W1).code, "");
+    e = memory_find(w->store, TAKEN_KEY);
+    assert_non_null(e);
+    assert_int_equal(taken_read(&t, e->value, e->value_len, NULL), 0);
+    assert_int_equal(t.named, 1);
+    assert_true(taken_names(&t, 0, NODE_WORKER, W1));
+    assert_false(taken_names(&t, 0, NODE_WORKER, W2));
+    assert_string_equal(node_delete(w, NODE_WORKER, W1).code, "not_found");
+    assert_int_equal(memory_find(w->store, TAKEN_KEY)->version, e->version);
+}
+
 static void who_leaves_is_not_missed_and_costs_one_line(void **state)
 {
     struct world *w = *state;
@@ -1150,6 +1173,7 @@ int main(void)
         WORLD_TEST(http_and_agents_take_turns_at_one_address),
         WORLD_TEST(five_thousand_leave_and_nothing_stays),
         WORLD_TEST(a_node_that_is_there_is_not_called_suspect),
+        WORLD_TEST(who_leaves_is_named_as_one_from_whom_something_is_taken),
         WORLD_TEST(who_leaves_is_not_missed_and_costs_one_line),
         WORLD_TEST(work_given_to_a_leaver_is_not_lost),
     };
