@@ -271,22 +271,44 @@ static void read_ttl(struct heartbeat *hb, const struct json *o)
     assert(hb->ttl_ms >= 0);
 }
 
-/* What a registration says for renewals in groups. We alone write it: what is
- * none, is as if not there. */
-static void read_lease(struct heartbeat *hb, const struct json *o)
+/* A whole number from `min` to `max`, or 0. */
+static int64_t whole_within(const struct json *o, const char *name, int64_t min,
+                            int64_t max)
 {
     int64_t n;
 
-    if (json_given(o, "ttl") == NULL && json_whole(json_get(o, "lease"), &n) &&
-        n >= 1 && n <= TTL_MAX_MS)
-        hb->ttl_ms = n;
-    hb->watched_ms = hb->ttl_ms;
-    if (json_whole(json_get(o, "watched"), &n) && n > hb->ttl_ms &&
-        n <= TTL_MAX_MS && hb->ttl_ms > 0)
-        hb->watched_ms = n;
-    if (json_whole(json_get(o, "generation"), &n) && n > 1 && n <= UINT32_MAX)
-        hb->generation = (uint32_t)n;
-    hb->doubted = json_true(json_get(o, "doubted"));
+    return json_whole(json_get(o, name), &n) && n >= min && n <= max ? n : 0;
+}
+
+void heartbeat_read_renewals(struct heartbeat_renewals *out,
+                             const struct json *o)
+{
+    const struct json *ours = json_get(o, HEARTBEAT_RENEWALS);
+    int64_t generation = whole_within(ours, "generation", 2, UINT32_MAX - 1);
+
+    *out = (struct heartbeat_renewals){
+        .ttl_ms = whole_within(o, "ttl", 1, TTL_MAX_MS),
+        .watched_ms = whole_within(ours, "watched", 1, TTL_MAX_MS),
+        .generation = generation != 0 ? (uint32_t)generation : 1,
+        .doubted = json_true(json_get(ours, "doubted")),
+    };
+    if (json_given(o, "ttl") == NULL)
+        out->ttl_ms = out->lease_ms =
+            whole_within(ours, "lease", 1, TTL_MAX_MS);
+}
+
+static void read_lease(struct heartbeat *hb, const struct json *o)
+{
+    struct heartbeat_renewals said;
+
+    heartbeat_read_renewals(&said, o);
+    if (said.lease_ms > 0)
+        hb->ttl_ms = said.lease_ms;
+    hb->watched_ms = hb->ttl_ms > 0 && said.watched_ms > hb->ttl_ms
+                         ? said.watched_ms
+                         : hb->ttl_ms;
+    hb->generation = said.generation;
+    hb->doubted = said.doubted;
     assert(hb->watched_ms >= hb->ttl_ms && hb->generation > 0);
 }
 

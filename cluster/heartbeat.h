@@ -11,6 +11,8 @@
  *
  * Whoever sends one over HTTP is there to be told: heartbeat_knows() says which
  * members nobody reads.
+ *
+ * A little longer than 150 lines: one text has one header.
  */
 #ifndef PELORUS_CLUSTER_HEARTBEAT_H
 #define PELORUS_CLUSTER_HEARTBEAT_H
@@ -77,7 +79,7 @@ struct heartbeat {
                                    borrowed, not read */
     int64_t ttl_ms;      /* our own field on HTTP nodes, milliseconds or a
                             duration ("30s"); 0 none. Of one that is renewed in
-                            groups it stands as `lease` (node_identity.h) */
+                            groups it stands as `lease` (below) */
     int64_t watched_ms;  /* it counts as alive for so long: not below ttl_ms */
     uint32_t generation; /* of its process at this key, from 1 */
     bool doubted;        /* it is marked: about to be removed */
@@ -89,6 +91,23 @@ struct heartbeat {
     char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* sorted, clean */
     struct heartbeat_problem problems[HEARTBEAT_PROBLEMS_MAX];
 };
+/*
+ * What a registration of ours says for renewals in groups
+ * (docs/design/renewals.md), under one name, so that a client's own members are
+ * left alone: "renewals": {"lease", "watched", "generation", "doubted"}. We
+ * alone write it: what is none there, is as if not there.
+ */
+#define HEARTBEAT_RENEWALS "renewals"
+struct heartbeat_renewals {
+    int64_t lease_ms;    /* 0: its ttl stands as `ttl`, or there is none */
+    int64_t ttl_ms;      /* a whole `ttl`, else the lease; 0 none */
+    int64_t watched_ms;  /* as it stands; 0 not */
+    uint32_t generation; /* from 1 */
+    bool doubted;
+};
+void heartbeat_read_renewals(struct heartbeat_renewals *out,
+                             const struct json *o);
+
 /* The load of a node that tells nothing. */
 extern const struct load heartbeat_no_load;
 
@@ -105,6 +124,9 @@ bool heartbeat_group_add(char (*groups)[NODE_GROUP_MAX + 1], size_t *n,
 /* Does anybody read this member of a heartbeat, or write it for people to see?
  * If not, *meant is the member that it is probably meant to be, or NULL. */
 bool heartbeat_knows(const char *member, const char **meant);
+/* Does it change with each heartbeat, and does what anybody decides by it stand
+ * in `cpu`, `memory`, `disk`, `pool` and `status`? Or nobody decides by it. */
+bool heartbeat_changes(const char *member);
 
 /* Write one in the form of DolphinScheduler 3.3 with our `slots`, `groups`
  * and `ttl`: for the agent and for HTTP nodes. */

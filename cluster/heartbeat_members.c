@@ -40,6 +40,21 @@ static const char *const members[] = {"startupTime",
                                       "place",
                                       "instance"};
 
+/* Of these. A place is looked at with each PUT (coordinator/place.c). */
+static const char *const changing[] = {"reportTime",
+                                       "serverStatus",
+                                       "cpuUsage",
+                                       "memoryUsage",
+                                       "diskUsage",
+                                       "jvmCpuUsage",
+                                       "jvmMemoryUsage",
+                                       "diskAvailable",
+                                       "loadAverage",
+                                       "availablePhysicalMemorySize",
+                                       "workerWaitingTaskCount",
+                                       "threadPoolUsage",
+                                       "place"};
+
 /* What others call it. */
 static const struct {
     const char *name, *meant;
@@ -95,6 +110,14 @@ static bool one_slip(const char *a, const char *b)
     if (n == m && n - from - back == 2)
         return a[from] == b[from + 1] && a[from + 1] == b[from];
     return m - from - back <= 1;
+}
+
+bool heartbeat_changes(const char *member)
+{
+    for (size_t i = 0; i < ARRAY_LEN(changing); i++)
+        if (strcmp(member, changing[i]) == 0)
+            return true;
+    return false;
 }
 
 bool heartbeat_knows(const char *member, const char **meant)

@@ -9,12 +9,12 @@
 #include "cluster/node_identity.h"
 
 #include "base/planted.h"
+#include "cluster/heartbeat.h"
 
 #include <string.h>
 
 /* JavaScript's largest exact whole number, as in all our JSON. */
 #define EXACT_MAX ((INT64_C(1) << 53) - 1)
-#define LEASE_MAX (INT64_C(24) * 60 * 60 * 1000) /* as in heartbeat.c */
 /* What a client may say: whoever takes over is given a later one, which must
  * still be exact, for it would be no identity otherwise. */
 
@@ -167,25 +167,16 @@ static void take_registration(struct node_claim *out, const struct json *value)
         s[0] = '\0';
 }
 
-/* A whole number from `min` to `max`, or 0. */
-static int64_t whole(const struct json *o, const char *name, int64_t min,
-                     int64_t max)
-{
-    int64_t n;
-
-    return json_whole(json_get(o, name), &n) && n >= min && n <= max ? n : 0;
-}
-
 static void read_renewals(struct node_claim *out, const struct json *o)
 {
-    out->ttl_ms = whole(o, "ttl", 1, LEASE_MAX);
-    out->leased = json_given(o, "ttl") == NULL &&
-                  (out->ttl_ms = whole(o, "lease", 1, LEASE_MAX)) > 0;
-    out->watched_ms = whole(o, "watched", 1, LEASE_MAX);
-    out->generation = (uint32_t)whole(o, "generation", 2, UINT32_MAX - 1);
-    if (out->generation == 0)
-        out->generation = 1;
-    out->doubted = json_true(json_get(o, "doubted"));
+    struct heartbeat_renewals said;
+
+    heartbeat_read_renewals(&said, o);
+    out->ttl_ms = said.ttl_ms;
+    out->leased = said.lease_ms > 0;
+    out->watched_ms = said.watched_ms;
+    out->generation = said.generation;
+    out->doubted = said.doubted;
 }
 
 void node_claim_read(struct node_claim *out, const char *text, size_t len)
@@ -262,8 +253,7 @@ static bool is_ours(const char *key)
 {
     static const char *const ours[] = {
         "startupTime", "processId",       "ttl",          "instance",
-        "carried",     "saidStartupTime", "registration", "generation",
-        "doubted",     "watched",         "lease"};
+        "carried",     "saidStartupTime", "registration", HEARTBEAT_RENEWALS};
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (strcmp(key, ours[i]) == 0)
@@ -283,6 +273,21 @@ void node_claim_others(struct buf *out, const struct json *body)
         }
 }
 
+static void write_renewals(struct buf *out, const struct node_claim *claim,
+                           int64_t ttl_ms)
+{
+    if (!claim->leased && claim->watched_ms <= ttl_ms && claim->generation == 1)
+        return;
+    json_open(out, HEARTBEAT_RENEWALS, '{');
+    if (claim->leased)
+        json_put_int(out, "lease", ttl_ms);
+    if (claim->watched_ms > ttl_ms)
+        json_put_int(out, "watched", claim->watched_ms);
+    if (claim->generation > 1)
+        json_put_int(out, "generation", claim->generation);
+    json_close(out, '}');
+}
+
 void node_claim_write(struct buf *out, const char *others,
                       const struct node_claim *claim, int64_t ttl_ms)
 {
@@ -291,11 +296,9 @@ void node_claim_write(struct buf *out, const char *others,
     json_open(out, NULL, '{');
     json_put_int(out, "startupTime", claim->process.startup_time);
     json_put_int(out, "processId", claim->process.process_id);
-    json_put_int(out, claim->leased ? "lease" : "ttl", ttl_ms);
-    if (claim->watched_ms > ttl_ms)
-        json_put_int(out, "watched", claim->watched_ms);
-    if (claim->generation > 1)
-        json_put_int(out, "generation", claim->generation);
+    if (!claim->leased)
+        json_put_int(out, "ttl", ttl_ms);
+    write_renewals(out, claim, ttl_ms);
     json_put_str(out, "instance", claim->instance);
     if (claim->registration[0] != '\0')
         json_put_str(out, "registration", claim->registration);
@@ -307,23 +310,34 @@ void node_claim_write(struct buf *out, const char *others,
     json_close(out, '}');
 }
 
+/* Behind the bracket that opens `in`, or a member of its own in front of all.
+ */
+static void add_mark(struct buf *out, const char *text, size_t len,
+                     const struct json *root, const struct json *in)
+{
+    bool has = json_is(in, JSON_OBJECT);
+    size_t at = (size_t)((has ? in : root)->text - text) + 1;
+
+    assert(at <= len && text[at - 1] == '{');
+    buf_add(out, text, at);
+    buf_str(out, has ? "\"doubted\":true"
+                     : "\"" HEARTBEAT_RENEWALS "\":{\"doubted\":true}");
+    if (json_first(has ? in : root) != NULL)
+        buf_char(out, ',');
+    buf_add(out, text + at, len - at);
+}
+
 bool node_claim_doubt(struct buf *out, const char *text, size_t len)
 {
-    const struct json *o = NULL;
-    bool marked, empty;
+    const struct json *o = NULL, *ours;
+    bool marks = false;
 
     if (json_parse(text, len, &o, NULL) != 0)
         return false;
-    marked = !json_is(o, JSON_OBJECT) || json_true(json_get(o, "doubted"));
-    empty = json_first(o) == NULL;
+    ours = json_get(o, HEARTBEAT_RENEWALS);
+    marks = json_is(o, JSON_OBJECT) && !json_true(json_get(ours, "doubted"));
+    if (marks)
+        add_mark(out, text, len, o, ours);
     json_free(o);
-    if (marked)
-        return false;
-    while (*text != '{') { /* white space */
-        text++;
-        len--;
-    }
-    buf_str(out, empty ? "{\"doubted\":true" : "{\"doubted\":true,");
-    buf_add(out, text + 1, len - 1);
-    return true;
+    return marks;
 }

@@ -1110,16 +1110,17 @@ static void ten_thousand_nodes_cost_a_tick_nothing(void **state)
 
 /* --- renewals in groups -------------------------------------------------- */
 
-#define LEASED "{\"startupTime\":100,\"processId\":1,\"lease\":3000}"
+#define LEASED                                                                 \
+    "{\"startupTime\":100,\"processId\":1,\"renewals\":{\"lease\":3000}}"
 #define LEASED_MARK                                                            \
-    "{\"doubted\":true,\"startupTime\":100,\"processId\":1,"                   \
-    "\"lease\":3000,\"cpuUsage\":0.25}"
+    "{\"startupTime\":100,\"processId\":1,\"renewals\":"                       \
+    "{\"doubted\":true,\"lease\":3000},\"cpuUsage\":0.25}"
 #define WIDE                                                                   \
-    "{\"startupTime\":100,\"processId\":1,\"lease\":3000,"                     \
-    "\"watched\":4000}"
+    "{\"startupTime\":100,\"processId\":1,\"renewals\":{\"lease\":3000,"       \
+    "\"watched\":4000}}"
 #define SECOND                                                                 \
-    "{\"startupTime\":200,\"processId\":2,\"lease\":3000,"                     \
-    "\"generation\":2}"
+    "{\"startupTime\":200,\"processId\":2,\"renewals\":{\"lease\":3000,"       \
+    "\"generation\":2}}"
 
 static bool renewed(struct fixture *f, uint64_t created, uint32_t generation)
 {

@@ -101,7 +101,7 @@ static void the_generation_rises_with_another_process_only(void **state)
 static void watched_never_shrinks_while_one_process_stands(void **state)
 {
     struct node_claim there =
-        standing("{" ID ",\"lease\":30000,\"instance\":\"i1\"}");
+        standing("{" ID ",\"renewals\":{\"lease\":30000},\"instance\":\"i1\"}");
     struct node_claim alone = standing(OLDER), next;
     struct node_claim same = {.instance = "i1"};
     struct node_claim later = {.has_startup = true};
@@ -131,9 +131,11 @@ static void a_lease_is_a_ttl_that_older_versions_do_not_see(void **state)
     struct node_claim there = standing(OLDER), next;
     struct node_claim same = {.instance = "i1"};
     struct heartbeat hb;
-    static const char both[] = "{" ID ",\"ttl\":1000,\"lease\":2000}";
-    static const char bad[] = "{" ID ",\"lease\":\"2s\",\"watched\":-1,"
-                              "\"generation\":0,\"doubted\":1}";
+    static const char both[] =
+        "{" ID ",\"ttl\":1000,\"renewals\":{\"lease\":2000}}";
+    static const char bad[] =
+        "{" ID ",\"renewals\":{\"lease\":\"2s\",\"watched\":-1,"
+        "\"generation\":0,\"doubted\":1},\"lease\":5}";
 
     (void)state;
     next = judged(&same, &there, NODE_RULES_RENEW);
@@ -159,12 +161,13 @@ static void a_lease_is_a_ttl_that_older_versions_do_not_see(void **state)
 static void a_mark_changes_nothing_else_and_goes_with_the_next_put(void **state)
 {
     struct node_claim claim, next, same = {.instance = "i1"};
+    char leased[256];
     struct buf b;
 
     (void)state;
     buf_init(&b, 4096);
     assert_true(node_claim_doubt(&b, OLDER, strlen(OLDER)));
-    assert_string_equal(buf_text(&b), "{\"doubted\":true," ID
+    assert_string_equal(buf_text(&b), "{\"renewals\":{\"doubted\":true}," ID
                                       ",\"ttl\":30000,\"instance\":\"i1\","
                                       "\"slots\":4}");
     claim = standing(buf_text(&b));
@@ -174,6 +177,15 @@ static void a_mark_changes_nothing_else_and_goes_with_the_next_put(void **state)
     next = judged(&same, &claim, NODE_RULES_RENEW);
     assert_false(written(&next, 30000).doubted);
     assert_false(node_claim_doubt(&b, b.data, b.len)); /* it is marked */
+    next.leased = true;
+    buf_reset(&b);
+    node_claim_write(&b, ",\"slots\":4", &next, 30000);
+    memcpy(leased, buf_text(&b), b.len + 1);
+    buf_reset(&b);
+    assert_true(node_claim_doubt(&b, leased, strlen(leased)));
+    claim = standing(buf_text(&b));
+    assert_true(claim.doubted && claim.leased && claim.ttl_ms == 30000);
+    assert_non_null(strstr(buf_text(&b), "\"slots\":4}"));
     buf_reset(&b);
     assert_true(node_claim_doubt(&b, " { } ", 5));
     assert_true(standing(buf_text(&b)).doubted);
@@ -186,10 +198,10 @@ static void a_mark_changes_nothing_else_and_goes_with_the_next_put(void **state)
 }
 
 /* A client cannot say it. */
-static void such_members_of_a_body_are_left_out(void **state)
+static void only_that_member_of_a_body_is_left_out(void **state)
 {
-    static const char body[] = "{\"a\":1,\"lease\":2,\"doubted\":true,"
-                               "\"generation\":9,\"watched\":3,\"b\":2}";
+    static const char body[] = "{\"a\":1,\"lease\":2,\"renewals\":"
+                               "{\"doubted\":true},\"b\":2}";
     const struct json *o;
     struct buf b;
 
@@ -197,7 +209,7 @@ static void such_members_of_a_body_are_left_out(void **state)
     assert_int_equal(json_parse(body, strlen(body), &o, NULL), 0);
     buf_init(&b, 4096);
     node_claim_others(&b, o);
-    assert_string_equal(buf_text(&b), ",\"a\":1,\"b\":2");
+    assert_string_equal(buf_text(&b), ",\"a\":1,\"lease\":2,\"b\":2");
     buf_close(&b);
     json_free(o);
 }
@@ -211,7 +223,7 @@ int main(void)
         cmocka_unit_test(a_lease_is_a_ttl_that_older_versions_do_not_see),
         cmocka_unit_test(
             a_mark_changes_nothing_else_and_goes_with_the_next_put),
-        cmocka_unit_test(such_members_of_a_body_are_left_out),
+        cmocka_unit_test(only_that_member_of_a_body_is_left_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
