@@ -148,7 +148,7 @@ static void draft_groups(struct draft *d, const struct group_list *l)
     size_t i = 0, n = 0;
 
     assert(d->is.kind == NODE_WORKER);
-    d->is.n_groups = (uint32_t)l->n + 1;
+    d->is.n_groups = (uint16_t)(l->n + 1);
     d->is.groups = coordinator_snapshot_only_default;
     if (l->n == 0)
         return;
@@ -214,7 +214,7 @@ static void draft_make(struct coordinator *c, struct draft *d,
     for (size_t i = 0; i < node->n_problems; i++)
         d->problems[i] = node->problems[i].text;
     d->is.problems = d->problems;
-    d->is.n_problems = node->n_problems;
+    d->is.n_problems = (uint16_t)node->n_problems;
 }
 
 /* --- what is new --------------------------------------------------------- */

@@ -384,10 +384,10 @@ void coordinator_snapshot_alive(const struct snapshot *s, size_t from, size_t n,
     assert(from + n <= s->n_groups);
     memset(out, 0, n * sizeof(*out));
     coordinator_snapshot_walk(&w, s, NODE_WORKER, "");
+    coordinator_snapshot_only(&w, 1U << NODE_UP, 0,
+                              n == 1 ? s->groups[from].name : NULL);
     while ((node = coordinator_snapshot_next(&w)) != NULL &&
            node->kind == NODE_WORKER) {
-        if (node->state != NODE_UP)
-            continue;
         for (size_t i = 0; i < node->n_groups; i++) {
             size_t at = place_of(s, node->groups[i]);
 

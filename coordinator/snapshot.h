@@ -42,9 +42,10 @@ struct coordinator_snapshot_node {
     enum node_status status;
     enum gate_state gate;
     bool degraded, cordoned, gate_left;
-    uint32_t n_groups, n_problems; /* of the lists below */
+    uint16_t n_groups, n_problems; /* of the lists below */
     uint32_t owned;                /* markers naming this address */
     uint32_t flaps;
+    uint32_t marks; /* private: what a walk looks for, see snapshot_nodes.c */
     struct snapshot_seen seen;
     const char *address;
     const char *const *groups; /* effective, sorted, "default" among those of a
@@ -165,13 +166,25 @@ struct snapshot_walk {
     const struct snapshot_branch *branch[SNAPSHOT_LEVELS];
     unsigned at[SNAPSHOT_LEVELS];
     int depth;
+    size_t looked; /* at so many nodes and branches so far */
+    size_t most;   /* it ends when it has looked at so many in vain */
+    const struct coordinator_snapshot_node *cut; /* and then this is the last
+                                                    that it passed by, or among
+                                                    those; NULL: at the end */
+    /* private */
+    uint32_t state, status, group; /* marks: one of, one of, all of these */
 };
 void coordinator_snapshot_walk(struct snapshot_walk *w,
                                const struct snapshot *s, enum node_kind kind,
                                const char *address);
 const struct coordinator_snapshot_node *
 coordinator_snapshot_next(struct snapshot_walk *w);
-
+/* From here on only nodes of these (sets of 1U << state, 1U << status; 0: any)
+ * and of this group (NULL or "": any; of another one a node may come, too): no
+ * branch is entered that has none, so that the few who are down are found among
+ * many at the cost of the few. */
+void coordinator_snapshot_only(struct snapshot_walk *w, unsigned states,
+                               unsigned statuses, const char *group);
 /* Who is UP in a group, by any rule, by address: borrowed from the snapshot. */
 struct snapshot_alive {
     const char **addresses;

@@ -10,6 +10,10 @@
  * follow upon each other, so an old branch is in a run of them that ends with
  * the present one, and goes with the last reader of that run.
  *
+ * A branch has the marks of all its nodes: their states, their status and, as
+ * Bloom has it, their groups. Who looks for what few have enters no other
+ * branch.
+ *
  * Branches that grow empty go; others are not joined: clusters grow back, and
  * a leaf with one node costs no more than the node.
  */
@@ -23,10 +27,58 @@
 
 struct snapshot_branch {
     uint64_t made; /* in which build */
-    unsigned level;
-    unsigned n;
+    uint16_t level;
+    uint16_t n;
+    uint32_t marks;   /* all that its nodes have */
     void *child[FAN]; /* level 0: nodes; above: branches, none empty */
 };
+
+/* --- marks --------------------------------------------------------------- */
+
+#define MARK_STATE(state)   (1U << (state))
+#define MARK_STATUS(status) (1U << (NODE_STATES + (status)))
+#define MARK_STATES         (MARK_STATE(NODE_STATES) - 1)
+#define MARK_STATUSES       (MARK_STATUS(NODE_BUSY + 1) - 1 - MARK_STATES)
+#define MARK_GROUPS_FROM    (NODE_STATES + NODE_BUSY + 1)
+#define MARK_GROUPS         (32U - MARK_GROUPS_FROM)
+
+/* All workers are in "default": it is none. */
+static uint32_t mark_group(const char *name)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+
+    if (strcmp(name, "default") == 0)
+        return 0;
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (unsigned char)*name) * 16777619U;
+    return 1U << (MARK_GROUPS_FROM + (hash ^ hash >> 16) % MARK_GROUPS);
+}
+
+static uint32_t marks_of(const struct coordinator_snapshot_node *n)
+{
+    uint32_t marks = MARK_STATE(n->state) | MARK_STATUS(n->status);
+
+    assert(n->state < NODE_STATES);
+    assert(n->status <= NODE_BUSY);
+    for (size_t i = 0; i < n->n_groups; i++)
+        marks |= mark_group(n->groups[i]);
+    return marks;
+}
+
+static uint32_t child_marks(const struct snapshot_branch *b, unsigned i)
+{
+    assert(i < b->n);
+    return b->level == 0
+               ? ((const struct coordinator_snapshot_node *)b->child[i])->marks
+               : ((const struct snapshot_branch *)b->child[i])->marks;
+}
+
+static void sum_up(struct snapshot_branch *b)
+{
+    b->marks = 0;
+    for (unsigned i = 0; i < b->n; i++)
+        b->marks |= child_marks(b, i);
+}
 
 /* --- looking ------------------------------------------------------------- */
 
@@ -115,6 +167,10 @@ void coordinator_snapshot_walk(struct snapshot_walk *w,
     const struct snapshot_branch *b = s->nodes;
 
     w->depth = 0;
+    w->looked = 0;
+    w->most = SIZE_MAX;
+    w->cut = NULL;
+    coordinator_snapshot_only(w, 0, 0, NULL);
     while (b != NULL) {
         unsigned i = place(b, kind, address);
 
@@ -130,6 +186,23 @@ void coordinator_snapshot_walk(struct snapshot_walk *w,
     }
 }
 
+void coordinator_snapshot_only(struct snapshot_walk *w, unsigned states,
+                               unsigned statuses, const char *group)
+{
+    assert(states < 1U << NODE_STATES);
+    assert(statuses < 1U << (NODE_BUSY + 1));
+    w->state = states != 0 ? states * MARK_STATE(0) : MARK_STATES;
+    w->status = statuses != 0 ? statuses * MARK_STATUS(0) : MARK_STATUSES;
+    w->group = group != NULL && group[0] != '\0' ? mark_group(group) : 0;
+}
+
+static bool has_marks(const struct snapshot_walk *w, uint32_t marks)
+{
+    assert(w->state != 0);
+    return (marks & w->state) != 0 && (marks & w->status) != 0 &&
+           (marks & w->group) == w->group;
+}
+
 const struct coordinator_snapshot_node *
 coordinator_snapshot_next(struct snapshot_walk *w)
 {
@@ -142,6 +215,13 @@ coordinator_snapshot_next(struct snapshot_walk *w)
             continue;
         }
         w->at[w->depth - 1]++;
+        w->looked++;
+        if (!has_marks(w, child_marks(b, i))) {
+            if (w->looked < w->most)
+                continue;
+            w->cut = first_of(b, i);
+            return NULL;
+        }
         if (b->level == 0)
             return b->child[i];
         push(w, b->child[i], 0);
@@ -158,7 +238,7 @@ static struct snapshot_branch *branch_new(struct snapshot_nodes *t,
 
     assert(level < SNAPSHOT_LEVELS);
     b->made = t->build;
-    b->level = level;
+    b->level = (uint16_t)level;
     t->made++;
     return b;
 }
@@ -174,6 +254,7 @@ static struct snapshot_branch *own(struct snapshot_nodes *t,
         return b;
     copy = branch_new(t, b->level);
     copy->n = b->n;
+    copy->marks = b->marks;
     memcpy(copy->child, b->child, b->n * sizeof(b->child[0]));
     coordinator_snapshot_retire(t->slot, b);
     return copy;
@@ -193,9 +274,11 @@ static struct snapshot_branch *insert(struct snapshot_nodes *t,
         unsigned keep = i == FAN ? FAN : FAN / 2;
 
         right = branch_new(t, b->level);
-        right->n = FAN - keep;
+        right->n = (uint16_t)(FAN - keep);
         memcpy(right->child, b->child + keep, right->n * sizeof(void *));
-        b->n = keep;
+        b->n = (uint16_t)keep;
+        sum_up(b);
+        sum_up(right);
         if (i > keep || keep == FAN) {
             b = right;
             i -= keep;
@@ -204,6 +287,7 @@ static struct snapshot_branch *insert(struct snapshot_nodes *t,
     memmove(b->child + i + 1, b->child + i, (b->n - i) * sizeof(void *));
     b->child[i] = child;
     b->n++;
+    b->marks |= child_marks(b, i);
     return right;
 }
 
@@ -214,6 +298,7 @@ static struct snapshot_branch *put(struct snapshot_nodes *t,
 {
     struct snapshot_branch *b = *at = own(t, *at), *below, *right;
     unsigned i = place(b, node->kind, node->address);
+    uint32_t marks;
 
     assert(b->n > 0);
     if (b->level == 0) {
@@ -222,14 +307,20 @@ static struct snapshot_branch *put(struct snapshot_nodes *t,
             t->n++;
             return insert(t, b, i, node);
         }
+        marks = child_marks(b, i - 1);
         coordinator_snapshot_retire(t->slot, b->child[i - 1]);
         b->child[i - 1] = node;
+        if (marks != node->marks)
+            sum_up(b);
         return NULL;
     }
     i = i > 0 ? i - 1 : 0;
     below = b->child[i];
+    marks = below->marks;
     right = put(t, &below, node);
     b->child[i] = below;
+    if (marks != below->marks)
+        sum_up(b);
     return right != NULL ? insert(t, b, i + 1, right) : NULL;
 }
 
@@ -238,6 +329,7 @@ void coordinator_snapshot_nodes_put(struct snapshot_nodes *t,
 {
     struct snapshot_branch *right, *root;
 
+    node->marks = marks_of(node);
     if (t->root == NULL) {
         t->root = branch_new(t, 0);
         t->n = 1;
@@ -270,12 +362,15 @@ static void drop(struct snapshot_nodes *t, struct snapshot_branch **at,
         below = b->child[i];
         drop(t, &below, node);
         b->child[i] = below;
-        if (below->n > 0)
+        if (below->n > 0) {
+            sum_up(b);
             return;
+        }
         mem_free(below); /* made since the last snapshot */
     }
     b->n--;
     memmove(b->child + i, b->child + i + 1, (b->n - i) * sizeof(void *));
+    sum_up(b);
 }
 
 void coordinator_snapshot_nodes_remove(

@@ -370,6 +370,18 @@ http_handler_f http_cordon, http_drain, http_restart, http_group_delete,
     http_work_get, http_work_done, http_work_handover, http_failover_get,
     http_failover_withdraw, http_settings_get, http_settings_patch;
 
+/* --- nodes (nodes_list.c, nodes.c) --------------------------------------- */
+
+/* The members of a node, into an open object. */
+void http_show_node(struct buf *b, const struct coordinator_snapshot_node *n);
+/* A page of them, as the query has it, or a problem. */
+void http_nodes_list(struct http_request *r);
+/* The index of what the request's topic is about: of a node, or of a kind or
+ * all (address NULL). In the answer's head, and in `b` unless that is NULL. */
+void http_put_nodes_index(struct http_request *r, struct buf *b,
+                          const struct snapshot *s, enum node_kind kind,
+                          const char *address);
+
 /* --- heads (head.c) ------------------------------------------------------ */
 
 /* Is the request's head acceptable? If not, a problem is filled in. */

@@ -1,13 +1,12 @@
 /*
- * nodes.c - nodes: lists and long polls from the snapshot, heartbeats and
- * orders through the loop.
+ * nodes.c - nodes: one and long polls from the snapshot (lists: nodes_list.c),
+ * heartbeats and orders through the loop.
  */
 #include "http/http_priv.h"
 
 #include "base/units.h"
 #include "cluster/node_identity.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,136 +14,6 @@
 #define TTL_MIN_MS     1000
 #define TTL_MAX_MS     (INT64_C(60) * 60 * 1000)
 #define FOR_MAX_MS     (INT64_C(30) * 24 * 60 * 60 * 1000)
-
-static void put_ratio(struct buf *b, const char *key, double value)
-{
-    json_put_num(b, key, value < 0 ? (double)NAN : value);
-}
-
-static void put_gate(struct buf *b, const struct coordinator_snapshot_node *n)
-{
-    assert(n->address[0] != '\0');
-    if (!http_put_object(b, "gate", n->gate != GATE_ABSENT))
-        return;
-    json_put_str(b, "state", gate_state_name(n->gate));
-    json_put_bool(b, "cordoned", n->cordoned);
-    json_put_bool(b, "left", n->gate_left);
-    http_put_process(b, "process", &n->gate_says->process);
-    http_put_text(b, "who", n->gate_says->who);
-    http_put_text(b, "reason", n->gate_says->reason);
-    http_put_time(b, "since", n->gate_says->since);
-    http_put_time(b, "until", n->gate_says->until);
-    json_close(b, '}');
-}
-
-static void put_fields(struct buf *b, const struct coordinator_snapshot_node *n)
-{
-    assert(n->kind < NODE_KINDS);
-    assert(n->n_groups == 0 || n->groups != NULL);
-    json_put_str(b, "kind", node_kind_name(n->kind));
-    json_put_str(b, "address", n->address);
-    json_put_str(b, "state", node_state_name(n->state));
-    json_put_str(b, "status", node_status_name(n->status));
-    json_put_bool(b, "degraded", n->degraded);
-    http_put_list(b, "groups", n->groups, n->n_groups);
-    json_put_int(b, "weight", n->load.weight);
-    http_put_u64(b, "slots", n->load.slots > 0 ? (uint64_t)n->load.slots : 0);
-    put_ratio(b, "cpu", n->load.cpu);
-    put_ratio(b, "memory", n->load.memory);
-    put_ratio(b, "disk", n->load.disk);
-    put_ratio(b, "pool", n->load.pool);
-    json_put_int(b, "owned", n->owned);
-    http_put_process(b, "process", &n->process);
-    http_put_time(b, "last_report", n->last_report);
-    json_put_str(b, "report", n->report);
-    json_put_int(b, "flaps", n->flaps);
-    put_gate(b, n);
-    http_put_list(b, "problems", n->problems, n->n_problems);
-}
-
-/* --- lists --------------------------------------------------------------- */
-
-struct filter {
-    int kind, state, status;
-    char group[NODE_GROUP_MAX + 1]; /* "" any */
-    const char *cursor;             /* "kind/address" of the last one shown */
-    int64_t limit;
-};
-
-static bool in_group(const struct coordinator_snapshot_node *n,
-                     const char *group)
-{
-    assert(group[0] != '\0');
-    for (size_t i = 0; i < n->n_groups; i++)
-        if (strcmp(n->groups[i], group) == 0)
-            return true;
-    return false;
-}
-
-static bool passes(const struct filter *f,
-                   const struct coordinator_snapshot_node *n)
-{
-    assert(f->limit > 0);
-    assert(n->kind < NODE_KINDS);
-    return (f->kind < 0 || f->kind == (int)n->kind) &&
-           (f->state < 0 || f->state == (int)n->state) &&
-           (f->status < 0 || f->status == (int)n->status) &&
-           (f->group[0] == '\0' || in_group(n, f->group));
-}
-
-static const char *state_word(int value)
-{
-    assert(value >= 0);
-    assert(value < NODE_STATES);
-    return node_state_name((enum node_state)value);
-}
-
-static const char *status_word(int value)
-{
-    assert(value >= 0);
-    assert(value <= (int)NODE_BUSY);
-    return node_status_name((enum node_status)value);
-}
-
-static bool read_filter(struct http_request *r, struct filter *f)
-{
-    assert(r->method == HTTP_GET);
-    f->limit = HTTP_LIMIT;
-    f->cursor = http_query(r, "cursor");
-    if (f->cursor != NULL &&
-        (f->cursor[0] < '0' || f->cursor[0] >= '0' + NODE_KINDS ||
-         f->cursor[1] != '/' || node_check_address(f->cursor + 2, NULL) != 0))
-        return http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
-    return http_query_kind(r, &f->kind) && http_query_group(r, f->group) &&
-           http_query_word(r, "state", NODE_STATES - 1, state_word,
-                           &f->state) &&
-           http_query_word(r, "status", NODE_BUSY, status_word, &f->status) &&
-           http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &f->limit);
-}
-
-/* From the first node that the filter may pass, and is behind its cursor. */
-static void walk_from(struct snapshot_walk *w, const struct snapshot *s,
-                      const struct filter *f)
-{
-    int from =
-        f->cursor != NULL ? f->cursor[0] - '0' : 0; /* it was looked at */
-    const char *address = f->cursor != NULL ? f->cursor + 2 : "";
-
-    assert(from < NODE_KINDS);
-    if (f->kind > from) {
-        from = f->kind;
-        address = "";
-    }
-    coordinator_snapshot_walk(w, s, (enum node_kind)from, address);
-}
-
-/* Is it the one that the cursor names? */
-static bool at_cursor(const struct filter *f,
-                      const struct coordinator_snapshot_node *n)
-{
-    return f->cursor != NULL && (int)n->kind == f->cursor[0] - '0' &&
-           strcmp(n->address, f->cursor + 2) == 0;
-}
 
 static const char *watch_word(int value)
 {
@@ -165,53 +34,14 @@ static bool read_watch(struct http_request *r)
     return true;
 }
 
-static void put_index(struct http_request *r, struct buf *b,
-                      const struct snapshot *s, enum node_kind kind,
-                      const char *address)
+void http_put_nodes_index(struct http_request *r, struct buf *b,
+                          const struct snapshot *s, enum node_kind kind,
+                          const char *address)
 {
     assert(r->topic == COORDINATOR_MEMBERSHIP || r->topic == COORDINATOR_NODES);
     http_put_index(r, b,
                    coordinator_snapshot_index(
                        s, r->topic == COORDINATOR_MEMBERSHIP, kind, address));
-}
-
-static void list_nodes(struct http_request *r)
-{
-    char next[NODE_ADDRESS_MAX + 8] = "";
-    const struct coordinator_snapshot_node *node, *last = NULL;
-    struct snapshot_walk walk;
-    struct snapshot *s;
-    struct filter f = {.kind = -1};
-    struct buf *b;
-    int64_t n = 0;
-
-    if (!read_filter(r, &f))
-        return;
-    s = coordinator_snapshot(r->h->coordinator);
-    put_index(r, NULL, s, f.kind < 0 ? NODE_KINDS : (enum node_kind)f.kind,
-              NULL);
-    b = http_list(r, s);
-    walk_from(&walk, s, &f);
-    while ((node = coordinator_snapshot_next(&walk)) != NULL) {
-        if (f.kind >= 0 && (int)node->kind > f.kind)
-            break;
-        if (!passes(&f, node) || at_cursor(&f, node))
-            continue;
-        if (n++ == f.limit) {
-            assert(last != NULL);
-            snprintf(next, sizeof(next), "%d/%s", (int)last->kind,
-                     last->address);
-            break;
-        }
-        json_open(b, NULL, '{');
-        put_fields(b, node);
-        json_close(b, '}');
-        last = node;
-    }
-    json_close(b, ']');
-    json_put_u64(b, "ignored_keys", s->problem_keys);
-    http_list_close(r, next[0] ? next : NULL);
-    coordinator_snapshot_release(&s);
 }
 
 /* --- one ----------------------------------------------------------------- */
@@ -229,11 +59,12 @@ static void get_node(struct http_request *r)
     if (n == NULL) {
         http_problem(r, PROBLEM_NOT_FOUND, "no %s %s is known", r->param[0],
                      r->param[1]);
-        put_index(r, NULL, s, kind, r->param[1]); /* to wait until it comes */
+        http_put_nodes_index(r, NULL, s, kind,
+                             r->param[1]); /* to wait until it comes */
     } else {
         b = http_object(r, 200);
-        put_fields(b, n);
-        put_index(r, b, s, kind, r->param[1]);
+        http_show_node(b, n);
+        http_put_nodes_index(r, b, s, kind, r->param[1]);
         http_put_as_of(r->h, b, s);
         json_close(b, '}');
     }
@@ -253,7 +84,7 @@ static void show(struct http_request *r)
     if (is_one(r))
         get_node(r);
     else
-        list_nodes(r);
+        http_nodes_list(r);
 }
 
 static void show_then_answer(struct http_request *r)

@@ -40,7 +40,7 @@ static const struct http_route routes[] = {
      {[HTTP_POST] = {http_fence_check, NULL, "work epoch", ""}}},
     {"/v1/nodes",
      {[HTTP_GET] = {http_nodes_get, NULL, NULL,
-                    "kind group state status watch " PAGE " " POLL}}},
+                    "kind group state status prefix watch " PAGE " " POLL}}},
     {"/v1/work/{id}/handover",
      {[HTTP_POST] = {http_work_at, http_work_handover, NULL, "epoch"}}},
     {"/v1/work/{id}/release",

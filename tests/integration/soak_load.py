@@ -274,7 +274,9 @@ class Load:
         try:
             wait_for(f"the work of {address} at others", gone, seconds)
         except AssertionError as error:
-            self.error(f"stays: {error}")
+            left = api("GET", f"/v1/work?kind=master&owner={address}&limit=3").json["items"]
+            self.error(f"stays: {error}; {[(i['id'], i['state'], i['epoch']) for i in left]}, "
+                       f"{api('GET', f'/v1/nodes/master/{address}').text[:300]}")
 
     def churn_workers(self):
         """One leaves, one dies, one comes, in turn; most are up."""

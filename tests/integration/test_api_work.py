@@ -199,6 +199,52 @@ def test_lists_are_paged(cluster):
     equal((len(seen), len(set(seen))), (242, 242), "every node once")
 
 
+def address_list(c, query):
+    """Of all pages; each is as long as was asked for, but for the last."""
+    seen, cursor = [], None
+    while cursor or not seen:
+        page = c.api.get(f"/v1/nodes?{query}" + (f"&cursor={cursor}" if cursor else ""))
+        seen += [n["address"] for n in page["items"]]
+        cursor = page["next"]
+        if not cursor:
+            return seen
+    return seen
+
+
+def test_who_is_gone_comes_last(cluster):
+    """The dead and those who left stand behind everybody who is there, whatever
+    their addresses; a cursor stays where it is when its node goes."""
+    c = cluster.coordinator()
+    early, late = [f"10.1.0.{n}:1" for n in range(1, 6)], [f"10.2.0.{n}:1" for n in range(1, 6)]
+    for a in early + late:
+        put(c.api, "worker", a, groups=["odd"] if int(a.split(".")[3].split(":")[0]) % 2 else [])
+    put(c.api, "master", M1)
+    wait_for("all up", lambda: len(c.api.all("/v1/nodes?state=up")) == 11)
+    for a in early[:3]:
+        equal(c.api("DELETE", f"/v1/nodes/worker/{a}").status, 204, "left")
+    wait_for("three left", lambda: len(c.api.all("/v1/nodes?state=left")) == 3)
+    there, gone = [M1, *early[3:], *late], early[:3]
+    for limit in (1, 2, 3, 1000):
+        equal(address_list(c, f"limit={limit}"), there + gone, f"pages of {limit}")
+    equal(c.api.get("/v1/nodes?limit=1")["next"], f"0/{M1}", "a cursor")
+    equal(address_list(c, "limit=1&kind=worker"), there[1:] + gone, "of a kind")
+    equal(address_list(c, "limit=2&prefix=10.1."), early[3:] + gone, "that begin so")
+    equal(address_list(c, "limit=2&prefix=10.2.0.5:1"), late[4:], "a whole address")
+    equal(address_list(c, "limit=2&prefix=10.9."), [], "nobody")
+    equal(address_list(c, "limit=1&group=odd"), [early[4], *late[::2], early[0], early[2]], "of a group")
+    equal(address_list(c, "limit=1&group=odd&state=left&prefix=10.1.0.3"), [early[2]], "all at once")
+    equal(address_list(c, "limit=1&group=default&kind=master"), [], "a master is in no group")
+    equal(address_list(c, "limit=1&status=BUSY"), [], "nobody is busy")
+    page = c.api.get("/v1/nodes?limit=4")
+    equal(page["next"], f"1/{late[0]}", "where it goes on")
+    equal(c.api("DELETE", f"/v1/nodes/worker/{late[0]}").status, 204, "its node leaves")
+    wait_for("four left", lambda: len(c.api.all("/v1/nodes?state=left")) == 4)
+    equal([n["address"] for n in c.api.get(f"/v1/nodes?cursor={page['next']}")["items"]],
+          late[1:] + gone + late[:1], "behind it")
+    for query in ("prefix=a%20b", "prefix=" + "a" * 300, "cursor=6/10.0.0.1:1", "cursor=1"):
+        problem(c.api("GET", f"/v1/nodes?{query}"), 400, "invalid")
+
+
 # --- long polls --------------------------------------------------------------
 
 class Poll(threading.Thread):
