@@ -143,7 +143,12 @@ struct dbms_syntax {
     /* Many literals in one: PostgreSQL spends more time on a thousand literals
      * than on a thousand rows. NULL: it has no arrays. */
     const char *array, *array_item, *array_bytes_end, *array_numbers_end;
-    const char *key_of;  /* data_key as bytes */
+    const char *key_of; /* data_key as bytes */
+    /* Numbers of all rows as one text: around each, between its numbers. */
+    const char *list, *list_and, *list_end;
+    /* Hashes of all that a row of DolphinScheduler's data holds beside its id,
+     * and of a client's connection_config. */
+    const char *data_mark, *client_mark;
     const char *share;   /* lock the rows read in share mode */
     const char *touch;   /* change a lock's row: SET ... */
     const char *writes;  /* a condition: nothing is written by whom it lets
@@ -302,10 +307,13 @@ struct dbms_dolphin {
     bool broken;        /* it was, and a look failed half way */
     bool due;
     bool unproved; /* somebody seemed dead at the last look (sql_core_silent) */
+    bool no_marks; /* this kind of server cannot tell them */
     mono_ms last_look, next_look, next_hint;
+    mono_ms next_whole; /* until then looks may be brief */
     uint64_t last_event;
     struct dbms_peer *peers; /* uthash by id */
     struct dbms_row *rows;   /* uthash by key */
+    struct dbms_row *by_id;  /* the same by `id` */
     /* of a look: who comes next if all come as in the one before */
     struct dbms_row *next_row;
     struct dbms_peer *next_peer;
@@ -401,11 +409,6 @@ void dbms_place_known(struct dbms *d);
 dbms_row_f dbms_ignore_row;
 dbms_row_f dbms_any_row; /* arg: a bool, which says that there was one */
 
-/* --- the connection (link.c) --------------------------------------------- */
-
-/* One statement now, whatever is being built; its rows are ignored. */
-enum dbms_fault dbms_run_alone(struct dbms *d, const char *sql);
-
 /* --- requests (request.c) ------------------------------------------------ */
 
 /* Begin a request of the transaction that is open; without one it will be a
@@ -443,6 +446,8 @@ int dbms_insert(struct dbms *d, const char *sql,
                 enum dbms_fault *fault_out, struct err *err) MUST_CHECK;
 void dbms_rollback(struct dbms *d);
 void dbms_disconnect(struct dbms *d);
+/* One statement now, whatever is being built; its rows are ignored. */
+enum dbms_fault dbms_run_alone(struct dbms *d, const char *sql);
 
 /* COMMIT. A connection that breaks meanwhile is asked, by another one, whether
  * `mark` stands in the session's row: ERR_UNKNOWN only if nobody can tell.
@@ -451,6 +456,8 @@ int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
                 struct err *err) MUST_CHECK;
 
 uint64_t dbms_u64(const struct dbms_cell *cell);
+/* That may be negative: modulo 2^64. */
+uint64_t dbms_i64(const struct dbms_cell *cell);
 /* "a/b" of "/namespace/a/b", or NULL: another namespace's. */
 const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
                        size_t *len);
@@ -501,9 +508,15 @@ int dbms_session_lost(uint64_t session, struct err *err);
 
 /* --- DolphinScheduler's clients (peers.c) -------------------------------- */
 
-/* In a look (o->look is its number): a client's heartbeat row; */
+/* In a look (o->look is its number): a client's heartbeat row; `config` is a
+ * hash of what it says of its timeout; */
 void dbms_peer_beat(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
-                    int64_t timeout_ms, mono_ms now);
+                    int64_t timeout_ms, uint64_t config, mono_ms now);
+/* the same without its timeout. False: it is not known; */
+bool dbms_peer_again(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
+                     uint64_t config, mono_ms now);
+/* has this look told of the client, or is it known to have no such row? */
+bool dbms_peer_met(const struct dbms_dolphin *o, uint64_t id);
 /* then a row of its data, which `changed` since the last look. Returns it:
  * valid for as long as each look says so of it again. `peer`: that, or NULL; */
 struct dbms_peer *dbms_peer_data(struct dbms_dolphin *o, struct dbms_peer *peer,
@@ -514,6 +527,20 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
 bool dbms_peer_is_dead(const struct dbms_peer *peer); /* NULL is not */
 bool dbms_peer_dead(const struct dbms_dolphin *o, uint64_t id);
 void dbms_peers_forget(struct dbms_dolphin *o);
+
+/* --- rows in a few digits (marks.c) -------------------------------------- */
+
+/* Append a question for the numbers of all rows of a table: "id, `more`" in the
+ * table's columns. A row tagged `tag` tells how many rows there are, and their
+ * numbers as one text. What follows is FROM. */
+void dbms_add_marks(struct dbms *d, char tag, const char *more,
+                    const char *mark);
+/* That row, number by number: `n` of each row, negative ones modulo 2^64.
+ * False: some are missing. */
+#define DBMS_MARKS_MAX 3
+typedef void dbms_mark_f(void *arg, const uint64_t *numbers);
+bool dbms_marks_each(const struct dbms_cell *cells, unsigned n,
+                     dbms_mark_f *mark, void *arg);
 
 /* --- DolphinScheduler's tables (dolphin.c) ------------------------------- */
 

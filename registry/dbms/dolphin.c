@@ -4,14 +4,20 @@
  * Its change events are hints only: they say when to look, never what is
  * there. Its processes delete the newest of them instead of the oldest, write
  * none when one of them died, and commit them out of order; ids go backwards
- * when the table was emptied. So each look reads all of its data, at the
+ * when the table was emptied. So each look compares all of its data, at the
  * latest every `poll_ms`, and what differs from the last look is told: every
  * one of these cases is the same to us, and costs nothing but the hint.
+ *
+ * A brief look compares hashes that the server makes (marks.c), and reads the
+ * rows of which they differ. A whole one reads all: the first, once in
+ * WHOLE_MS, because two texts may have one hash, and where a brief one meets
+ * what it cannot tell: a client that is new, or states another timeout.
  *
  * The rows of a dead client are not there; who is dead: peers.c. Looks
  * come as often as the shortest timeout that a client states asks for.
  *
  * `created` of a row is its id, its version a hash of it.
+ * (A little over 500 lines: a look and what it means are one.)
  */
 #include "registry/dbms/dbms_priv.h"
 
@@ -19,15 +25,20 @@
 #include "base/rand.h"
 #include "base/table.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HINT_MS 500  /* how often the events are asked for */
-#define REST_MS 1000 /* at least between looks that a hint calls for */
+#define HINT_MS     500  /* how often the events are asked for */
+#define REST_MS     1000 /* at least between looks that a hint calls for */
+#define WHOLE_MS    60000
+#define CHANGED_MAX (2 * (size_t)DBMS_IN_MAX) /* of a brief look */
 
 struct dbms_row {
-    UT_hash_handle hh;
-    uint64_t id, client, version;
+    UT_hash_handle hh, by_id;
+    uint64_t id; /* 0: another row has it now */
+    uint64_t client, version;
+    uint64_t mark;          /* the server's hash of it */
     struct dbms_peer *peer; /* whose it is; NULL: nobody's, or not asked yet */
     bool ephemeral;
     bool alive; /* told as existing */
@@ -44,38 +55,32 @@ bool dbms_is_nodes(const char *prefix)
            registry_key_below(DBMS_NODES, prefix);
 }
 
+/* No two have one id; 0: it has none any more. */
+static void set_id(struct dbms_dolphin *o, struct dbms_row *row, uint64_t id)
+{
+    struct dbms_row *other = NULL;
+
+    if (row->id == id)
+        return;
+    if (row->id != 0)
+        HASH_DELETE(by_id, o->by_id, row);
+    if (id != 0)
+        HASH_FIND(by_id, o->by_id, &id, sizeof(id), other);
+    if (other != NULL)
+        set_id(o, other, 0);
+    row->id = id;
+    if (id != 0)
+        HASH_ADD(by_id, o->by_id, id, sizeof(row->id), row);
+}
+
 static void drop_row(struct dbms_dolphin *o, struct dbms_row *row)
 {
+    set_id(o, row, 0);
     HASH_DEL(o->rows, row);
     mem_free(row);
 }
 
-/* --- rows of data -------------------------------------------------------- */
-
-void dbms_data_parse(const struct dbms_cell *cells, struct dbms_data *out)
-{
-    *out = (struct dbms_data){.id = dbms_u64(&cells[1]),
-                              .key = cells[2].p == NULL ? "" : cells[2].p,
-                              .key_len = cells[2].n,
-                              .value = cells[3].p == NULL ? "" : cells[3].p,
-                              .value_len = cells[3].n,
-                              .client = dbms_u64(&cells[5])};
-    out->ephemeral = cells[4].n == 9 && memcmp(cells[4].p, "EPHEMERAL", 9) == 0;
-    out->version = hash_mix(hash_quick(out->value, out->value_len) ^
-                            (out->id * 31 + out->client));
-    out->version += out->version == 0;
-}
-
-void dbms_data_push(struct sql_rows *rows, const struct dbms_data *data)
-{
-    struct registry_entry *entry = sql_rows_push(rows, data->key, data->key_len,
-                                                 data->value, data->value_len);
-
-    assert(data->version != 0);
-    entry->created = data->id;
-    entry->version = data->version;
-    entry->owner = data->ephemeral ? data->client : 0;
-}
+/* --- what is known ------------------------------------------------------ */
 
 bool dbms_data_alive(const struct dbms *d, const struct dbms_data *data)
 {
@@ -94,23 +99,6 @@ bool dbms_dolphin_has(const struct dbms *d, const char *key)
     return row != NULL && row->alive;
 }
 
-/* --- clients ------------------------------------------------------------- */
-
-/* {"sessionTimeout":60000}; what we cannot read is our own timeout. */
-int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell)
-{
-    static const char name[] = "\"sessionTimeout\"";
-    const char *at = cell->p == NULL ? NULL : strstr(cell->p, name);
-    long long ms;
-
-    if (at == NULL)
-        return d->dolphin.timeout_ms;
-    at += strlen(name);
-    at += strspn(at, " :\"");
-    ms = strtoll(at, NULL, 10);
-    return ms > 0 && ms <= 86400000 ? ms : d->dolphin.timeout_ms;
-}
-
 /* --- a look -------------------------------------------------------------- */
 
 struct look {
@@ -120,6 +108,11 @@ struct look {
     const void *arg;
     struct sql_rows *rows;
     struct sql_rows values; /* of rows that changed, alive or not */
+    bool brief;
+    bool vague;        /* it cannot tell all: a whole one must follow */
+    uint64_t *changed; /* ids of rows that it has to read */
+    size_t n_changed;
+    enum dbms_fault fault;
 };
 
 /* As a rule rows come in the order of the look before: the one after the last
@@ -159,12 +152,16 @@ static void on_data(struct look *look, const struct dbms_cell *cells)
         return;
     } /* a name that is no key is told like any: its reader says so */
     row = row_of(o, key, data.key_len);
+    if (row->look != o->look) /* else it was met by the brief part of it */
+        row->fresh = false;
     row->look = o->look;
-    row->fresh = false;
+    row->mark = dbms_i64(&cells[6]);
+    look->vague |=
+        look->brief && data.ephemeral && !dbms_peer_met(o, data.client);
     if (row->id == data.id && row->client == data.client &&
         row->version == data.version)
         return;
-    row->id = data.id;
+    set_id(o, row, data.id);
     row->client = data.client;
     row->peer = NULL;
     row->version = data.version;
@@ -184,31 +181,177 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
         on_data(look, cells);
     } else if (cells[0].p[0] == 'C') {
         dbms_peer_beat(o, dbms_u64(&cells[1]), dbms_u64(&cells[2]),
-                       dbms_config_timeout(look->d, &cells[3]), look->now);
+                       dbms_config_timeout(look->d, &cells[3]),
+                       dbms_i64(&cells[4]), look->now);
     } else {
         o->last_event = dbms_u64(&cells[1]);
     }
 }
 
-/* Data first: whoever has data had a heartbeat before. */
-static int read_all(struct dbms *d, struct look *look, struct err *err)
+static void from_first(struct dbms_dolphin *o)
 {
-    const char *key_of = d->target.driver->syntax->key_of;
+    o->next_row = o->rows;
+    o->next_peer = o->peers;
+}
+
+#define EVENTS  "SELECT 'E', max(id) FROM t_ds_jdbc_registry_data_change_event;"
+#define CLIENTS " FROM t_ds_jdbc_registry_client_heartbeat"
+
+static void select_data(struct dbms *d)
+{
+    buf_printf(&d->sql,
+               "SELECT 'D', " DBMS_DATA_COLUMNS
+               ", %s FROM t_ds_jdbc_registry_data WHERE ",
+               d->dolphin.no_marks ? "0" : d->target.driver->syntax->data_mark);
+}
+
+/* Data first: whoever has data had a heartbeat before. */
+static int read_whole(struct dbms *d, struct look *look, struct err *err)
+{
+    const struct dbms_syntax *w = d->target.driver->syntax;
+    int rc;
 
     assert(!d->inside);
-    d->dolphin.look++;
-    d->dolphin.next_row = d->dolphin.rows;
-    d->dolphin.next_peer = d->dolphin.peers;
+    from_first(&d->dolphin);
+    look->brief = false;
     dbms_start_stream(d);
-    buf_str(&d->sql, "SELECT 'E', max(id) FROM"
-                     " t_ds_jdbc_registry_data_change_event;"
-                     "SELECT 'D', " DBMS_DATA_COLUMNS
-                     " FROM t_ds_jdbc_registry_data WHERE ");
-    dbms_range(d, key_of, DBMS_NODES, false);
-    buf_str(&d->sql, ";SELECT 'C', id, last_heartbeat_time, connection_config"
-                     " FROM t_ds_jdbc_registry_client_heartbeat");
-    return dbms_run(d, on_row, look, NULL, err);
+    buf_str(&d->sql, EVENTS);
+    select_data(d);
+    dbms_range(d, w->key_of, DBMS_NODES, false);
+    buf_printf(&d->sql,
+               ";SELECT 'C', id, last_heartbeat_time, connection_config,"
+               " %s" CLIENTS,
+               d->dolphin.no_marks ? "0" : w->client_mark);
+    rc = dbms_run(d, on_row, look, &look->fault, err);
+    if (rc == 0)
+        d->dolphin.next_whole = look->now + WHOLE_MS;
+    return rc;
 }
+
+/* --- a brief look -------------------------------------------------------- */
+
+/* A row's id and mark. */
+static void on_data_mark(void *arg, const uint64_t *numbers)
+{
+    struct look *look = arg;
+    struct dbms_dolphin *o = &look->d->dolphin;
+    struct dbms_row *row = o->next_row;
+
+    if (row == NULL || row->id != numbers[0])
+        HASH_FIND(by_id, o->by_id, &numbers[0], sizeof(numbers[0]), row);
+    if (row != NULL) {
+        row->look = o->look;
+        row->fresh = false;
+        o->next_row = row->hh.next;
+    }
+    if (row != NULL && row->mark == numbers[1])
+        return;
+    if (look->n_changed == CHANGED_MAX)
+        look->vague = true;
+    else
+        look->changed[look->n_changed++] = numbers[0];
+}
+
+static void on_client_mark(void *arg, const uint64_t *numbers)
+{
+    struct look *look = arg;
+
+    if (!dbms_peer_again(&look->d->dolphin, numbers[0], numbers[1], numbers[2],
+                         look->now))
+        look->vague = true;
+}
+
+static void on_marks(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct look *look = arg;
+
+    assert(n >= 2 && cells[0].p != NULL);
+    if (cells[0].p[0] == 'd')
+        look->vague |= !dbms_marks_each(cells, 2, on_data_mark, look);
+    else if (cells[0].p[0] == 'c')
+        look->vague |= !dbms_marks_each(cells, 3, on_client_mark, look);
+    else
+        on_row(arg, cells, n);
+}
+
+static int read_marks(struct dbms *d, struct look *look, struct err *err)
+{
+    const struct dbms_syntax *w = d->target.driver->syntax;
+
+    dbms_start(d);
+    buf_str(&d->sql, EVENTS);
+    dbms_add_marks(d, 'd', NULL, w->data_mark);
+    buf_str(&d->sql, " FROM t_ds_jdbc_registry_data WHERE ");
+    dbms_range(d, w->key_of, DBMS_NODES, false);
+    buf_char(&d->sql, ';');
+    dbms_add_marks(d, 'c', "last_heartbeat_time", w->client_mark);
+    buf_str(&d->sql, CLIENTS);
+    return dbms_run(d, on_marks, look, &look->fault, err);
+}
+
+static int read_changed(struct dbms *d, struct look *look, struct err *err)
+{
+    const struct dbms_syntax *w = d->target.driver->syntax;
+    bool array = w->array != NULL;
+
+    dbms_start(d);
+    for (size_t i = 0; i < look->n_changed; i++) {
+        bool first = i % DBMS_IN_MAX == 0;
+        bool last = (i + 1) % DBMS_IN_MAX == 0 || i + 1 == look->n_changed;
+
+        if (first && i > 0)
+            buf_char(&d->sql, ';');
+        if (first) {
+            select_data(d);
+            buf_str(&d->sql, array ? "id = ANY('{" : "id IN (");
+        }
+        buf_printf(&d->sql, "%" PRIu64 "%s", look->changed[i],
+                   !last   ? ","
+                   : array ? "}'::bigint[])"
+                           : ")");
+    }
+    return dbms_run(d, on_row, look, &look->fault, err);
+}
+
+/* The clients after the data, and before what has changed of it: whose rows
+ * came or went meanwhile is met by a whole look or by the next one. */
+static int read_brief(struct dbms *d, struct look *look, struct err *err)
+{
+    uint64_t changed[CHANGED_MAX];
+    int rc;
+
+    assert(!d->inside);
+    from_first(&d->dolphin);
+    look->brief = true;
+    look->changed = changed;
+    rc = read_marks(d, look, err);
+    if (rc == 0 && !look->vague && look->n_changed > 0) {
+        d->dolphin.next_row = d->dolphin.rows;
+        rc = read_changed(d, look, err);
+    }
+    look->changed = NULL;
+    return rc;
+}
+
+static int read_all(struct dbms *d, struct look *look, struct err *err)
+{
+    struct dbms_dolphin *o = &d->dolphin;
+    int rc = 0;
+
+    o->look++;
+    look->vague = o->no_marks || look->now >= o->next_whole;
+    if (!look->vague)
+        rc = read_brief(d, look, err);
+    if (rc == 0 && look->vague)
+        rc = read_whole(d, look, err);
+    if (rc != 0 && look->fault == DBMS_REFUSED && !o->no_marks) {
+        o->no_marks = true; /* an older one, say: then without its hashes */
+        rc = read_whole(d, look, err);
+    }
+    return rc;
+}
+
+/* --- what it means ------------------------------------------------------- */
 
 /* Who owns data and has no heartbeat is met here. */
 static void judge_clients(struct dbms *d, mono_ms now)
@@ -382,6 +525,7 @@ void dbms_dolphin_forget(struct dbms *d)
     HASH_ITER (hh, o->rows, row, next)
         drop_row(o, row);
     dbms_peers_forget(o);
-    o->followed = o->broken = o->due = false;
-    assert(o->rows == NULL);
+    o->followed = o->broken = o->due = o->no_marks = false;
+    o->next_whole = 0;
+    assert(o->rows == NULL && o->by_id == NULL);
 }

@@ -72,6 +72,12 @@ static const struct dbms_syntax syntax = {
     .text = "CONVERT(x'",
     .text_end = "' USING utf8mb4)",
     .key_of = "CAST(data_key AS BINARY)",
+    .list = "GROUP_CONCAT(id, ' ', ",
+    .list_and = ", ' ', ",
+    .list_end = ", ',' SEPARATOR '')",
+    .data_mark = "CRC32(CONCAT(client_id, data_type, data_key,"
+                 " COALESCE(data_value, '')))",
+    .client_mark = "CRC32(COALESCE(connection_config, ''))",
     .share = " LOCK IN SHARE MODE",
     /* A row that is written as it was is not compared; nobody reads it. */
     .touch = " SET create_time = create_time + INTERVAL"
@@ -358,7 +364,8 @@ static enum dbms_fault set_up(struct dbms_link *link,
     (void)snprintf(sql, sizeof(sql),
                    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;"
                    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', autocommit = 1,"
-                   " innodb_lock_wait_timeout = %u, wait_timeout = %u"
+                   " innodb_lock_wait_timeout = %u, wait_timeout = %u,"
+                   " group_concat_max_len = 67108864"
                    " /*M! , idle_write_transaction_timeout = %u,"
                    " in_predicate_conversion_threshold = 0 */;"
                    "BEGIN;" READ_ONLY ";ROLLBACK;"

@@ -26,6 +26,7 @@ struct dbms_peer {
     uint64_t id;
     uint64_t beat; /* last_heartbeat_time; 0: no such row */
     int64_t timeout_ms;
+    uint64_t config;   /* a hash of what says so; 0: nothing did */
     mono_ms since;     /* the last sign of life, or when it begins anew */
     mono_ms wrote;     /* when its data changed last; 0 never */
     int64_t every_ms;  /* the longest time between two changes of it */
@@ -80,10 +81,32 @@ static struct dbms_peer *find_or_add(struct dbms_dolphin *o, uint64_t id,
 }
 
 void dbms_peer_beat(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
-                    int64_t timeout_ms, mono_ms now)
+                    int64_t timeout_ms, uint64_t config, mono_ms now)
 {
+    struct dbms_peer *peer = find_or_add(o, id, beat, now);
+
     assert(timeout_ms > 0);
-    find_or_add(o, id, beat, now)->timeout_ms = timeout_ms;
+    peer->timeout_ms = timeout_ms;
+    peer->config = config;
+}
+
+bool dbms_peer_again(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
+                     uint64_t config, mono_ms now)
+{
+    const struct dbms_peer *peer = find(o, id);
+
+    if (peer == NULL || peer->beat == 0 || peer->config != config)
+        return false;
+    (void)find_or_add(o, id, beat, now);
+    assert(peer->look == o->look);
+    return true;
+}
+
+bool dbms_peer_met(const struct dbms_dolphin *o, uint64_t id)
+{
+    const struct dbms_peer *peer = find(o, id);
+
+    return peer != NULL && (peer->look == o->look || peer->beat == 0);
 }
 
 static void say_purged(struct dbms_peer *peer)

@@ -86,6 +86,12 @@ static const struct dbms_syntax syntax = {
     .array_bytes_end = "}'::bytea[]",
     .array_numbers_end = "}'::bigint[]",
     .key_of = "convert_to(data_key, 'UTF8')",
+    .list = "string_agg(id || ' ' || ",
+    .list_and = " || ' ' || ",
+    .list_end = " || ',', '')",
+    .data_mark = "hashtextextended(data_type, hashtextextended(data_key,"
+                 " hashtextextended(coalesce(data_value, ''), client_id)))",
+    .client_mark = "hashtextextended(coalesce(connection_config, ''), 0)",
     .share = " FOR SHARE",
     .touch = "",
     .writes = "",

@@ -117,6 +117,30 @@ void dbms_start_txn(struct dbms *d, uint64_t raised)
 
 /* --- the connection ------------------------------------------------------ */
 
+void dbms_disconnect(struct dbms *d)
+{
+    if (d->link != NULL)
+        d->target.driver->close(&d->link);
+    d->txn.open = d->inside = false;
+    assert(d->link == NULL);
+}
+
+enum dbms_fault dbms_run_alone(struct dbms *d, const char *sql)
+{
+    assert(d->link != NULL);
+    return d->target.driver->run(d->link, sql, strlen(sql), dbms_ignore_row,
+                                 NULL, NULL);
+}
+
+void dbms_rollback(struct dbms *d)
+{
+    assert(d->link != NULL || !d->inside);
+    if (d->link != NULL && d->inside &&
+        dbms_run_alone(d, "ROLLBACK") != DBMS_OK)
+        dbms_disconnect(d); /* then the server does it */
+    d->inside = false;
+}
+
 /* One line when a server is left, and one when another is found. */
 static void leave(struct dbms *d, const char *why)
 {

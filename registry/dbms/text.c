@@ -161,6 +161,11 @@ uint64_t dbms_u64(const struct dbms_cell *cell)
     return cell->p == NULL ? 0 : strtoull(cell->p, NULL, 10);
 }
 
+uint64_t dbms_i64(const struct dbms_cell *cell)
+{
+    return cell->p == NULL ? 0 : (uint64_t)strtoll(cell->p, NULL, 10);
+}
+
 const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
                        size_t *len)
 {
@@ -186,4 +191,46 @@ void dbms_push(const struct dbms *d, struct sql_rows *rows,
     entry->created = dbms_u64(&cells[3]);
     entry->version = dbms_u64(&cells[4]);
     entry->owner = dbms_u64(&cells[5]);
+}
+
+/* --- of DolphinScheduler's tables --------------------------------------- */
+
+void dbms_data_parse(const struct dbms_cell *cells, struct dbms_data *out)
+{
+    *out = (struct dbms_data){.id = dbms_u64(&cells[1]),
+                              .key = cells[2].p == NULL ? "" : cells[2].p,
+                              .key_len = cells[2].n,
+                              .value = cells[3].p == NULL ? "" : cells[3].p,
+                              .value_len = cells[3].n,
+                              .client = dbms_u64(&cells[5])};
+    out->ephemeral = cells[4].n == 9 && memcmp(cells[4].p, "EPHEMERAL", 9) == 0;
+    out->version = hash_mix(hash_quick(out->value, out->value_len) ^
+                            (out->id * 31 + out->client));
+    out->version += out->version == 0;
+}
+
+void dbms_data_push(struct sql_rows *rows, const struct dbms_data *data)
+{
+    struct registry_entry *entry = sql_rows_push(rows, data->key, data->key_len,
+                                                 data->value, data->value_len);
+
+    assert(data->version != 0);
+    entry->created = data->id;
+    entry->version = data->version;
+    entry->owner = data->ephemeral ? data->client : 0;
+}
+
+/* {"sessionTimeout":60000}; what we cannot read is our own timeout. */
+int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell)
+{
+    static const char name[] = "\"sessionTimeout\"";
+    const char *at = cell->p == NULL ? NULL : strstr(cell->p, name);
+    long long ms;
+
+    if (at == NULL)
+        return d->dolphin.timeout_ms;
+    at += strlen(name);
+    at += strspn(at, " :\"");
+    ms = strtoll(at, NULL, 10);
+    return ms > 0 && ms <= 86400000 ? ms : d->dolphin.timeout_ms;
 }
