@@ -9,6 +9,7 @@
 
 #include "base/json/json_odd.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -245,9 +246,41 @@ void json_put_u64(struct buf *b, const char *key, uint64_t value)
     put_raw(b, key, quoted ? p : p + 1, (size_t)(end - p) - (quoted ? 0 : 2));
 }
 
+/* The text of the few decimals that most numbers have, before `end`; NULL: it
+ * is not such a one. As "%.15g" writes it: what has at most 15 digits and reads
+ * back the same is the only one of so many that does. Both are exact as
+ * doubles, so that the division rounds as reading does. */
+static char *few_decimals(char *end, double value)
+{
+    static const double powers[] = {1e1, 1e2, 1e3, 1e4, 1e5, 1e6};
+    double size = fabs(value), whole;
+    size_t n = 0;
+    char *p, *point;
+
+    if (FLT_EVAL_METHOD != 0 || size < 1e-4 || size >= 1e8)
+        return NULL;
+    do {
+        whole = nearbyint(size * powers[n]);
+        if (whole / powers[n] >= size && whole / powers[n] <= size)
+            break;
+    } while (++n < ARRAY_LEN(powers));
+    if (n == ARRAY_LEN(powers))
+        return NULL;
+    p = buf_digits(end, (uint64_t)whole);
+    while (end - p <= (ptrdiff_t)n + 1)
+        *--p = '0';
+    point = end - (n + 1) - 1;
+    memmove(p - 1, p, (size_t)(point + 1 - p));
+    *point = '.';
+    p--;
+    if (value < 0)
+        *--p = '-';
+    return p;
+}
+
 void json_put_num(struct buf *b, const char *key, double value)
 {
-    char text[40];
+    char text[40], *p;
     int n;
 
     if (!isfinite(value)) {
@@ -256,6 +289,11 @@ void json_put_num(struct buf *b, const char *key, double value)
     }
     if (fabs(value) < 1e15 && trunc(value) == value) {
         json_put_int(b, key, (int64_t)value);
+        return;
+    }
+    p = few_decimals(text + sizeof(text), value);
+    if (p != NULL) {
+        put_raw(b, key, p, (size_t)(text + sizeof(text) - p));
         return;
     }
     /* The short form if it reads back the same, else all digits. */

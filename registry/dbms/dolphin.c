@@ -21,7 +21,6 @@
  */
 #include "registry/dbms/dbms_priv.h"
 
-#include "base/log.h"
 #include "base/rand.h"
 #include "base/table.h"
 

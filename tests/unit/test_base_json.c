@@ -233,6 +233,35 @@ static void numbers_read_back_the_same(void **state)
     buf_close(&b);
 }
 
+/* Whichever way they are written. */
+static void numbers_are_written_as_by_printf(void **state)
+{
+    struct rand rand;
+    char text[64];
+    struct buf b;
+
+    (void)state;
+    rand_seed(&rand, 15);
+    buf_init(&b, 4096);
+    for (size_t i = 0; i < 200000; i++) {
+        double value = (double)(int64_t)(rand_below(&rand, 2000000) - 1000000) /
+                       pow(10, (double)rand_below(&rand, 9));
+
+        value += i % 3 == 0 ? (double)rand_below(&rand, 1u << 31) : 0;
+        if (i % 5 == 0)
+            value = nextafter(value, 1e9);
+        (void)snprintf(text, sizeof(text), "%.15g", value);
+        if (strtod(text, NULL) < value || strtod(text, NULL) > value)
+            (void)snprintf(text, sizeof(text), "%.17g", value);
+        if (fabs(value) < 1e15 && trunc(value) == value)
+            (void)snprintf(text, sizeof(text), "%.0f", value + 0.0);
+        buf_reset(&b);
+        json_put_num(&b, NULL, value);
+        assert_string_equal(buf_text(&b), text);
+    }
+    buf_close(&b);
+}
+
 /* To the last bit, on whichever way they are read. */
 static void numbers_are_read_as_by_strtod(void **state)
 {
@@ -483,6 +512,7 @@ int main(void)
         cmocka_unit_test(fields_are_taken_only_in_their_type),
         cmocka_unit_test(writing_places_its_own_commas),
         cmocka_unit_test(numbers_read_back_the_same),
+        cmocka_unit_test(numbers_are_written_as_by_printf),
         cmocka_unit_test(numbers_are_read_as_by_strtod),
         cmocka_unit_test(broken_utf8_is_replaced_when_written),
         cmocka_unit_test(strings_of_every_length_come_back),
