@@ -248,7 +248,8 @@ static void key_written(struct membership *m,
                         const struct registry_entry *entry,
                         const struct node_key *names)
 {
-    struct membership_key told = {.key = entry->key, .ours = names->ours};
+    struct membership_key told = {
+        .key = entry->key, .ours = names->ours, .created = entry->created};
     struct registration *r;
     struct heartbeat hb;
 

@@ -109,6 +109,7 @@ struct membership_key {
     const char *key; /* NULL: all that stood below one prefix was told */
     bool removed;
     bool ours;                         /* below /pelorus/nodes */
+    uint64_t created;                  /* of what was written */
     const char *refused;               /* why it names no node; NULL: it does */
     const struct heartbeat *heartbeat; /* what was written and read just now;
                                           NULL: nothing new */

@@ -97,6 +97,12 @@ enum conf_busy {
     CONF_BUSY_LAST,    /* when no other is left */
 };
 
+/* How renewals of HTTP nodes are written. */
+enum conf_renewals {
+    CONF_RENEWALS_SINGLE,  /* each by itself */
+    CONF_RENEWALS_GROUPED, /* many at once, if all coordinators can read that */
+};
+
 /* What is tried beside the balancer, without effect. */
 struct conf_second {
     enum conf_shadow { /* a policy behind CONF_SHADOW_OF */
@@ -180,6 +186,7 @@ struct conf {
     struct conf_group_own *owns;
     size_t n_owns;
     int64_t work_keep_ms;
+    enum conf_renewals renewals;
     struct conf_http http;
     char *log_file; /* lines are added to it, or NULL: standard error */
     enum log_level log_level;

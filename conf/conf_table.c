@@ -62,6 +62,9 @@ static const char *const policies[] = {
     NULL};
 static const char *const busy_rules[] = {
     [CONF_BUSY_EXCLUDE] = "exclude", [CONF_BUSY_LAST] = "last", NULL};
+static const char *const renewals[] = {[CONF_RENEWALS_SINGLE] = "single",
+                                       [CONF_RENEWALS_GROUPED] = "grouped",
+                                       NULL};
 static const char *const shadows[] = {
     [CONF_SHADOW_OFF] = "off",
     [CONF_SHADOW_OF + CONF_LEDGER] = "ledger",
@@ -254,6 +257,8 @@ UINT("failover.brake.min", failover.brake_min, "3", 1, 100000, CONF_FOR_ALL,
     CONF_LIVE),
 
 DURATION("work.keep", work_keep_ms, "10m", SECOND, 30 * DAY, CONF_FOR_ALL, 0),
+
+ENUM("renewals", renewals, "single", renewals, CONF_LIVE),
 
 UINT("http.threads", http.threads, "0", 0, 256, CONF_FOR_ALL, 0),
 UINT("http.max-connections", http.max_connections, "4096", 1, 1000000,

@@ -102,6 +102,7 @@ static void on_key(void *arg, const struct membership_key *told)
     assert(told->key != NULL || told->refused == NULL);
     assert(told->heartbeat == NULL || !told->removed);
     coordinator_written_wake(c);
+    coordinator_renewals_told(c, told);
     if (told->heartbeat != NULL && told->ours)
         coordinator_place_reported(c, told->key, &told->heartbeat->seen);
     if (told->refused != NULL)
@@ -195,8 +196,10 @@ static void on_state(void *arg, enum registry_state state)
                   LOG_U("session", registry_session(c->registry)), LOG_END});
     if (state == REGISTRY_WENT_BACK)
         coordinator_place_went_back(c);
+    coordinator_renewals_state(c, state);
     if (state == REGISTRY_DISCONNECTED) {
         c->entry_session = 0;
+        c->peers_synced = false;
         c->groups_synced = false; /* as the others, until listed again */
     }
     membership_answered(c->membership, registry_answered(c->registry));
@@ -327,6 +330,7 @@ static void make_engine(struct coordinator *c, enum node_kind kind,
 void coordinator_reload(struct coordinator *c)
 {
     assert(c->view != NULL);
+    c->entry_stale = true;
     coordinator_groups_reload(c); /* and the balancer's settings */
     use_policy(c, work_view_settings(c->view));
     use_second(c, work_view_settings(c->view));
@@ -350,6 +354,7 @@ static void begin_watching(struct coordinator *c)
     c->watch_groups =
         registry_watch(r, GROUPS_PREFIX, coordinator_groups_event, c);
     membership_watch(c->membership, r);
+    coordinator_renewals_begin(c);
     c->listener = registry_listen(r, on_state, c);
 }
 
@@ -448,6 +453,7 @@ void coordinator_tick(struct coordinator *c)
     assert(c->index > 0);
     coordinator_sync_tick(c);
     coordinator_place_tick(c);
+    coordinator_renewals_tick(c);
     membership_tick(c->membership);
     coordinator_lines_tick(c);
     coordinator_groups_tick(c);
@@ -529,6 +535,7 @@ static void coordinator_close(struct coordinator **coordinator, bool told)
     if (c == NULL)
         return;
     end_clients(c, told);
+    coordinator_renewals_end(c, told);
     coordinator_requests_end(c, told);
     raiser_free(&c->raiser, told);
     if (told) {

@@ -76,8 +76,9 @@ struct coordinator_node_extra {
     mono_ms suspect_since;          /* lines.c: and that is not logged yet; 0 */
     uint32_t changed_place; /* shown.c: in the list of the changed, from 1; 0:
                                it is not there */
-    struct heap_item age;   /* and in the heap of those that grow old */
-    struct node *node;      /* whose it is */
+    struct node_verified *verified; /* nodes/; one block, or NULL */
+    struct heap_item age;           /* and in the heap of those that grow old */
+    struct node *node;              /* whose it is */
 };
 
 struct shown {
@@ -108,6 +109,7 @@ struct group_def {
 struct peer {
     struct snapshot_coordinator entry;
     uint64_t owner; /* the session its entry stands in */
+    bool renewals;  /* it reads those in groups, and is told to write them */
     UT_hash_handle hh;
 };
 
@@ -194,7 +196,9 @@ struct coordinator {
 
     struct gates *gates;
     struct membership *membership;
-    struct node **masters; /* those that membership knows; for targets.c */
+    struct renewals *renewals; /* nodes/ */
+    bool renewals_synced;      /* all rings were told */
+    struct node **masters;     /* those that membership knows; for targets.c */
     size_t n_masters;
     struct balancer *balancer;
     struct second *second;
@@ -209,6 +213,8 @@ struct coordinator {
 
     /* entry.c */
     struct peer *peers;     /* by address */
+    uint64_t peers_changed; /* how often one came, or another mode of its */
+    bool peers_synced;      /* all of them were told */
     uint64_t entry_session; /* the session our entry stands in; 0 none */
     uint64_t entry_writing; /* the session a write of it is under way in */
     bool entry_refused;     /* and that was said */
@@ -334,6 +340,16 @@ struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
                                                       struct node *node);
 void coordinator_targets_forget(struct coordinator *c, struct node *node);
 void coordinator_targets_end(struct coordinator *c);
+
+/* nodes/. Renewals in groups: they begin when membership is there, and end
+ * before the requests. */
+void coordinator_renewals_begin(struct coordinator *c);
+void coordinator_renewals_end(struct coordinator *c, bool told);
+void coordinator_renewals_state(struct coordinator *c,
+                                enum registry_state state);
+void coordinator_renewals_told(struct coordinator *c,
+                               const struct membership_key *told);
+void coordinator_renewals_tick(struct coordinator *c);
 
 /* nodes/ */
 void coordinator_nodes_expired(struct coordinator *c,

@@ -75,6 +75,8 @@ static void entry_write(struct coordinator *c)
     json_put_str(&b, "version", PELORUS_VERSION);
     json_put_int(&b, "started", c->started);
     json_put_str(&b, "locks", entry_locks(c, locks));
+    if (c->conf->renewals == CONF_RENEWALS_GROUPED)
+        json_put_int(&b, "renewals", 1);
     json_close(&b, '}');
     assert(!b.overflow);
     c->entry_writing = registry_session(c->registry);
@@ -131,6 +133,11 @@ static int address_order(const struct peer *a, const struct peer *b)
     return strcmp(a->entry.address, b->entry.address);
 }
 
+static bool reads_renewals(const struct json *entry)
+{
+    return json_int(entry, "renewals", 0) >= 1;
+}
+
 static void entry_seen(struct coordinator *c, const char *address,
                        const struct registry_entry *e)
 {
@@ -142,6 +149,7 @@ static void entry_seen(struct coordinator *c, const char *address,
     if (p == NULL) {
         p = mem_zalloc(sizeof(*p));
         snprintf(p->entry.address, sizeof(p->entry.address), "%s", address);
+        c->peers_changed++;
         HASH_ADD_INORDER(hh, c->peers, entry.address[0], strlen(address), p,
                          address_order);
     }
@@ -155,6 +163,8 @@ static void entry_seen(struct coordinator *c, const char *address,
         snprintf(p->entry.locks, sizeof(p->entry.locks), "%s",
                  locks ? locks : "");
         p->entry.started = json_int(json, "started", 0);
+        c->peers_changed += p->renewals != reads_renewals(json);
+        p->renewals = reads_renewals(json);
     }
     json_free(json);
 }
@@ -184,8 +194,10 @@ void coordinator_entry_event(void *arg, const struct registry_event *ev)
     const char *address;
 
     c->dirty_soon = true;
-    if (ev->type == REGISTRY_SYNCED)
+    if (ev->type == REGISTRY_SYNCED) {
+        c->peers_synced = true;
         return;
+    }
     address = ev->entry.key + strlen(COORDINATORS_PREFIX) + 1;
     if (strlen(address) > NODE_ADDRESS_MAX) {
         coordinator_problems_key(

@@ -27,7 +27,7 @@ bool coordinator_synced(const struct coordinator *c)
     assert(c->view != NULL);
     return registry_state_is_up(registry_state(c->registry)) &&
            membership_synced(c->membership) && work_view_synced(c->view) &&
-           c->groups_synced;
+           c->groups_synced && c->renewals_synced;
 }
 
 /* Does the registry tell us what happens, now? Not from the first round trip

@@ -84,6 +84,7 @@ void coordinator_targets_forget(struct coordinator *c, struct node *node)
     coordinator_group_list_close(c, &x->defined);
     coordinator_group_list_close(c, &x->groups);
     mem_free(x->logged);
+    mem_free(x->verified);
     mem_free(x);
     node->user = NULL;
     assert(node->user == NULL);

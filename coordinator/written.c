@@ -23,6 +23,7 @@
 
 #include "base/mem.h"
 #include "base/units.h"
+#include "cluster/renewals/window.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,7 +68,8 @@ struct write_wait {
 static bool concerns(const char *key)
 {
     static const char *const prefixes[] = {OWN_NODES_PREFIX, GATE_PREFIX,
-                                           MARKER_PREFIX, GROUPS_PREFIX};
+                                           MARKER_PREFIX, GROUPS_PREFIX,
+                                           WINDOW_PREFIX};
 
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
         if (registry_key_below(key, prefixes[i]))

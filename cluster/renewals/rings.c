@@ -296,6 +296,11 @@ void rings_known(struct rings *r, uint64_t created, mono_ms now)
     unknown_tell(&r->unknown, created, r->renewal, r->arg);
 }
 
+bool rings_wait(const struct rings *r)
+{
+    return r->unknown.sweep != 0;
+}
+
 void rings_tick(struct rings *r, mono_ms now)
 {
     unknown_tick(&r->unknown, now);

@@ -65,6 +65,8 @@ bool rings_synced(const struct rings *r);
 /* A registration with this `created` is told, the first time: its renewals that
  * were kept are told again. What the callback does not take now goes. */
 void rings_known(struct rings *r, uint64_t created, mono_ms now);
+/* Is there one that was kept, as far as is known? */
+bool rings_wait(const struct rings *r);
 /* Time passes: what was kept for long enough goes. At least every second. */
 void rings_tick(struct rings *r, mono_ms now);
 

@@ -6,7 +6,9 @@
 #define PELORUS_COORDINATOR_NODES_NODES_PRIV_H
 
 #include "cluster/node_identity.h"
+#include "cluster/renewals/rings.h"
 #include "coordinator/coordinator_priv.h"
+#include "coordinator/renewals/writer.h"
 
 /*
  * Where versions repeat after a delete a registration has a second key of a
@@ -32,6 +34,32 @@ void coordinator_node_life_read(struct node_life *life,
  * yet. */
 bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
                                const char *key, struct registry_op *op);
+
+/* How renewals are to be written, and whether that stands in `taken`. */
+struct renewals_mode {
+    struct coordinator *c;
+    bool wants, grouped; /* `grouped` is wanted, or single */
+    bool settled;        /* it stood so when it was looked at */
+    bool busy;
+    mono_ms agreed; /* all coordinators read windows, since; -1: not */
+    mono_ms next;
+    uint64_t peers; /* peers_changed, then */
+};
+
+/* Renewals in groups; c->renewals. renewals.c makes it. */
+struct renewals {
+    struct rings *rings; /* never NULL */
+    uint64_t epoch;      /* they are others with another one: the store went
+                            back, and what was known or verified is void */
+    struct registry_watch *watch;
+    struct ring_writer *writer; /* NULL: we are told to write none */
+    char entry_key[REGISTRY_KEY_MAX + 1];
+    struct renewals_mode mode;
+    uint64_t *told; /* registrations that were told, for those renewals of
+                       unknown ones that rings.h keeps */
+    size_t n_told, told_cap;
+    bool anew; /* the store went back */
+};
 
 #define NODE_WARNINGS_MAX 16
 #define NODE_BODY_MAX     ((size_t)64 * 1024) /* bytes of a heartbeat */

@@ -25,6 +25,8 @@ struct ring_writer {
     struct taken taken;
     uint64_t taken_version;
     bool taken_known, read_once;
+    uint64_t taken_session; /* in which that was; 0 none */
+    uint64_t taken_asked;   /* in which it was asked for */
 
     uint64_t session;       /* whose ring it is */
     uint64_t entry_version; /* of our entry in it; 0: to be read */
@@ -319,6 +321,9 @@ static void on_taken(void *arg, const struct registry_reply *reply)
         return;
     }
     r->taken_known = r->read_once = true;
+    r->taken_session = r->taken_asked == registry_session(r->config.registry)
+                           ? r->taken_asked
+                           : 0;
     taken_init(&r->taken); /* what nobody can read: no groups are written */
     r->taken_version = 0;
     if (reply->err.code == ERR_OK) {
@@ -334,6 +339,7 @@ static void read_taken(struct ring_writer *r)
 {
     assert(!r->busy && !r->taken_known);
     r->busy = true;
+    r->taken_asked = registry_session(r->config.registry);
     registry_get(r->config.registry, TAKEN_KEY, on_taken, r);
 }
 
@@ -409,7 +415,8 @@ void writer_free(struct ring_writer **writer, bool told)
 bool writer_named(const struct ring_writer *r, uint64_t *out)
 {
     *out = r->taken.named;
-    return r->read_once;
+    return r->read_once && r->taken_session != 0 &&
+           r->taken_session == registry_session(r->config.registry);
 }
 
 bool writer_open(const struct ring_writer *r)
@@ -451,9 +458,22 @@ static void end_overdue(struct ring_writer *r)
         let_go(r);
 }
 
+void writer_look(struct ring_writer *r)
+{
+    /* what is formed was sorted out by what was known then */
+    if (r->text.len == 0 && !r->busy)
+        r->taken_known = false;
+}
+
 void writer_tick(struct ring_writer *r)
 {
+    uint64_t session = registry_session(r->config.registry);
+
     end_overdue(r);
+    /* a server that is behind may answer another session */
+    if (r->taken_known && session != 0 && r->taken_session != session &&
+        !r->busy && r->text.len == 0)
+        r->taken_known = false;
     go_on(r);
 }
 

@@ -2,7 +2,7 @@
  * writer.h - renewals of HTTP nodes that one coordinator writes together: the
  * windows of its ring, one write under way at a time.
  *
- * docs/design/renewals.md is the design; the coordinator does not use it yet.
+ * docs/design/renewals.md is the design.
  *
  *   - The txn checks our own entry, /pelorus/taken at the version that is known
  *     here, and puts the next slot. Its commit is what a 200 stands for.
@@ -76,7 +76,12 @@ struct ring_writer *writer_new(const struct writer_config *config);
  * is called, nor the registry. */
 void writer_free(struct ring_writer **r, bool told);
 
-/* How many names `taken` had, as it is known here; false: it is not known. */
+/* `taken` may be another one: read it, unless a window is under way, which
+ * finds out. */
+void writer_look(struct ring_writer *r);
+/* How many names `taken` had, as it is known here; false: it was not read in
+ * this session. Whoever reads behind it, and in the same session, sees all that
+ * those who were named before did. */
 bool writer_named(const struct ring_writer *r, uint64_t *named);
 /* Are renewals written in groups, as far as is known? */
 bool writer_open(const struct ring_writer *r);
