@@ -9,6 +9,7 @@
 #include "cluster/node_identity.h"
 
 #include "base/planted.h"
+#include "base/rand.h"
 #include "cluster/heartbeat.h"
 
 #include <string.h>
@@ -271,6 +272,19 @@ void node_claim_others(struct buf *out, const struct json *body)
             buf_char(out, ',');
             buf_add(out, m->from, (size_t)(m->text + m->len - m->from));
         }
+}
+
+uint64_t node_claim_steady(const struct json *body)
+{
+    const struct json *m;
+    uint64_t hash = 0;
+
+    assert(json_is(body, JSON_OBJECT));
+    json_each (m, body)
+        if (!is_ours(m->key) && !heartbeat_changes(m->key))
+            hash =
+                hash_bytes(m->from, (size_t)(m->text + m->len - m->from), hash);
+    return hash;
 }
 
 static void write_renewals(struct buf *out, const struct node_claim *claim,

@@ -76,6 +76,10 @@ int node_check_instance(const char *instance, struct err *err) MUST_CHECK;
  * comma before it. Appended to `out`. */
 void node_claim_others(struct buf *out, const struct json *body);
 
+/* A hash of those of them that a renewal in a group does not tell and that do
+ * not change with each heartbeat (heartbeat_changes()), in their order. */
+uint64_t node_claim_steady(const struct json *body);
+
 /* What is registered: the members of ours as `claim` has them (its process is
  * known, it is not doubted), `ttl_ms`, and `others` of node_claim_others().
  * Appended to `out`. */

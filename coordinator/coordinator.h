@@ -131,8 +131,11 @@ struct write_index {
 };
 
 /* Add one of ours; what none of our answers is made of is left out. The second
- * one for an overwrite of what stood there at this version; 0: of nothing. */
+ * one where it is known how it stands; the third for an overwrite of what stood
+ * there at this version; 0: of nothing. */
 void coordinator_index_add(struct write_index *w, const char *key);
+void coordinator_index_add_at(struct write_index *w, const char *key,
+                              uint64_t created, uint64_t version);
 void coordinator_index_add_over(struct write_index *w, const char *key,
                                 uint64_t created, uint64_t version);
 /* One of those that were added stands new, at this version. */

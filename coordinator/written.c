@@ -93,6 +93,15 @@ void coordinator_index_add(struct write_index *w, const char *key)
     w->n++;
 }
 
+void coordinator_index_add_at(struct write_index *w, const char *key,
+                              uint64_t created, uint64_t version)
+{
+    coordinator_index_add(w, key);
+    assert(w->n > 0 && strcmp(w->keys[w->n - 1].key, key) == 0);
+    w->keys[w->n - 1].created = created;
+    w->keys[w->n - 1].version = version;
+}
+
 void coordinator_index_add_over(struct write_index *w, const char *key,
                                 uint64_t created, uint64_t version)
 {

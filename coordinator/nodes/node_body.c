@@ -104,7 +104,8 @@ static bool is_told(const struct heartbeat_problem *p, const struct json *body)
     return strcmp(p->field, "ttl") != 0;
 }
 
-static void check_fields(struct wrong *w, const struct json *body)
+static void check_fields(struct coordinator_node_request *n, struct wrong *w,
+                         const struct json *body)
 {
     struct heartbeat *hb = mem_zalloc(sizeof(*hb));
 
@@ -113,6 +114,8 @@ static void check_fields(struct wrong *w, const struct json *body)
     for (size_t i = 0; i < hb->n_problems; i++)
         if (is_told(&hb->problems[i], body))
             add_wrong(w, hb->problems[i].field, hb->problems[i].text);
+    n->load = hb->load;
+    n->busy = hb->status == NODE_BUSY;
     mem_free(hb);
 }
 
@@ -212,7 +215,7 @@ int coordinator_node_body_check(struct coordinator_node_request *n,
     err_clear(err);
     buf_init(&w.names, 512);
     buf_init(&w.texts, 4096);
-    check_fields(&w, body);
+    check_fields(n, &w, body);
     check_types(&w, body);
     if (w.n > 1)
         err_set(err, ERR_INVALID, "%s: %s", buf_text(&w.names),

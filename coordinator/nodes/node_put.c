@@ -14,6 +14,9 @@
  * registered and takes its INTENT back, or we find the gate shut.
  *
  *     read registration -> judge -> [read gate] -> write -> [read gate] -> 200
+ *
+ * What is nothing but a renewal goes into a window instead, where groups are
+ * written: renew.c. A lease is written as `lease` then, whatever writes it.
  */
 #include "coordinator/nodes/nodes_priv.h"
 
@@ -52,10 +55,11 @@ static int64_t renew_after(const struct coordinator_node_request *n)
 
     assert(n->ttl_ms >= TTL_MIN_MS);
     assert(n->ttl_ms <= TTL_MAX_MS);
-    return third < interval ? third : interval;
+    return coordinator_node_renew_after(n, third < interval ? third : interval);
 }
 
-static void put_end(struct coordinator_node_request *n)
+static void put_accepted(struct coordinator_node_request *n,
+                         const struct write_index *wrote)
 {
     struct coordinator *c = n->base.c;
     char place[HISTORY_PLACE_SIZE];
@@ -68,15 +72,59 @@ static void put_end(struct coordinator_node_request *n)
         .warnings = (const char *const *)n->warnings,
         .n_warnings = n->n_warnings,
         .created = n->created,
+        .wrote = *wrote,
         .work_index =
             coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
     };
 
-    assert(n->written);
     assert(n->process.known);
-    coordinator_index_add_over(&reply.wrote, n->base.key, n->created_revision,
-                               n->version);
     coordinator_request_end(&n->base, &reply);
+}
+
+static void put_end(struct coordinator_node_request *n)
+{
+    struct write_index wrote = {.n = 0};
+
+    assert(n->written);
+    coordinator_node_renew_written(n);
+    coordinator_index_add_over(&wrote, n->base.key, n->created_revision,
+                               n->version);
+    put_accepted(n, &wrote);
+}
+
+static void put_too_late(struct coordinator_node_request *n)
+{
+    coordinator_request_refuse(
+        &n->base, PROBLEM_TOO_LATE, ERR_TIMEOUT,
+        "it waited for longer than its ttl before it could be carried out: "
+        "the lease that it asks for is over. Send it again");
+}
+
+static void put_begin(struct request *r);
+
+void coordinator_node_renewed(struct coordinator_node_request *n,
+                              const struct writer_reply *reply)
+{
+    struct write_index wrote = {.n = 0};
+
+    assert(!n->written);
+    switch (reply->end) {
+    case WRITER_COMMITTED:
+        n->created = false;
+        coordinator_index_add_at(&wrote, reply->key, reply->created,
+                                 reply->version);
+        put_accepted(n, &wrote);
+        break;
+    case WRITER_LEFT:
+        put_begin(&n->base);
+        break;
+    case WRITER_TOO_LATE:
+        put_too_late(n);
+        break;
+    case WRITER_FAILED:
+        coordinator_request_fail(&n->base, &reply->err);
+        break;
+    }
 }
 
 /* --- writing ------------------------------------------------------------- */
@@ -118,6 +166,7 @@ static void put_write(struct coordinator_node_request *n)
     has_life =
         coordinator_node_life_put(&n->life, n->base.c, n->base.key, &life);
     memcpy(n->next.registration, n->life.name, sizeof(n->life.name));
+    n->next.leased = coordinator_node_grouped(n->base.c);
     buf_init(&text, 2 * NODE_BODY_MAX);
     node_claim_write(&text, buf_text(&n->others), &n->next, n->ttl_ms);
     assert(!text.overflow);
@@ -176,7 +225,7 @@ static void gate_seen(struct coordinator_node_request *n,
     n->waits = gate->state == GATE_FENCED;
     if (n->written)
         put_end(n);
-    else
+    else if (!n->fits || !coordinator_node_renew_read(n))
         put_write(n);
 }
 
@@ -259,7 +308,9 @@ static void put_read(struct request *r, const struct registry_reply *reply)
     }
     n->process = n->next.process;
     n->gate_version = 0;
-    if (gate_unlikely(n))
+    if (there)
+        coordinator_node_renew_look(n, &standing, &reply->entries[0]);
+    if (!n->fits && gate_unlikely(n))
         put_write(n);
     else
         read_gate(n);
@@ -274,10 +325,7 @@ static void put_begin(struct request *r)
     assert(n->ttl_ms >= TTL_MIN_MS);
     assert(!attempt_waits(&r->attempt));
     if (!r->attempt.doubt && r->c->clock->mono >= n->expires) {
-        coordinator_request_refuse(
-            r, PROBLEM_TOO_LATE, ERR_TIMEOUT,
-            "it waited for longer than its ttl before it could be carried out: "
-            "the lease that it asks for is over. Send it again");
+        put_too_late(n);
         return;
     }
     /* A lease is given on the registry that its node knows. */
@@ -298,7 +346,9 @@ static void put_begin(struct request *r)
     }
     n->written = false;
     n->waits = false;
-    coordinator_request_read(r);
+    coordinator_node_renew_begin(n);
+    if (!coordinator_node_renew_known(n))
+        coordinator_request_read(r);
 }
 
 static const struct request_type put_type = {
@@ -339,6 +389,13 @@ static int take_place(struct coordinator_node_request *n,
     return 0;
 }
 
+static void take_body(struct coordinator_node_request *n,
+                      const struct json *body)
+{
+    node_claim_others(&n->others, body);
+    n->steady = node_claim_steady(body);
+}
+
 static int take(struct coordinator_node_request *n, const struct node_put *put,
                 struct err *err)
 {
@@ -365,7 +422,7 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
     if (rc == 0)
         rc = node_claim_ask(&n->ask, tree, err);
     if (rc == 0)
-        node_claim_others(&n->others, tree);
+        take_body(n, tree);
     json_free(tree);
     if (rc == 0)
         rc = take_instance(n, put->instance, err);

@@ -88,6 +88,16 @@ struct coordinator_node_request {
     size_t n_ops;          /* of its txn */
     uint64_t gate_version; /* 0: none was seen */
     bool written, created, waits;
+    /* renew.c */
+    struct load load; /* what its body says, and a window tells */
+    bool busy;
+    uint64_t steady; /* the rest of it */
+    bool sees;       /* who was taken from was known before it was read */
+    uint64_t since;  /* and how many were, then */
+    bool fits;       /* what was read may be renewed in a window */
+    int64_t watched_ms;
+    unsigned left; /* so often it was named meanwhile */
+    struct writer_put put;
 };
 
 /* node_body.c: is the body a heartbeat? ERR_INVALID with all members that are
@@ -95,6 +105,29 @@ struct coordinator_node_request {
 int coordinator_node_body_check(struct coordinator_node_request *n,
                                 const struct json *body,
                                 struct err *err) MUST_CHECK;
+
+/*
+ * renew.c. Before anything is read; then: is it a renewal of one that was
+ * verified? True: it is in a window, and coordinator_node_renewed() follows.
+ */
+void coordinator_node_renew_begin(struct coordinator_node_request *n);
+bool coordinator_node_renew_known(struct coordinator_node_request *n);
+/* Its registration was read, and judged: n->fits says whether its gate is to be
+ * read for a window. That does not bar it: true as above. */
+void coordinator_node_renew_look(struct coordinator_node_request *n,
+                                 const struct node_claim *standing,
+                                 const struct registry_entry *e);
+bool coordinator_node_renew_read(struct coordinator_node_request *n);
+/* It was written by itself, and its gate does not bar it. */
+void coordinator_node_renew_written(struct coordinator_node_request *n);
+/* How often, or a little sooner, so that not all come at once. */
+int64_t coordinator_node_renew_after(const struct coordinator_node_request *n,
+                                     int64_t every_ms);
+/* Are renewals written in groups, as far as we know? */
+bool coordinator_node_grouped(const struct coordinator *c);
+/* node_put.c: what became of it. */
+void coordinator_node_renewed(struct coordinator_node_request *n,
+                              const struct writer_reply *reply);
 
 /* NULL: the address is none, and that was answered. */
 struct coordinator_node_request *
