@@ -312,7 +312,7 @@ static void look_at(struct table *t)
     }
     o->look++;
     if (!t->purged)
-        dbms_peer_beat(o, 7, t->beat, t->timeout, t->now);
+        dbms_peer_beat(o, 7, t->beat, t->timeout, 0, t->now);
     (void)dbms_peer_data(o, NULL, 7, t->wrote, t->now);
     t->wrote = false;
     dbms_peers_judge(o, &t->core, t->now);
