@@ -366,10 +366,11 @@ static void ttl_over(struct membership *m, struct registration *r)
                                   .node = &r->member->node,
                                   .process = r->process,
                                   .key = registration_key(r, key),
-                                  .created = r->process.created,
                                   .version = r->version,
                                   .doubted = r->doubted,
-                                  .began = m->windows.began};
+                                  .over = {.created = r->process.created,
+                                           .began = m->windows.began,
+                                           .heard = r->written_at}};
     bool first = !r->stale;
 
     assert(r->ours);
@@ -463,14 +464,21 @@ const char *membership_key(const struct node *node, size_t i,
 }
 
 bool membership_still_over(const struct membership *m, const char *key,
-                           uint64_t created, uint64_t began)
+                           const struct membership_over *over,
+                           uint64_t *version)
 {
     const struct registration *r = NULL;
     struct node_key names;
 
-    if (m->windows.began == began && node_key_parse(key, &names, NULL) == 0)
+    assert(over->created != 0);
+    if (m->windows.began == over->began &&
+        node_key_parse(key, &names, NULL) == 0)
         r = registration_find(m, key, &names);
-    return r != NULL && r->process.created == created && r->stale;
+    if (r == NULL || !r->stale || r->process.created != over->created ||
+        r->written_at != over->heard)
+        return false;
+    *version = r->version;
+    return true;
 }
 
 bool membership_has_key(const struct membership *m, const char *key)

@@ -93,14 +93,21 @@ enum membership_event_type {
                             stands so */
 };
 
+/* A window of time that was over: of which registration, and which window. */
+struct membership_over {
+    uint64_t created; /* of the registration's key */
+    uint64_t began;   /* how often windows began again till then */
+    mono_ms heard;    /* when it was heard of last */
+};
+
 struct membership_event {
     enum membership_event_type type;
     struct node *node;
     struct process process;
-    const char *key;           /* TTL_OVER */
-    uint64_t created, version; /* TTL_OVER */
-    bool doubted;              /* TTL_OVER: it stands marked */
-    uint64_t began;            /* TTL_OVER: for membership_still_over() */
+    const char *key;             /* TTL_OVER */
+    uint64_t version;            /* TTL_OVER */
+    bool doubted;                /* TTL_OVER: it stands marked */
+    struct membership_over over; /* TTL_OVER: for membership_still_over() */
 };
 typedef void membership_event_f(void *arg, const struct membership_event *ev);
 
@@ -165,10 +172,13 @@ bool membership_renewed(struct membership *m, const struct renewal *renewal,
                         mono_ms seen);
 /* Renewals may have been missed: all windows of time begin again. */
 void membership_gap(struct membership *m);
-/* Since TTL_OVER was told of this registration and gave `began`: has nothing
- * been heard of it, and did no window begin again for any other reason? */
+/* Since TTL_OVER was told of this registration and gave `over`: has nothing
+ * been heard of it, not even before another TTL_OVER, and did no window begin
+ * again for any other reason? Then *version is that of its key, as it was told
+ * last: another one than TTL_OVER's if it was marked since. */
 bool membership_still_over(const struct membership *m, const char *key,
-                           uint64_t created, uint64_t began);
+                           const struct membership_over *over,
+                           uint64_t *version);
 
 /* Of the registry: after DISCONNECTED all has to be told again. */
 void membership_connection(struct membership *m, enum registry_state state);

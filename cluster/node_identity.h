@@ -19,6 +19,7 @@
 
 #define NODE_INSTANCE_MAX     64
 #define NODE_REGISTRATION_MAX 16
+#define REGISTRATIONS_PREFIX  "/pelorus/registrations" /* nodes_priv.h */
 #define NODE_STARTUP_MAX      INT64_C(9000000000000000)
 
 /* One side of the question: the PUT, or the registration that stands. */

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "coordinator/removal/removal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -61,7 +62,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
         c->dirty_soon = true;
         return;
     case MEMBERSHIP_TTL_OVER:
-        coordinator_nodes_expired(c, ev);
+        removal_over(c->removal, ev, c->ranks[ev->node->kind]);
         return;
     case MEMBERSHIP_REPORT:
         c->dirty_late = true;
@@ -266,6 +267,23 @@ static void make_membership(struct coordinator *c)
     c->membership = membership_new(&config, on_membership, c);
 }
 
+static void make_removal(struct coordinator *c)
+{
+    const struct removal_config config = {.clock = c->clock,
+                                          .registry = c->registry,
+                                          .membership = c->membership,
+                                          .raiser = c->raiser};
+
+    assert(c->removal == NULL);
+    c->removal = removal_new(&config);
+}
+
+void coordinator_use_rings(struct coordinator *c, struct rings *rings)
+{
+    assert(c->removal != NULL);
+    removal_use_rings(c->removal, rings);
+}
+
 static void make_work(struct coordinator *c)
 {
     struct view_config view = {
@@ -382,6 +400,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->gates = gates_new(c->clock, c->registry);
     c->raiser = raiser_new(c->clock, c->registry);
     make_membership(c);
+    make_removal(c);
     make_work(c);
     gates_listen(c->gates, on_gate, c);
     make_engine(c, NODE_MASTER, c->conf->failover.master_lock);
@@ -458,6 +477,8 @@ void coordinator_tick(struct coordinator *c)
     coordinator_lines_tick(c);
     coordinator_groups_tick(c);
     coordinator_requests_tick(c);
+    if (!c->leaving)
+        removal_tick(c->removal);
     raiser_tick(c->raiser);
     work_tick(c->work);
     coordinator_entry_tick(c);
@@ -537,6 +558,7 @@ static void coordinator_close(struct coordinator **coordinator, bool told)
     end_clients(c, told);
     coordinator_renewals_end(c, told);
     coordinator_requests_end(c, told);
+    removal_free(&c->removal, told);
     raiser_free(&c->raiser, told);
     if (told) {
         registry_unlisten(&c->listener);

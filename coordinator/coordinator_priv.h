@@ -9,6 +9,7 @@
  *   groups.c       which groups a worker is in
  *   targets.c      who takes an item of work
  *   nodes/         nodes that speak HTTP
+ *   removal/       and what becomes of them when nobody renews them
  *   requests.c     reads and writes that clients asked for
  *   raiser.c       what is taken from processes
  *   queries.c      settings, records of failovers
@@ -127,6 +128,7 @@ struct coordinator_wait {
 };
 
 struct request;
+struct rings; /* cluster/renewals/rings.h */
 
 /* What the requests of one sort do. */
 struct request_type {
@@ -207,6 +209,8 @@ struct coordinator {
     struct work *work;
     struct engine *engines[NODE_KINDS]; /* of alert servers: with a hook */
     struct raiser *raiser;
+    struct removal *removal;
+    uint32_t ranks[NODE_KINDS]; /* entry.c: ours among the coordinators */
 
     struct registry_listener *listener;
     struct registry_watch *watch_groups, *watch_peers;
@@ -350,10 +354,8 @@ void coordinator_renewals_state(struct coordinator *c,
 void coordinator_renewals_told(struct coordinator *c,
                                const struct membership_key *told);
 void coordinator_renewals_tick(struct coordinator *c);
-
-/* nodes/ */
-void coordinator_nodes_expired(struct coordinator *c,
-                               const struct membership_event *ev);
+/* Those by which registrations are removed, from now on; NULL: they go. */
+void coordinator_use_rings(struct coordinator *c, struct rings *rings);
 
 /* publish.c */
 void coordinator_publish_tick(struct coordinator *c);

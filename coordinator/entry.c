@@ -122,9 +122,11 @@ static void entry_ranks(struct coordinator *c)
                 before[k]++;
         }
     }
-    for (int k = 0; k < NODE_KINDS; k++)
+    for (int k = 0; k < NODE_KINDS; k++) {
+        c->ranks[k] = before[k];
         if (c->engines[k] != NULL)
             engine_set_rank(c->engines[k], before[k]);
+    }
     balancer_set_coordinators(c->balancer, n);
 }
 

@@ -1,11 +1,10 @@
 /*
  * nodes.c - nodes that have no registry client and say over HTTP that they
- * live: how they leave, and what is done when one's ttl is over. node_put.c
- * has their heartbeats.
+ * live: how they leave. node_put.c has their heartbeats.
  *
- * Their key is persistent and carries its ttl: any coordinator that watched it
- * unchanged for so long removes it at the version it saw, with its second key
- * (nodes_priv.h) where there is one. Who leaves in order
+ * Their key is persistent and carries its ttl: any coordinator that has not
+ * heard of it for so long removes it (coordinator/removal/), with its second
+ * key (nodes_priv.h) where there is one. Who leaves in order
  * (DELETE) says so in the gate, by the txn that removes the key:
  * cluster/gate.h.
  */
@@ -285,90 +284,4 @@ void coordinator_node_delete(struct coordinator *c,
             "name him by instance or startupTime");
     else
         coordinator_request_read(&n->base);
-}
-
-/* --- a ttl is over ------------------------------------------------------- */
-
-static void removal_said(void *arg, const struct coordinator_reply *reply)
-{
-    struct coordinator_node_request *n = arg;
-
-    assert(reply->code == problem_of_err(reply->err.code));
-    switch (reply->err.code) {
-    case ERR_OK:
-        log_info("-registration", LOG_S("key", n->base.key),
-                 LOG_S("reason", "ttl"));
-        break;
-    case ERR_CONFLICT:  /* renewed meanwhile: all is well */
-    case ERR_NOT_FOUND: /* another coordinator was faster */
-    case ERR_CANCELLED:
-        break;
-    default:
-        log_warn("!registration", LOG_S("key", n->base.key),
-                 LOG_S("reason", reply->err.msg));
-    }
-}
-
-/* A second key that is not there is left out, once. */
-static void removal_done(void *arg, const struct registry_reply *reply)
-{
-    struct coordinator_node_request *n = arg;
-    bool again = n->life.missing[0] == '\0';
-
-    assert(n->n_ops == 1 || n->n_ops == 2);
-    if (reply->err.code != ERR_OK)
-        coordinator_node_refused(&n->base, reply);
-    if (again && n->life.missing[0] != '\0')
-        coordinator_request_read(&n->base);
-    else
-        coordinator_request_fail(&n->base, &reply->err);
-}
-
-/* On ZooKeeper the versions of a key that was removed and made again begin
- * anew, so the version alone may be that of another registration, which lives:
- * what stands is looked at once more. */
-static void removal_read(struct request *r, const struct registry_reply *reply)
-{
-    struct coordinator_node_request *n =
-        CONTAINER_OF(r, struct coordinator_node_request, base);
-    struct registry_op ops[2] = {{.type = REGISTRY_DELETE,
-                                  .expect = REGISTRY_VERSION,
-                                  .key = r->key,
-                                  .version = n->version}};
-    struct err err = reply->err;
-    struct node_claim standing;
-
-    assert(n->version != 0);
-    assert(reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND);
-    if (err.code == ERR_OK &&
-        (reply->entries[0].created != n->created_revision ||
-         reply->entries[0].version != n->version))
-        err_set(&err, ERR_CONFLICT, "renewed, or registered anew");
-    if (err.code != ERR_OK) {
-        coordinator_request_fail(r, &err);
-        return;
-    }
-    node_claim_read(&standing, reply->entries[0].value,
-                    reply->entries[0].value_len);
-    coordinator_node_life_read(&n->life, &standing);
-    n->n_ops = 1;
-    n->n_ops += life_delete(&n->life, r->c, &ops[1]);
-    registry_txn(r->c->registry, ops, n->n_ops, removal_done, n);
-}
-
-static const struct request_type removal_type = {
-    .drop = coordinator_node_request_drop, .read = removal_read};
-
-/* Not removed, for whatever reason: membership says so again. */
-void coordinator_nodes_expired(struct coordinator *c,
-                               const struct membership_event *ev)
-{
-    struct coordinator_node_request *n = mem_zalloc(sizeof(*n));
-
-    assert(ev->type == MEMBERSHIP_TTL_OVER);
-    coordinator_request_init(c, &n->base, &removal_type, ev->key, removal_said,
-                             n);
-    n->created_revision = ev->created; /* what was unchanged for its ttl */
-    n->version = ev->version;
-    coordinator_request_read(&n->base);
 }

@@ -12,13 +12,12 @@
 
 /*
  * Where versions repeat after a delete a registration has a second key of a
- * name of its own, made and removed by the txns that make and remove it, and
- * every write to the registration checks it: one that was held up until
- * another registration reached the same version fails on it. The name stands
- * in the registration, from its making on, whatever process takes it over.
+ * name of its own (REGISTRATIONS_PREFIX), made and removed by the txns that
+ * make and remove it, and every write to the registration checks it: one that
+ * was held up until another registration reached the same version fails on it.
+ * The name stands in the registration, from its making on, whatever process
+ * takes it over.
  */
-#define REGISTRATIONS_PREFIX "/pelorus/registrations"
-
 struct node_life {
     char name[NODE_REGISTRATION_MAX + 1]; /* "" none */
     char missing[NODE_REGISTRATION_MAX + 1];

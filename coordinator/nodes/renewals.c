@@ -215,6 +215,7 @@ static void make_rings(struct coordinator *c)
     r->epoch++;
     c->renewals_synced = false;
     r->rings = rings_new(on_renewal, on_gap, c);
+    coordinator_use_rings(c, r->rings);
     r->watch = registry_watch(c->registry, WINDOW_PREFIX, on_window, c);
     registry_watch_freshness(r->watch, FRESH_MS);
 }
@@ -227,6 +228,7 @@ static void drop(struct coordinator *c, bool told)
     if (told)
         registry_unwatch(&r->watch);
     r->watch = NULL;
+    coordinator_use_rings(c, NULL);
     rings_free(&r->rings);
     r->n_told = 0;
 }

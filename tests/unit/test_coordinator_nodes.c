@@ -10,16 +10,6 @@
 #define W2  "10.0.0.2:1234"
 #define KEY "/pelorus/nodes/worker/" W1
 
-static void ttl_over(struct world *w, uint64_t created, uint64_t version)
-{
-    struct membership_event ev = {.type = MEMBERSHIP_TTL_OVER,
-                                  .key = KEY,
-                                  .created = created,
-                                  .version = version};
-
-    coordinator_nodes_expired(w->c[0], &ev);
-}
-
 static struct coordinator_snapshot_node
 look(struct world *w, enum node_kind kind, const char *address)
 {
@@ -96,32 +86,36 @@ static void a_key_unchanged_for_its_ttl_is_removed(void **state)
     assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_DOWN);
 }
 
+static void note_key(void *arg, const struct registry_entry *entry)
+{
+    memcpy(arg, entry->key, strlen(entry->key) + 1);
+}
+
 /* Versions begin anew when a key is made again, here and on ZooKeeper: what was
  * decided of the registration before is not done to the one that stands. */
 static void a_late_removal_spares_who_registered_anew(void **state)
 {
     struct world *w = *state;
-    const struct registry_entry *e;
-    uint64_t created, version;
+    char second[REGISTRY_KEY_MAX + 1] = "";
+    uint64_t version;
 
     put(w, NODE_WORKER, W1, "{\"startupTime\":5}", 2000);
-    e = memory_find(w->store, KEY);
-    assert_non_null(e);
-    created = e->created;
-    version = e->version;
-    world_run(w, 3000);
-    assert_null(memory_find(w->store, KEY));
-    put(w, NODE_WORKER, W1, "{\"startupTime\":9}", 60000);
-    e = memory_find(w->store, KEY);
-    assert_non_null(e);
-    assert_int_equal(e->version, version);
-    ttl_over(w, created, version);
-    world_run(w, 500);
-    e = memory_find(w->store, KEY);
-    assert_non_null(e);
-    ttl_over(w, e->created, e->version);
-    world_run(w, 500);
-    assert_null(memory_find(w->store, KEY));
+    version = memory_find(w->store, KEY)->version;
+    memory_each(w->store, REGISTRATIONS_PREFIX, note_key, second);
+    world_run(w, 1800);
+    memory_hold_up(w->registry[0], true);
+    world_run(w, 600);
+    assert_true(memory_held_up(w->registry[0]) > 0);
+    hand_delete(w, KEY);
+    hand_delete(w, second);
+    hand_put(w, KEY, "{\"startupTime\":9,\"ttl\":60000}", false);
+    assert_int_equal(memory_find(w->store, KEY)->version, version);
+    memory_hold_up(w->registry[0], false);
+    memory_let_through(w->registry[0]);
+    world_run(w, 5000);
+    assert_non_null(memory_find(w->store, KEY));
+    assert_non_null(strstr(memory_find(w->store, KEY)->value, ":9,"));
+    assert_null(strstr(memory_find(w->store, KEY)->value, "doubted"));
 }
 
 static void a_fenced_process_is_refused_and_the_next_one_is_not(void **state)
@@ -680,12 +674,11 @@ enum act { ACT_PUT, ACT_DELETE, ACT_TTL };
 
 static void begin(struct world *w, enum act act, struct got *g)
 {
-    const struct registry_entry *e = memory_find(w->store, KEY);
     struct node_leave leave = {
         .kind = NODE_WORKER, .address = W1, .startup_time = 5};
 
     if (act == ACT_TTL)
-        ttl_over(w, e->created, e->version);
+        world_run(w, 850); /* of 1000 */
     else if (act == ACT_DELETE)
         coordinator_node_delete(w->c[0], &leave, got, g);
     else
@@ -724,11 +717,6 @@ static void fail_at(void *arg, const struct registry_entry *entry)
     fail_msg("%s was left behind", entry->key);
 }
 
-static void note_key(void *arg, const struct registry_entry *entry)
-{
-    memcpy(arg, entry->key, strlen(entry->key) + 1);
-}
-
 static void count_harm(void *arg, uint64_t writer,
                        const struct registry_entry *before,
                        const struct registry_entry *after)
@@ -747,7 +735,10 @@ static void hold_up(struct world *w, enum act act, int64_t at, struct got *g)
 {
     memory_set_faults(w->store, &(struct memory_faults){.delay_max_ms = 20});
     begin(w, act, g);
-    memory_run(w->store, w->clock.mono + at);
+    if (act == ACT_TTL)
+        world_run(w, 10 * at);
+    else
+        memory_run(w->store, w->clock.mono + at);
     memory_set_faults(w->store, &(struct memory_faults){.delay_max_ms = 3500});
     memory_run(w->store, w->clock.mono + 20);
     memory_set_faults(w->store, &(struct memory_faults){0});

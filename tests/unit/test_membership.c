@@ -36,7 +36,8 @@ struct fixture {
     struct membership *m;
     struct buf said; /* one line an event */
     uint64_t version;
-    uint64_t began; /* by the last TTL_OVER */
+    struct membership_over over; /* by the last TTL_OVER */
+    uint64_t stands;             /* by the last still_over() */
     bool doubted;   /* likewise */
     bool quiet;     /* reports are not written down */
     bool silent;    /* the registry answers nothing */
@@ -56,7 +57,7 @@ static void on_event(void *arg, const struct membership_event *ev)
     char text[PROCESS_TEXT_SIZE];
 
     if (ev->type == MEMBERSHIP_TTL_OVER) {
-        f->began = ev->began;
+        f->over = ev->over;
         f->doubted = ev->doubted;
     }
     if (f->quiet)
@@ -1245,29 +1246,44 @@ static void after_a_gap_every_window_begins_again(void **state)
     expect(f, "ttl h:1 100-1 /pelorus/nodes/worker/h:1@1\nsuspect h:1 100-1\n");
 }
 
+static bool still_over(struct fixture *f, const struct membership_over *over)
+{
+    return membership_still_over(f->m, OURS, over, &f->stands);
+}
+
 static void
 it_is_still_over_until_anything_is_heard_or_begins_again(void **state)
 {
     struct fixture *f = *state;
+    struct membership_over first, other;
 
     feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
-    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+    f->over.created = 5;
+    assert_false(still_over(f, &f->over));
     pass(f, 3000);
-    assert_true(membership_still_over(f->m, OURS, 5, f->began));
-    assert_false(membership_still_over(f->m, OURS, 4, f->began));
+    assert_true(still_over(f, &f->over));
+    first = other = f->over;
+    other.created = 4;
+    assert_false(still_over(f, &other));
+    assert_int_equal(f->stands, 1);
     feed(f, REGISTRY_UPDATE, OURS, 5, 0, LEASED_MARK);
-    assert_true(membership_still_over(f->m, OURS, 5, f->began));
+    assert_true(still_over(f, &f->over));
+    assert_int_equal(f->stands, 2);
+    pass(f, 3000); /* told once more */
+    assert_true(still_over(f, &f->over));
+    assert_true(still_over(f, &first));
     assert_true(renewed(f, 5, 1));
-    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+    assert_false(still_over(f, &f->over));
     pass(f, 3000);
-    assert_true(membership_still_over(f->m, OURS, 5, f->began));
+    assert_true(still_over(f, &f->over));
+    assert_false(still_over(f, &first)); /* it was heard of between */
     membership_gap(f->m);
-    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+    assert_false(still_over(f, &f->over));
     pass(f, 3000);
-    assert_true(membership_still_over(f->m, OURS, 5, f->began));
+    assert_true(still_over(f, &f->over));
     assert_true(f->doubted);
     feed(f, REGISTRY_REMOVE, OURS, 5, 0, NULL);
-    assert_false(membership_still_over(f->m, OURS, 5, f->began));
+    assert_false(still_over(f, &f->over));
 }
 
 /* Many come and go: each is found by its own name, and no other. */
