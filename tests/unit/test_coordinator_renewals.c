@@ -1,0 +1,570 @@
+/* test_coordinator_renewals.c - heartbeats over HTTP that go into windows: what
+ * does and what does not, upon what, and how it is answered when what it rests
+ * on moves. */
+#include "cluster/heartbeat.h"
+#include "cluster/renewals/taken.h"
+#include "cluster/renewals/window.h"
+#include "tests/unit/coordinator_world.h"
+
+#define W     "w:1"
+#define KEY   "/pelorus/nodes/worker/" W
+#define ENTRY "/pelorus/coordinators/127.0.0.1:7077"
+#define TTL   9000
+#define BODY                                                                   \
+    "{\"startupTime\":100,\"processId\":1,\"cpuUsage\":%s,\"slots\":%d}"
+
+/* What was written. */
+struct writes {
+    unsigned nodes, windows, taken;
+};
+static struct writes writes;
+
+static void on_write(void *arg, uint64_t writer,
+                     const struct registry_entry *before,
+                     const struct registry_entry *after)
+{
+    const char *key = after != NULL ? after->key : before->key;
+
+    (void)arg;
+    (void)writer;
+    writes.nodes += registry_key_below(key, "/pelorus/nodes");
+    writes.windows += registry_key_below(key, WINDOW_PREFIX);
+    writes.taken += strcmp(key, TAKEN_KEY) == 0;
+}
+
+static int set_up(void **state)
+{
+    struct world *w;
+    int rc = world_open(state);
+
+    w = *state;
+    memory_on_write(w->store, on_write, NULL);
+    memset(&writes, 0, sizeof(writes));
+    return rc;
+}
+
+static int set_up_grouped(void **state)
+{
+    struct world *w;
+    int rc = set_up(state);
+
+    w = *state;
+    w->conf.renewals = CONF_RENEWALS_GROUPED;
+    coordinator_reload(w->c[0]);
+    world_run(w, SESSION_MS + 2000);
+    return rc;
+}
+
+static struct taken taken(struct world *w)
+{
+    const struct registry_entry *e = memory_find(w->store, TAKEN_KEY);
+    struct taken t;
+
+    taken_init(&t);
+    if (e != NULL)
+        assert_int_equal(taken_read(&t, e->value, e->value_len, NULL), 0);
+    return t;
+}
+
+static struct node_claim_text {
+    char text[1024];
+} registration(struct world *w)
+{
+    const struct registry_entry *e = memory_find(w->store, KEY);
+    struct node_claim_text t = {.text = ""};
+
+    if (e != NULL)
+        snprintf(t.text, sizeof(t.text), "%s", e->value);
+    return t;
+}
+
+static struct heartbeat standing(struct world *w)
+{
+    struct node_claim_text t = registration(w);
+    struct heartbeat hb;
+
+    heartbeat_read(&hb, t.text, strlen(t.text));
+    return hb;
+}
+
+static bool says(struct world *w, const char *member)
+{
+    struct node_claim_text t = registration(w);
+
+    return strstr(t.text, member) != NULL;
+}
+
+/* Through that coordinator. */
+static void send(struct world *w, int i, const char *cpu, int slots,
+                 struct got *g)
+{
+    char body[200];
+
+    snprintf(body, sizeof(body), BODY, cpu, slots);
+    memset(g, 0, sizeof(*g));
+    coordinator_node_put(w->c[i],
+                         &(struct node_put){.kind = NODE_WORKER,
+                                            .address = W,
+                                            .body = body,
+                                            .len = strlen(body),
+                                            .ttl_ms = TTL},
+                         got, g);
+}
+
+static struct got beat(struct world *w, int i, const char *cpu, int slots)
+{
+    struct got g;
+
+    send(w, i, cpu, slots, &g);
+    return answered(w, &g);
+}
+
+/* Registered, and verified. */
+static void join(struct world *w)
+{
+    assert_true(beat(w, 0, "0.1", 4).created);
+    world_run(w, 1000);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    world_run(w, 1000);
+    memset(&writes, 0, sizeof(writes));
+}
+
+static const struct coordinator_snapshot_node *shown(struct world *w, int i,
+                                                     struct snapshot **s)
+{
+    *s = coordinator_snapshot(w->c[i]);
+    return coordinator_snapshot_node(*s, NODE_WORKER, W);
+}
+
+static double cpu_at(struct world *w, int i)
+{
+    struct snapshot *s;
+    const struct coordinator_snapshot_node *n = shown(w, i, &s);
+    double cpu = n != NULL ? n->load.cpu : -2;
+
+    coordinator_snapshot_release(&s);
+    return cpu;
+}
+
+/* --- single -------------------------------------------------------------- */
+
+static void by_default_each_is_a_write_of_its_own(void **state)
+{
+    struct world *w = *state;
+
+    world_run(w, 2 * SESSION_MS);
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    assert_int_equal(writes.nodes, 5);
+    assert_int_equal(writes.windows, 0);
+    assert_int_equal(writes.taken, 0);
+    assert_true(says(w, "\"ttl\":9000"));
+    assert_false(says(w, "renewals"));
+}
+
+static void they_are_single_until_all_have_agreed_for_a_session(void **state)
+{
+    struct world *w = *state;
+
+    w->conf.renewals = CONF_RENEWALS_GROUPED;
+    coordinator_reload(w->c[0]);
+    world_run(w, SESSION_MS - 500);
+    assert_false(taken(w).grouped);
+    world_run(w, 2500);
+    assert_true(taken(w).grouped);
+    assert_int_equal(writes.taken, 1);
+    assert_non_null(
+        strstr(memory_find(w->store, ENTRY)->value, "\"renewals\":1"));
+}
+
+/* --- grouped ------------------------------------------------------------- */
+
+static void a_renewal_goes_into_a_window(void **state)
+{
+    struct world *w = *state;
+
+    join(w);
+    assert_true(says(w, "\"renewals\":{\"lease\":9000}"));
+    assert_false(says(w, "\"ttl\""));
+    for (int i = 0; i < 20; i++) {
+        struct got g = beat(w, 0, i % 2 ? "0.25" : "0.5", 4);
+
+        assert_string_equal(g.code, "");
+        assert_false(g.created);
+        assert_int_equal(g.process.startup_time, 100);
+        assert_true(g.instance[0] != '\0');
+        assert_true(g.renew_after_ms >= 1500 && g.renew_after_ms <= 3000);
+        world_run(w, 2000);
+        assert_true(cpu_at(w, 0) == (i % 2 ? 0.25 : 0.5));
+    }
+    assert_int_equal(writes.nodes, 0);
+    assert_int_equal(writes.windows, 20);
+}
+
+static void who_brings_his_instance_is_known_by_it(void **state)
+{
+    struct world *w = *state;
+    struct node_put put = {.kind = NODE_WORKER,
+                           .address = W,
+                           .body = "{\"cpuUsage\":0.1}",
+                           .len = 16,
+                           .ttl_ms = TTL};
+    struct got g = node_put(w, &put);
+    char instance[65], wrong[] = "another";
+
+    memcpy(instance, g.instance, sizeof(instance));
+    put.instance = instance;
+    assert_string_equal(node_put(w, &put).code, "");
+    memset(&writes, 0, sizeof(writes));
+    for (int i = 0; i < 5; i++) {
+        g = node_put(w, &put);
+        assert_string_equal(g.code, "");
+        assert_string_equal(g.instance, instance);
+        world_run(w, 300);
+    }
+    assert_int_equal(writes.windows, 5);
+    put.instance = wrong;
+    assert_string_equal(node_put(w, &put).code, "address_taken");
+    put.instance = NULL; /* he who brought it once, brings it */
+    assert_string_equal(node_put(w, &put).code, "address_taken");
+    assert_int_equal(writes.windows, 5);
+    assert_int_equal(writes.nodes, 0);
+}
+
+static void what_a_window_does_not_tell_is_a_write_of_its_own(void **state)
+{
+    struct world *w = *state;
+    struct got g;
+
+    join(w);
+    assert_string_equal(beat(w, 0, "0.1", 8).code, "");
+    assert_int_equal(writes.nodes, 1);
+    assert_int_equal(writes.windows, 0);
+    assert_int_equal(standing(w).load.slots, 8);
+    assert_string_equal(beat(w, 0, "0.2", 8).code, "");
+    assert_int_equal(writes.nodes, 1);
+    assert_int_equal(writes.windows, 1);
+    /* another ttl */
+    g = put(w, NODE_WORKER, W,
+            "{\"startupTime\":100,\"processId\":1,\"slots\":8}", 2 * TTL);
+    assert_string_equal(g.code, "");
+    assert_int_equal(writes.nodes, 2);
+    /* another process; of nobody by name */
+    g = put(w, NODE_WORKER, W, "{\"startupTime\":200,\"slots\":8}", TTL);
+    assert_int_equal(g.process.startup_time, 200);
+    assert_int_equal(standing(w).generation, 2);
+    g = put(w, NODE_WORKER, W, "{\"slots\":8}", TTL);
+    assert_string_equal(g.code, "");
+    assert_int_equal(writes.nodes, 4);
+    assert_int_equal(writes.windows, 1);
+    assert_string_equal(beat(w, 0, "0.2", 8).code, "address_taken");
+}
+
+static void many_go_into_one_window(void **state)
+{
+    struct world *w = *state;
+    struct got g[50];
+
+    for (int round = 0; round < 3; round++) {
+        if (round == 2)
+            memset(&writes, 0, sizeof(writes));
+        for (int i = 0; i < 50; i++) {
+            char address[32];
+
+            snprintf(address, sizeof(address), "n:%d", i + 1);
+            g[i] = (struct got){0};
+            coordinator_node_put(
+                w->c[0],
+                &(struct node_put){.kind = NODE_WORKER,
+                                   .address = address,
+                                   .body = "{\"startupTime\":100}",
+                                   .len = 19,
+                                   .ttl_ms = TTL},
+                got, &g[i]);
+        }
+        world_run(w, 1000);
+        for (int i = 0; i < 50; i++) {
+            assert_int_equal(g[i].times, 1);
+            assert_string_equal(g[i].code, "");
+        }
+    }
+    assert_int_equal(writes.nodes, 0);
+    assert_in_range(writes.windows, 1, 2); /* the first goes at once */
+}
+
+/* --- through two in turn ------------------------------------------------- */
+
+static void add_second(struct world *w)
+{
+    world_start(w, 1);
+    world_run(w, 2 * SESSION_MS);
+    assert_true(taken(w).grouped);
+}
+
+static void it_may_renew_through_any_coordinator_in_turn(void **state)
+{
+    struct world *w = *state;
+
+    add_second(w);
+    join(w);
+    for (int i = 0; i < 20; i++) {
+        assert_string_equal(beat(w, i % 2, i < 10 ? "0.3" : "0.6", 4).code, "");
+        world_run(w, 2500);
+        assert_true(cpu_at(w, 0) == (i < 10 ? 0.3 : 0.6));
+        assert_true(cpu_at(w, 1) == (i < 10 ? 0.3 : 0.6));
+    }
+    assert_int_equal(writes.nodes, 0);
+    assert_int_equal(writes.windows, 20);
+    /* one dies: the other one goes on, and it is not missed */
+    coordinator_abandon(&w->c[0]);
+    memory_kill(&w->registry[0]);
+    for (int i = 0; i < 10; i++) {
+        assert_string_equal(beat(w, 1, "0.7", 4).code, "");
+        world_run(w, 2500);
+        assert_true(cpu_at(w, 1) == 0.7);
+    }
+    assert_int_equal(writes.nodes, 0);
+}
+
+static void one_that_is_told_single_has_all_write_single(void **state)
+{
+    struct world *w = *state;
+    struct conf single = w->conf;
+    struct coordinator_config config = {.conf = &single,
+                                        .clock = &w->clock,
+                                        .self = "127.0.0.1:7078",
+                                        .seed = 9};
+
+    join(w);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    assert_int_equal(writes.windows, 1);
+    single.renewals = CONF_RENEWALS_SINGLE;
+    w->registry[1] = memory_open(w->store, SESSION_MS);
+    registry_compare(w->registry[1], config.self, NULL, true);
+    config.registry = w->registry[1];
+    w->c[1] = coordinator_new(&config);
+    world_run(w, 2000);
+    assert_false(taken(w).grouped);
+    assert_int_equal(writes.taken, 1);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    assert_int_equal(writes.windows, 1);
+    assert_int_equal(writes.nodes, 1);
+    assert_true(says(w, "\"ttl\":9000"));
+    world_run(w, 2 * SESSION_MS);
+    assert_false(taken(w).grouped); /* and it stays so */
+    /* it goes: grouped again */
+    world_end(w, 1);
+    world_run(w, 2 * SESSION_MS);
+    assert_true(taken(w).grouped);
+    (void)beat(w, 0, "0.1", 4);
+    world_run(w, 500);
+    (void)beat(w, 0, "0.1", 4);
+    assert_int_equal(writes.windows, 2);
+}
+
+/* --- what it rests on moves ---------------------------------------------- */
+
+static void raise_taken(struct world *w)
+{
+    struct taken t = taken(w);
+    struct buf b;
+    enum err_code code = ERR_CANCELLED;
+
+    taken_raise(&t, NODE_WORKER, W);
+    buf_init(&b, TAKEN_BYTES_MAX);
+    taken_write(&b, &t);
+    registry_put(w->hand, TAKEN_KEY, b.data, b.len, REGISTRY_ANY, 0, false,
+                 hand_done, &code);
+    buf_close(&b);
+    world_run(w, 100);
+    assert_int_equal(code, ERR_OK);
+}
+
+static void who_is_named_is_read_again(void **state)
+{
+    struct world *w = *state;
+
+    join(w);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    for (int i = 0; i < 5; i++) {
+        raise_taken(w);
+        assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+        world_run(w, 500);
+        assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+        world_run(w, 500);
+    }
+    assert_int_equal(writes.nodes, 0);
+    assert_int_equal(writes.windows, 11);
+}
+
+/* The coordinators do not hear of what changes. */
+static void tell_nothing(struct world *w)
+{
+    memory_set_faults(w->store, &(struct memory_faults){.event_drop_share = 1,
+                                                        .resync_ms = 600000});
+}
+
+static void it_is_not_acknowledged_to_whom_its_work_is_taken_from(void **state)
+{
+    struct world *w = *state;
+    struct gate gate = {
+        .state = GATE_FENCED,
+        .process = {.startup_time = 100, .process_id = 1, .known = true}};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+
+    join(w);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    tell_nothing(w);
+    buf_init(&b, 4096);
+    gate_write(&b, &gate);
+    hand_put(w, gate_key(NODE_WORKER, W, key, sizeof(key)), buf_text(&b),
+             false);
+    buf_close(&b);
+    raise_taken(w);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "fenced");
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "fenced");
+    assert_int_equal(writes.windows, 1);
+}
+
+static void one_that_is_marked_writes_itself(void **state)
+{
+    struct world *w = *state;
+    char marked[1024];
+    struct node_claim_text t;
+
+    join(w);
+    t = registration(w);
+    snprintf(marked, sizeof(marked), "%s",
+             strstr(t.text, "\"renewals\":{") + strlen("\"renewals\":{"));
+    {
+        char whole[1200];
+        size_t head = (size_t)(strstr(t.text, "\"renewals\":{") - t.text);
+
+        snprintf(whole, sizeof(whole), "%.*s\"renewals\":{\"doubted\":true,%s",
+                 (int)head, t.text, marked);
+        hand_put(w, KEY, whole, false);
+    }
+    raise_taken(w);
+    assert_true(standing(w).doubted);
+    memset(&writes, 0, sizeof(writes));
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    assert_false(standing(w).doubted);
+    assert_int_equal(writes.nodes, 1);
+    assert_int_equal(writes.windows, 0);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    assert_int_equal(writes.windows, 1);
+}
+
+static void one_that_left_through_another_is_not_renewed(void **state)
+{
+    struct world *w = *state;
+
+    join(w);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    tell_nothing(w);
+    hand_delete(w, KEY);
+    raise_taken(w);
+    assert_true(beat(w, 0, "0.1", 4).created); /* it registers anew */
+    assert_int_equal(writes.windows, 1);
+}
+
+static void without_an_entry_of_its_own_nothing_is_acknowledged(void **state)
+{
+    struct world *w = *state;
+    struct got g;
+
+    join(w);
+    memory_expire(w->registry[0]);
+    send(w, 0, "0.1", 4, &g);
+    for (int i = 0; i < 200 && g.times == 0; i++) {
+        world_run(w, 50);
+        if (g.times == 1)
+            break;
+    }
+    assert_int_equal(g.times, 1);
+    assert_true(g.code[0] != '\0' || writes.windows == 1);
+    world_run(w, 2 * SESSION_MS);
+    /* a new session, a new ring */
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    world_run(w, 500);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    assert_true(writes.windows >= 1);
+}
+
+/* Answers get lost: whoever is told 200 is renewed, nobody is told "not
+ * applied" of what was. */
+static void a_lost_answer_is_read_back(void **state)
+{
+    struct world *w = *state;
+    unsigned ok = 0, unknown = 0, other = 0;
+
+    join(w);
+    memory_set_faults(w->store, &(struct memory_faults){.delay_max_ms = 20,
+                                                        .unknown_share = 0.4});
+    for (int i = 0; i < 60; i++) {
+        struct got g = beat(w, 0, "0.1", 4);
+
+        ok += g.code[0] == '\0';
+        unknown += strcmp(g.code, "outcome_unknown") == 0;
+        other += g.code[0] != '\0' && strcmp(g.code, "outcome_unknown") != 0;
+        world_run(w, 300);
+    }
+    assert_int_equal(ok + unknown + other, 60);
+    assert_int_equal(writes.nodes, 0);
+    assert_true(writes.windows >= ok);
+    assert_true(ok >= 55);
+    assert_int_equal(other, 0);
+    memory_set_faults(w->store, &(struct memory_faults){.delay_max_ms = 5});
+    world_run(w, 1000);
+    assert_true(memory_find(w->store, KEY) != NULL);
+}
+
+static void after_the_store_went_back_nobody_is_verified(void **state)
+{
+    struct world *w = *state;
+    struct memory_backup *b;
+    struct got g;
+
+    join(w);
+    b = memory_backup(w->store);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+        world_run(w, 500);
+    }
+    memory_restore(w->store, b);
+    memory_backup_free(&b);
+    memset(&writes, 0, sizeof(writes));
+    send(w, 0, "0.1", 4, &g);
+    world_run(w, 15000);
+    assert_int_equal(g.times, 1);
+    assert_true(g.code[0] != '\0');
+    assert_int_equal(writes.windows, 0);
+}
+
+#define SINGLE(name) cmocka_unit_test_setup_teardown(name, set_up, world_close)
+#define GROUPED(name)                                                          \
+    cmocka_unit_test_setup_teardown(name, set_up_grouped, world_close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SINGLE(by_default_each_is_a_write_of_its_own),
+        SINGLE(they_are_single_until_all_have_agreed_for_a_session),
+        GROUPED(a_renewal_goes_into_a_window),
+        GROUPED(who_brings_his_instance_is_known_by_it),
+        GROUPED(what_a_window_does_not_tell_is_a_write_of_its_own),
+        GROUPED(many_go_into_one_window),
+        GROUPED(it_may_renew_through_any_coordinator_in_turn),
+        GROUPED(one_that_is_told_single_has_all_write_single),
+        GROUPED(who_is_named_is_read_again),
+        GROUPED(it_is_not_acknowledged_to_whom_its_work_is_taken_from),
+        GROUPED(one_that_is_marked_writes_itself),
+        GROUPED(one_that_left_through_another_is_not_renewed),
+        GROUPED(without_an_entry_of_its_own_nothing_is_acknowledged),
+        GROUPED(a_lost_answer_is_read_back),
+        GROUPED(after_the_store_went_back_nobody_is_verified),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
