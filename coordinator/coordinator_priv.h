@@ -74,7 +74,7 @@ struct coordinator_node_extra {
     struct group_list groups;       /* the effective ones */
     struct problems_logged *logged; /* problems.c: those that are in the log;
                                        NULL: none ever was */
-    mono_ms suspect_since;          /* lines.c: and that is not logged yet; 0 */
+    struct heap_item suspect;       /* lines.c: and that is not logged yet */
     uint32_t changed_place; /* shown.c: in the list of the changed, from 1; 0:
                                it is not there */
     struct node_verified *verified; /* nodes/; one block, or NULL */
@@ -258,8 +258,8 @@ struct coordinator {
     size_t n_waits;
     struct write_wait *write_waits; /* written.c */
     size_t n_write_waits;
-    bool awaited;      /* what is not published yet */
-    size_t n_suspects; /* lines.c: nodes with a suspect_since */
+    bool awaited;         /* what is not published yet */
+    struct heap suspects; /* lines.c: until they are logged */
     bool leaving;
     void (*left)(void *arg);
     void *left_arg;

@@ -54,11 +54,10 @@ static void suspect_end(struct coordinator *c, struct node *n,
 {
     struct coordinator_node_extra *x = coordinator_node_extra(c, n);
 
-    if (x->suspect_since == 0)
+    if (!heap_has(&x->suspect))
         return;
-    assert(c->n_suspects > 0);
-    x->suspect_since = 0;
-    c->n_suspects--;
+    heap_remove(&c->suspects, &x->suspect);
+    assert(!heap_has(&x->suspect));
     if (log)
         log_node(MEMBERSHIP_SUSPECT, n, process);
 }
@@ -70,8 +69,7 @@ void coordinator_lines_membership(struct coordinator *c,
 
     assert(x == ev->node->user);
     if (ev->type == MEMBERSHIP_SUSPECT) {
-        c->n_suspects += x->suspect_since == 0;
-        x->suspect_since = c->clock->mono > 0 ? c->clock->mono : 1;
+        heap_set(&c->suspects, &x->suspect, c->clock->mono + SUSPECT_QUIET_MS);
         return;
     }
     /* UP of one in doubt: it was not known yet. */
@@ -82,19 +80,17 @@ void coordinator_lines_membership(struct coordinator *c,
         log_node(ev->type, ev->node, &ev->process);
 }
 
+/* However many nodes there are, only the suspects are looked at. */
 void coordinator_lines_tick(struct coordinator *c)
 {
-    struct node *n = NULL;
-
     if (!membership_synced(c->membership))
         return;
-    while (c->n_suspects > 0 &&
-           (n = membership_next(c->membership, n)) != NULL) {
-        const struct coordinator_node_extra *x = n->user;
+    while (heap_due(&c->suspects) <= c->clock->mono) {
+        struct coordinator_node_extra *x = CONTAINER_OF(
+            heap_first(&c->suspects), struct coordinator_node_extra, suspect);
 
-        if (x != NULL && x->suspect_since != 0 &&
-            c->clock->mono - x->suspect_since >= SUSPECT_QUIET_MS)
-            suspect_end(c, n, &n->process, true);
+        assert(heap_has(&x->suspect));
+        suspect_end(c, x->node, &x->node->process, true);
     }
 }
 

@@ -81,6 +81,7 @@ void coordinator_targets_forget(struct coordinator *c, struct node *node)
     coordinator_shown_forget(c, node);
     if (x == NULL)
         return;
+    heap_remove(&c->suspects, &x->suspect);
     coordinator_group_list_close(c, &x->defined);
     coordinator_group_list_close(c, &x->groups);
     mem_free(x->logged);
@@ -98,6 +99,7 @@ void coordinator_targets_end(struct coordinator *c)
     assert(c->n_masters == 0);
     MEM_FREE(c->masters);
     coordinator_shown_end(c);
+    heap_close(&c->suspects);
 }
 
 /* May new work or picks go to it? */
