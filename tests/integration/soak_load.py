@@ -256,9 +256,21 @@ class Load:
             self.down.add(node.address)
         self.lost(node.address)
         if leaves:
-            answer = Api(self.ports[0])("DELETE", f"{node.path()}?startupTime={node.startup}")
-            if answer.status not in (204, 404):
-                self.error(f"leave: {node.address} {answer.status} {answer.text[:200]}")
+            self.leave(node)
+
+    def leave(self, node):
+        """Said again until it is heard; or its time is over, as if it had died."""
+        answer, by = None, time.monotonic() + self.lease
+        while time.monotonic() < by:
+            try:
+                answer = Api(self.ports[0])("DELETE", f"{node.path()}?startupTime={node.startup}", timeout=5)
+                if answer.status not in (503, 504):
+                    break
+            except NET:
+                pass
+            time.sleep(0.3)
+        if answer and answer.status not in (204, 404, 409, 503, 504):
+            self.error(f"leave: {node.address} {answer.status} {answer.text[:200]}")
 
     def work_moves(self, address, seconds):
         """Nothing of what this owner had is left there."""

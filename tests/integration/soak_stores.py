@@ -80,6 +80,11 @@ class EtcdStore(etcd.Registry):
 
 
 class ZooKeeperStore(zookeeper.Registry):
+    """It grants sessions of at most 20 ticks."""
+
+    def __init__(self, cluster):
+        super().__init__(cluster, tick=cluster.session * 100)
+
     def cpu(self):
         return family_cpu(self.servers.process.pid)
 
