@@ -1,6 +1,6 @@
 /* test_coordinator_renewals.c - heartbeats over HTTP that go into windows: what
  * does and what does not, upon what, and how it is answered when what it rests
- * on moves. */
+ * on moves. (More than 500 lines: one world, looked at from many sides.) */
 #include "cluster/heartbeat.h"
 #include "cluster/renewals/taken.h"
 #include "cluster/renewals/window.h"
