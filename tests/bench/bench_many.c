@@ -12,6 +12,7 @@
  *   bench_many [--registry sqlite|zookeeper|etcd|mysql|postgresql]
  *              [--nodes N] [--seconds S] [--period S] [--ttl S]
  *              [--connections N]           100,000, 60, 10, 30, 128
+ *              [--renewals single|grouped] as the coordinator has it by itself
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -46,7 +47,7 @@ struct node {
 };
 
 struct bench {
-    const char *kind;
+    const char *kind, *renewals; /* NULL: nothing is said */
     size_t nodes, seconds, period, ttl, connections;
     struct rig rig;
     struct wires *wires;
@@ -422,6 +423,10 @@ static void read_arguments(struct bench *b, int argc, char **argv)
             b->kind = argv[i + 1];
             continue;
         }
+        if (strcmp(argv[i], "--renewals") == 0) {
+            b->renewals = argv[i + 1];
+            continue;
+        }
         while (k < ARRAY_LEN(numbers) && strcmp(argv[i], numbers[k].name) != 0)
             k++;
         if (k == ARRAY_LEN(numbers))
@@ -436,11 +441,14 @@ static void read_arguments(struct bench *b, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct bench *b = &bench;
+    char more[64] = "";
 
     read_arguments(b, argc, argv);
+    if (b->renewals != NULL)
+        (void)snprintf(more, sizeof(more), "renewals: %s\n", b->renewals);
     b->node = mem_array(b->nodes, sizeof(*b->node));
     memset(b->node, 0, b->nodes * sizeof(*b->node));
-    rig_make(&b->rig, b->kind, "");
+    rig_make(&b->rig, b->kind, more);
     rig_serve(&b->rig, "");
     while (rig_metric(&b->rig, "\npelorus_ready ") != 1)
         (void)usleep(10000);
