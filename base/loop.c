@@ -23,6 +23,8 @@ struct loop {
     struct clock clock;
     bool clock_due;      /* a wait has been since the clock was read */
     _Atomic mono_ms due; /* when its wait ends at the latest, or has ended */
+    bool calling;        /* what was posted */
+    struct loop_slot *after_calls;
 
     /* Mutex "mailbox" protects the rest. */
     pthread_mutex_t mutex;
@@ -112,15 +114,30 @@ static void mailbox_append(struct loop *loop, struct loop_slot *slot,
     loop->waiting++;
 }
 
+static void run_after_calls(struct loop *loop)
+{
+    struct loop_slot *slot;
+
+    assert(!loop->calling);
+    while ((slot = loop->after_calls) != NULL) {
+        loop->after_calls = slot->next;
+        slot->fn(slot->arg);
+    }
+}
+
 static void deliver(struct loop *loop)
 {
     size_t n = mailbox_waiting(loop);
     loop_f *fn;
     void *arg;
 
+    assert(!loop->calling);
+    loop->calling = true;
     /* Only what waits now: calls that post again must not starve the rest. */
     while (n-- > 0 && mailbox_take(loop, &fn, &arg))
         fn(arg);
+    loop->calling = false;
+    run_after_calls(loop);
     if (mailbox_waiting(loop) > 0)
         (void)uv_async_send(&loop->wake);
 }
@@ -231,7 +248,7 @@ void loop_free(struct loop **loop_ptr)
     }
     rc = uv_loop_close(&loop->uv);
     assert(rc == 0);
-    assert(loop->head == NULL);
+    assert(loop->head == NULL && loop->after_calls == NULL);
     assert(loop->waiting == 0);
     rc = pthread_mutex_destroy(&loop->mutex);
     assert(rc == 0);
@@ -343,6 +360,17 @@ void loop_complete_quietly(struct loop *loop, struct loop_slot *slot,
     mailbox_append(loop, slot, fn, arg);
     assert(loop->waiting > 0);
     lock_release(&loop->mutex);
+}
+
+bool loop_after_calls(struct loop *loop, struct loop_slot *slot, loop_f *fn,
+                      void *arg)
+{
+    assert(fn != NULL);
+    if (!loop->calling)
+        return false;
+    *slot = (struct loop_slot){.next = loop->after_calls, .fn = fn, .arg = arg};
+    loop->after_calls = slot;
+    return true;
 }
 
 static void on_timer(uv_timer_t *handle)

@@ -92,6 +92,15 @@ void loop_complete_quietly(struct loop *loop, struct loop_slot *slot,
                            loop_f *fn, void *arg);
 
 /*
+ * Loop thread: fn(arg) once, when all posts and completions that are being
+ * called now have been: for what many of them would do each for itself, such as
+ * waking a thread. False: none is being called; the caller does it himself.
+ * `slot` is in use until fn runs.
+ */
+bool loop_after_calls(struct loop *loop, struct loop_slot *slot, loop_f *fn,
+                      void *arg) MUST_CHECK;
+
+/*
  * A timer on the loop: first after `delay`, then every `repeat` (0: once). The
  * caller owns it until loop_timer_stop(), also after it fired; fn may stop its
  * own timer. Loop thread.

@@ -9,6 +9,8 @@
 #include "base/locks.h"
 #include "base/mem.h"
 
+#define WAKE_AT 16 /* jobs: the thread is woken before the loop has done */
+
 struct worker {
     struct loop *loop;
     worker_idle_f *idle;
@@ -20,6 +22,10 @@ struct worker {
     /* Worker thread only: taken by worker_take_next() for the running job. */
     struct worker_job *taken, **taken_tail;
     bool running;
+
+    /* Loop only: it wakes the thread when it has called what waits. */
+    bool waking;
+    struct loop_slot wake_slot;
 
     /* Written before the thread ends, read on the loop after it. */
     struct loop_slot stopped_slot;
@@ -176,6 +182,33 @@ struct worker *worker_new(struct loop *loop, size_t queue_max,
 }
 
 /* Takes mutex "worker". */
+static void wake_now(void *arg)
+{
+    struct worker *w = arg;
+
+    w->waking = false;
+    lock_acquire(&w->mutex);
+    if (w->waiting >= w->wanted)
+        uv_cond_signal(&w->wake);
+    lock_release(&w->mutex);
+}
+
+/*
+ * Mutex "worker" is held. Jobs of one moment wake the thread once, when the
+ * last of them has come: a wake-up costs the loop more than most jobs do, and
+ * the thread, that would go back to sleep until it has them all, another. True:
+ * now.
+ */
+static bool wakes(struct worker *w)
+{
+    if (w->waiting < w->wanted || (w->waking && w->waiting < WAKE_AT))
+        return false;
+    if (!w->waking && w->waiting < WAKE_AT)
+        w->waking = loop_after_calls(w->loop, &w->wake_slot, wake_now, w);
+    return !w->waking || w->waiting >= WAKE_AT;
+}
+
+/* Takes mutex "worker". */
 int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,
                   loop_f *done, void *arg)
 {
@@ -194,7 +227,7 @@ int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,
         *w->tail = job;
         w->tail = &job->next;
         w->waiting++;
-        if (w->waiting >= w->wanted)
+        if (wakes(w))
             uv_cond_signal(&w->wake);
     }
     lock_release(&w->mutex);
