@@ -224,6 +224,7 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
     if (rc != 0)
         return rc;
     db->writing = true;
+    sqlite_forget_checked(db);
     db->own.beating = 0;
     rc = sqlite_read_meta(db, err);
     if (rc != 0)
@@ -329,6 +330,7 @@ int sqlite_release(struct sql_core *core, bool undo, struct err *err)
     assert(db->writing);
     if (undo) {
         db->revision = db->saved;
+        sqlite_forget_checked(db);
         rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_UNDO), err);
     }
     if (rc == 0)

@@ -4,7 +4,8 @@
  * Each operation is one guarded statement, and the number of rows that it
  * changed says whether its expectation held; why it did not is asked only
  * then. All operations of a txn share one revision. Directories are not
- * stored: a key is one while there are keys below it.
+ * stored: a key is one while there are keys below it. The calls of a group
+ * check the same few keys, which are looked up once.
  */
 #include "registry/sqlite/sqlite_priv.h"
 
@@ -277,11 +278,28 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
 
 /* --- writing ------------------------------------------------------------- */
 
+void sqlite_forget_checked(struct sqlite_db *db)
+{
+    for (size_t i = 0; i < SQLITE_CHECKED_MAX; i++)
+        db->checked[i].key[0] = '\0';
+}
+
+static struct sqlite_checked *checked(struct sqlite_db *db, const char *full)
+{
+    for (size_t i = 0; i < SQLITE_CHECKED_MAX; i++)
+        if (strcmp(db->checked[i].key, full) == 0)
+            return &db->checked[i];
+    return NULL;
+}
+
 int sqlite_note_change(struct sqlite_db *db, const char *key, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHANGE);
+    struct sqlite_checked *c = checked(db, key);
 
     assert(db->writing);
+    if (c != NULL)
+        c->key[0] = '\0';
     sqlite_bind_u64(stmt, 1, db->revision);
     sqlite_bind_text(stmt, 2, key);
     return sqlite_run(db, stmt, err);
@@ -382,13 +400,36 @@ static int apply_delete(struct sqlite_db *db, const struct registry_op *op,
     return rc != 0 ? rc : sqlite_note_change(db, full, err);
 }
 
+static void note_checked(struct sqlite_db *db, const char *full,
+                         const struct sql_found *found)
+{
+    struct sqlite_checked *c =
+        &db->checked[db->next_checked++ % SQLITE_CHECKED_MAX];
+
+    assert(found->exists);
+    memcpy(c->key, full, strlen(full) + 1);
+    c->version = found->version;
+    c->owner = found->owner;
+}
+
 static int apply_check(struct sqlite_db *db, const struct registry_op *op,
                        const char *full, struct err *err)
 {
+    struct sqlite_checked *c = checked(db, full);
     struct sql_found found = {0};
-    int rc = find(db, full, &found, err);
+    int rc = 0;
 
     assert(op->type == REGISTRY_CHECK);
+    assert(db->writing);
+    if (c != NULL) {
+        found.exists = true;
+        found.version = c->version;
+        found.owner = c->owner;
+    } else {
+        rc = find(db, full, &found, err);
+        if (rc == 0 && found.exists)
+            note_checked(db, full, &found);
+    }
     return rc != 0 ? rc : sql_op_decide(op, &found, 0, err);
 }
 

@@ -98,6 +98,14 @@ struct sqlite_own {
     char started[CLOCK_RFC3339_SIZE];
 };
 
+/* A key as a check of the transaction under way found it, and as it stands
+ * there: nobody else writes meanwhile. */
+#define SQLITE_CHECKED_MAX 8
+struct sqlite_checked {
+    char key[SQL_FULL_KEY_MAX]; /* "": none */
+    uint64_t version, owner;
+};
+
 struct sqlite_db {
     struct sql_core core; /* first */
     sqlite3 *handle;
@@ -122,6 +130,8 @@ struct sqlite_db {
     uint64_t floor;     /* changes up to here were pruned */
     int64_t data_version;
     bool writing;
+    struct sqlite_checked checked[SQLITE_CHECKED_MAX]; /* node.c */
+    size_t next_checked;
 };
 
 static inline struct sqlite_db *sqlite_db_of(const struct sql_core *core)
@@ -224,6 +234,9 @@ int sqlite_read_meta(struct sqlite_db *db, struct err *err) MUST_CHECK;
 /* A change of `key` at the revision of this transaction. */
 int sqlite_note_change(struct sqlite_db *db, const char *key,
                        struct err *err) MUST_CHECK;
+
+/* What checks have found is no longer so: another transaction, or an undo. */
+void sqlite_forget_checked(struct sqlite_db *db);
 
 /* The key as it stands in the file; `out` holds SQL_FULL_KEY_MAX bytes. */
 void sqlite_full_key(const struct sqlite_db *db, const char *key, char *out);

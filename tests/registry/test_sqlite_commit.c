@@ -1,5 +1,6 @@
 /*
- * test_sqlite_commit.c - what a failed COMMIT means.
+ * test_sqlite_commit.c - what a failed COMMIT means, and what the checks of a
+ * group see.
  *
  * The write-ahead log's file methods are replaced by ones that fail on
  * command, as a disk does. Then the files are copied as they are and opened
@@ -206,6 +207,76 @@ static void a_commit_without_space_is_certainly_not_applied(void **state)
     }
 }
 
+/* --- checks -------------------------------------------------------------- */
+
+static int apply(struct sql_core *db, enum registry_op_type type,
+                 uint64_t version)
+{
+    struct registry_op op = {.type = type,
+                             .expect = REGISTRY_VERSION,
+                             .key = "/before",
+                             .value = "other",
+                             .value_len = 5,
+                             .version = version};
+    struct err err;
+    size_t failed;
+
+    return sqlite_apply(db, 1, &op, 1, &failed, &err);
+}
+
+static void begin(struct sql_core *db)
+{
+    struct err err;
+
+    assert_int_equal(sqlite_begin(sqlite_db_of(db), &err), 0);
+}
+
+/* What the calls before it in the group have written, and not what was undone
+ * of them; however often the key was checked. */
+static void a_check_sees_what_its_group_wrote(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t old = sqlite_revision(f->db), now;
+    struct err err;
+
+    begin(f->db);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old), 0);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old), 0);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old + 1), ERR_CONFLICT);
+    assert_int_equal(sqlite_savepoint(f->db, &err), 0);
+    assert_int_equal(apply(f->db, REGISTRY_PUT, old), 0);
+    now = sqlite_revision(f->db);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old), ERR_CONFLICT);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, now), 0);
+    assert_int_equal(sqlite_release(f->db, true, &err), 0);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, now), ERR_CONFLICT);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old), 0);
+    assert_int_equal(apply(f->db, REGISTRY_DELETE, old), 0);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old), ERR_NOT_FOUND);
+    assert_int_equal(sqlite_commit(f->db, &err), 0);
+}
+
+/* Another process writes between two of ours. */
+static void a_check_sees_what_others_wrote(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t old = sqlite_revision(f->db), now;
+    struct sql_core *other;
+    struct err err;
+
+    begin(f->db);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old), 0);
+    sqlite_rollback(f->db);
+    assert_int_equal(sqlite_db_open(&other, f->path, "test", 100, &err), 0);
+    assert_int_equal(put(other, "/before", &err), 0);
+    now = sqlite_revision(other);
+    sqlite_db_close(&other);
+    begin(f->db);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, old), ERR_CONFLICT);
+    assert_int_equal(apply(f->db, REGISTRY_CHECK, now), 0);
+    sqlite_rollback(f->db);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -213,6 +284,8 @@ int main(void)
         TEST(a_commit_whose_sync_fails_is_unknown),
         TEST(an_unknown_commit_is_gone_with_the_next_one),
         TEST(a_commit_without_space_is_certainly_not_applied),
+        TEST(a_check_sees_what_its_group_wrote),
+        TEST(a_check_sees_what_others_wrote),
     };
 
     return cmocka_run_group_tests_name("sqlite_commit", tests, NULL, NULL);
