@@ -106,6 +106,40 @@ static void what_completes_quietly_waits_for_another_reason(void **state)
         assert_int_equal(record.seen[i], i);
 }
 
+static struct numbered afterwards;
+
+static void ask_for_afterwards(void *arg)
+{
+    if (afterwards.number == 0) {
+        afterwards.number = 100;
+        assert_true(
+            loop_after_calls(loop, &afterwards.slot, note, &afterwards));
+    }
+    note(arg);
+}
+
+static void what_comes_after_the_calls_runs_behind_them_once(void **state)
+{
+    struct numbered items[3] = {{.number = 0}, {.number = 1}, {.number = 2}};
+    struct loop_slot slot;
+    mono_ms end = clock_mono_ms() + DEADLINE_MS;
+
+    (void)state;
+    record.n = 0;
+    afterwards.number = 0;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(loop_post(loop, ask_for_afterwards, &items[i]), 0);
+    while (record.n < 4 && clock_mono_ms() < end)
+        loop_turn(loop, 100);
+    assert_int_equal(record.n, 4);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(record.seen[i], i);
+    assert_int_equal(record.seen[3], 100);
+    assert_false(loop_after_calls(loop, &slot, note, &items[0]));
+    loop_turn(loop, 0);
+    assert_int_equal(record.n, 4);
+}
+
 static void a_full_mailbox_refuses_and_completions_still_go(void **state)
 {
     static struct numbered item = {.number = 1}; /* the last outlives us */
@@ -391,6 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(posts_and_completions_keep_their_order),
         TEST(what_completes_quietly_waits_for_another_reason),
+        TEST(what_comes_after_the_calls_runs_behind_them_once),
         TEST(a_full_mailbox_refuses_and_completions_still_go),
         TEST(a_call_that_posts_again_runs_in_a_later_turn),
         TEST(threads_post_without_loss_and_in_order),

@@ -137,6 +137,46 @@ static void a_job_takes_the_waiting_ones_along(void **state)
 }
 
 static size_t awaited;
+struct crowd {
+    struct job jobs[40];
+    int n;
+};
+
+/* Called by the loop, for what was posted. */
+static void submit_crowd(void *arg)
+{
+    struct crowd *c = arg;
+
+    for (int i = 0; i < c->n; i++)
+        assert_int_equal(worker_submit(worker, &c->jobs[i].job, run_job,
+                                       job_done, &c->jobs[i]),
+                         0);
+}
+
+/* However many come at one moment: the thread that sleeps is woken for them. */
+static void jobs_of_one_moment_wake_the_worker(void **state)
+{
+    static const int crowds[] = {1, 2, 15, 16, 17, 40, 1};
+    mono_ms end = clock_mono_ms() + DEADLINE_MS;
+    struct crowd c = {0};
+
+    (void)state;
+    worker = worker_new(loop, 40, NULL, NULL, 0);
+    for (size_t i = 0; i < ARRAY_LEN(crowds); i++) {
+        n_seen = 0;
+        c.n = crowds[i];
+        for (int k = 0; k < c.n; k++)
+            c.jobs[k].number = k;
+        assert_int_equal(loop_post(loop, submit_crowd, &c), 0);
+        while (n_seen < (size_t)c.n && clock_mono_ms() < end)
+            loop_turn(loop, 100);
+        assert_int_equal(n_seen, c.n);
+        for (int k = 0; k < c.n; k++)
+            assert_int_equal(seen[k], k);
+    }
+    stop_worker();
+}
+
 static int64_t quiet_us;
 
 static void run_await(void *arg)
@@ -307,6 +347,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(jobs_run_in_order_on_one_other_thread),
         TEST(a_job_takes_the_waiting_ones_along),
+        TEST(jobs_of_one_moment_wake_the_worker),
         TEST(a_job_waits_until_so_many_have_come),
         TEST(a_job_waits_no_longer_than_they_come),
         TEST(nobody_is_awaited_by_a_worker_that_ends),
