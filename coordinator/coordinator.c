@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "coordinator/removal/forget.h"
 #include "coordinator/removal/removal.h"
 
 #include <stdio.h>
@@ -276,12 +277,14 @@ static void make_removal(struct coordinator *c)
 
     assert(c->removal == NULL);
     c->removal = removal_new(&config);
+    c->forgetter = forgetter_new(c->clock, c->registry, COORDINATORS_PREFIX);
 }
 
 void coordinator_use_rings(struct coordinator *c, struct rings *rings)
 {
     assert(c->removal != NULL);
     removal_use_rings(c->removal, rings);
+    forgetter_use_rings(c->forgetter, rings);
 }
 
 static void make_work(struct coordinator *c)
@@ -477,8 +480,10 @@ void coordinator_tick(struct coordinator *c)
     coordinator_lines_tick(c);
     coordinator_groups_tick(c);
     coordinator_requests_tick(c);
-    if (!c->leaving)
+    if (!c->leaving) {
         removal_tick(c->removal);
+        forgetter_tick(c->forgetter);
+    }
     raiser_tick(c->raiser);
     work_tick(c->work);
     coordinator_entry_tick(c);
@@ -559,6 +564,7 @@ static void coordinator_close(struct coordinator **coordinator, bool told)
     coordinator_renewals_end(c, told);
     coordinator_requests_end(c, told);
     removal_free(&c->removal, told);
+    forgetter_free(&c->forgetter, told);
     raiser_free(&c->raiser, told);
     if (told) {
         registry_unlisten(&c->listener);

@@ -210,6 +210,7 @@ struct coordinator {
     struct engine *engines[NODE_KINDS]; /* of alert servers: with a hook */
     struct raiser *raiser;
     struct removal *removal;
+    struct forgetter *forgetter;
     uint32_t ranks[NODE_KINDS]; /* entry.c: ours among the coordinators */
 
     struct registry_listener *listener;

@@ -200,6 +200,10 @@ static enum fed feed(struct rings *r, struct ring *ring, unsigned slot,
         s->seq = w.seq;
         return FED_OLD;
     }
+    if (ring->final) { /* its entry came again: a person had removed it */
+        tell_gap(r, ring, "it is written, and was read to its end", now);
+        ring->final = ring->ended = false;
+    }
     if (r->synced && w.seq - ring->applied > WINDOW_SLOTS) {
         char why[120];
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/renewals/taken.h"
+#include "coordinator/removal/forget.h"
 #include "coordinator/removal/removal.h"
 #include "coordinator/renewals/writer.h"
 #include "tests/lib/memory/memory.h"
@@ -20,7 +21,8 @@
 
 #define TTL   3000
 #define TICK  50
-#define ENTRY "/pelorus/coordinators/127.0.0.1:7079"
+#define PEERS "/pelorus/coordinators"
+#define ENTRY PEERS "/127.0.0.1:7079"
 #define MANY  600
 
 /* One that removes, with all that it goes by. */
@@ -34,7 +36,8 @@ struct part {
     struct registry_listener *listener;
     struct raiser *raiser;
     struct removal *removal;
-    unsigned rank;
+    struct forgetter *forgetter;
+    unsigned rank, gaps;
     bool deaf; /* its watch of the rings is behind */
 };
 
@@ -94,6 +97,7 @@ static void on_gap(void *arg, uint64_t session, const char *why)
     struct part *p = arg;
 
     (void)session, (void)why;
+    p->gaps++;
     membership_gap(p->m);
 }
 
@@ -130,7 +134,9 @@ static void part_start(struct world *w, unsigned i)
     p->rings = rings_new(on_renewal, on_gap, p);
     p->raiser = config.raiser = raiser_new(&w->clock, p->registry);
     p->removal = removal_new(&config);
+    p->forgetter = forgetter_new(&w->clock, p->registry, PEERS);
     removal_use_rings(p->removal, p->rings);
+    forgetter_use_rings(p->forgetter, p->rings);
     p->watch = registry_watch(p->registry, WINDOW_PREFIX, on_ring, p);
     membership_watch(p->m, p->registry);
     p->listener = registry_listen(p->registry, on_state, p);
@@ -145,6 +151,7 @@ static void part_tick(struct part *p)
     membership_tick(p->m);
     rings_tick(p->rings, p->w->clock.mono);
     removal_tick(p->removal);
+    forgetter_tick(p->forgetter);
     raiser_tick(p->raiser);
 }
 
@@ -160,6 +167,7 @@ static void part_end(struct part *p, bool told)
     if (p->registry == NULL)
         return;
     removal_free(&p->removal, told);
+    forgetter_free(&p->forgetter, told);
     raiser_free(&p->raiser, told);
     if (told) {
         registry_unlisten(&p->listener);
@@ -697,6 +705,113 @@ static void who_waits_at_the_end_is_let_go(void **state)
     }
 }
 
+/* --- what is forgotten ---------------------------------------------------- */
+
+static void count(void *arg, const struct registry_entry *entry)
+{
+    (void)entry;
+    ++*(unsigned *)arg;
+}
+
+static unsigned slots(struct world *w)
+{
+    unsigned n = 0;
+
+    memory_each(w->store, WINDOW_PREFIX, count, &n);
+    return n;
+}
+
+/* So many windows, and whoever wrote them is gone. */
+static void a_ring_ends(struct world *w, unsigned windows, int64_t watched)
+{
+    int n = 0;
+
+    w->put.watched_ms = watched;
+    for (unsigned i = 0; i < windows; i++) {
+        renew(w);
+        run(w, 250);
+    }
+    assert_int_equal(slots(w), windows < WINDOW_SLOTS ? windows : WINDOW_SLOTS);
+    writer_free(&w->writer, true);
+    registry_close(&w->other, closed, &n);
+    run(w, 1000);
+    assert_int_equal(n, 1);
+    w->other = NULL;
+}
+
+static void a_ring_whose_coordinator_lives_stays(void **state)
+{
+    struct world *w = *state;
+
+    comes(w, 1);
+    groups_begin(w);
+    renew(w);
+    run(w, 10 * FORGETTER_AFTER_MS);
+    assert_int_equal(slots(w), 1);
+    assert_int_equal(w->parts[0].gaps, 0);
+}
+
+static void a_dead_ring_is_forgotten_and_nobody_takes_it_for_a_gap(void **state)
+{
+    struct world *w = *state;
+
+    comes(w, 1);
+    groups_begin(w);
+    a_ring_ends(w, 70, TTL);
+    run(w, 17000);
+    part_start(w, 1); /* it looks at other times */
+    run(w, FORGETTER_AFTER_MS - 17000);
+    assert_int_equal(slots(w), WINDOW_SLOTS);
+    run(w, TTL + 2 * FORGETTER_EVERY_MS);
+    assert_int_equal(slots(w), 0);
+    assert_int_equal(w->parts[0].gaps + w->parts[1].gaps, 0);
+    comes(w, 2); /* and all goes on */
+    run(w, TTL + 1000);
+    assert_null(look(w, 2));
+}
+
+static void
+it_is_not_forgotten_while_a_lease_from_it_may_be_in_force(void **state)
+{
+    struct world *w = *state;
+
+    comes(w, 1);
+    groups_begin(w);
+    a_ring_ends(w, 3, 600000);
+    run(w, 600000 + FORGETTER_AFTER_MS - 1000);
+    assert_int_equal(slots(w), 3);
+    run(w, 2 * FORGETTER_EVERY_MS);
+    assert_int_equal(slots(w), 0);
+}
+
+/* What is asked is answered late, or not at all. */
+static void it_is_forgotten_through_faults_as_well(void **state)
+{
+    struct world *w = *state;
+
+    part_start(w, 1);
+    comes(w, 1);
+    groups_begin(w);
+    a_ring_ends(w, 5, TTL);
+    memory_set_faults(w->store,
+                      &(struct memory_faults){.delay_max_ms = 30,
+                                              .unknown_share = 0.3,
+                                              .unavailable_share = 0.2});
+    run(w, FORGETTER_AFTER_MS + 10 * FORGETTER_EVERY_MS);
+    assert_int_equal(slots(w), 0);
+}
+
+/* On ZooKeeper the ring's directory stays. */
+static void an_empty_directory_goes(void **state)
+{
+    struct world *w = *state;
+
+    put(w, WINDOW_PREFIX "/abc", "-", 1); /* of a look that did not end */
+    assert_int_equal(slots(w), 1);
+    run(w, 2 * FORGETTER_EVERY_MS);
+    assert_int_equal(slots(w), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -719,6 +834,11 @@ int main(void)
         TEST(nothing_is_lost_by_answers_that_get_lost),
         TEST(nobody_is_robbed_of_a_renewal),
         TEST(who_waits_at_the_end_is_let_go),
+        TEST(a_ring_whose_coordinator_lives_stays),
+        TEST(a_dead_ring_is_forgotten_and_nobody_takes_it_for_a_gap),
+        TEST(it_is_not_forgotten_while_a_lease_from_it_may_be_in_force),
+        TEST(it_is_forgotten_through_faults_as_well),
+        TEST(an_empty_directory_goes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

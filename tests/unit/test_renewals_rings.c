@@ -403,6 +403,25 @@ static void a_ring_is_final_only_when_it_was_asked_after_its_end(void **state)
 }
 
 /* Or a dead ring with one broken value would keep all the dead for ever. */
+/* A person removed the entry of one that lives, which wrote it again. */
+static void what_is_written_after_all_that_is_a_gap(void **state)
+{
+    struct world *w = *state;
+
+    commit_and_tell(w, 3);
+    list(w);
+    rings_ended(w->rings, SESSION);
+    assert_int_equal(read_afresh(w), RINGS_END);
+    assert_int_equal(w->gaps, 0);
+    assert_true(rings_due(w->rings, SESSION, w->now + 30000));
+    commit_and_tell(w, 1);
+    assert_int_equal(w->gaps, 1);
+    assert_int_equal(w->told[w->n_told - 1], 4);
+    assert_false(rings_due(w->rings, SESSION, w->now + 60000));
+    commit_and_tell(w, 1);
+    assert_int_equal(w->gaps, 1);
+}
+
 static void a_dead_ring_that_cannot_be_read_is_final_after_one_gap(void **state)
 {
     struct world *w = *state;
@@ -533,6 +552,7 @@ int main(void)
         TEST(what_the_watch_has_not_told_is_read_afresh),
         TEST(an_answer_that_the_watch_was_ahead_of_does_no_harm),
         TEST(a_ring_is_final_only_when_it_was_asked_after_its_end),
+        TEST(what_is_written_after_all_that_is_a_gap),
         TEST(a_dead_ring_that_cannot_be_read_is_final_after_one_gap),
         TEST(a_renewal_of_nobody_known_is_kept_for_a_while),
         TEST(keys_of_nobody_are_left_alone),
