@@ -184,6 +184,10 @@ static int give_locked(struct zk_handle *h, struct zk_request *q)
     case ZK_DELETE:
         return libzk.zoo_adelete(h->zh, q->path, -1, on_void, q);
     case ZK_MULTI:
+        /* It looks only after it has begun, and does not end well then. Its
+         * own thread hears of the end, and after a stop long before we do. */
+        if (libzk.is_unrecoverable(h->zh) != ZOK)
+            return ZINVALIDSTATE;
         return libzk.zoo_amulti(h->zh, q->n_ops, q->ops, q->results, on_void,
                                 q);
     }

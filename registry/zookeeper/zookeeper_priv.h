@@ -53,6 +53,7 @@
 /* --- the client library (library.c) -------------------------------------- */
 
 #define ZK_LIBRARY(X)                                                          \
+    X(is_unrecoverable)                                                        \
     X(zerror)                                                                  \
     X(zoo_acreate2)                                                            \
     X(zoo_add_auth)                                                            \
