@@ -188,6 +188,7 @@ bool coordinator_node_renew_known(struct coordinator_node_request *n)
 {
     struct node *node = node_of(n);
     const struct node_verified *v;
+    const char *name;
 
     if (!coordinator_node_grouped(n->base.c) || n->takeover || node == NULL ||
         n->base.attempt.doubt)
@@ -199,8 +200,8 @@ bool coordinator_node_renew_known(struct coordinator_node_request *n)
     n->created_revision = v->created;
     n->process = node->process;
     n->waits = node->gate->state == GATE_FENCED;
-    memcpy(n->next.instance, v->confirmed ? n->ask.instance : v->name,
-           sizeof(n->next.instance));
+    name = v->confirmed ? n->ask.instance : v->name;
+    memcpy(n->next.instance, name, strlen(name) + 1);
     return add(n, v->since, v->generation, v->watched_ms);
 }
 

@@ -326,6 +326,49 @@ static void it_may_renew_through_any_coordinator_in_turn(void **state)
     assert_int_equal(writes.nodes, 0);
 }
 
+/* Renewals wait in its window while it is stopped for longer than its session
+ * lasts: none is acknowledged upon what was before. */
+static void one_that_was_stopped_begins_a_ring_of_its_own(void **state)
+{
+    struct world *w = *state;
+    struct coordinator *stopped;
+    struct got g[40];
+
+    add_second(w);
+    join(w);
+    for (int round = 0; round < 6; round++) {
+        for (int i = 0; i < 40; i++) {
+            char address[32];
+
+            snprintf(address, sizeof(address), "n:%d", i + 1);
+            g[i] = (struct got){0};
+            coordinator_node_put(
+                w->c[round == 5 ? 1 : 0],
+                &(struct node_put){.kind = NODE_WORKER,
+                                   .address = address,
+                                   .body = "{\"startupTime\":100}",
+                                   .len = 19,
+                                   .ttl_ms = 20000},
+                got, &g[i]);
+        }
+        if (round == 3) {
+            world_run(w, 50);
+            stopped = w->c[0];
+            w->c[0] = NULL;
+            memory_freeze(w->registry[0]);
+            world_run(w, 8000);
+            memory_thaw(w->registry[0]);
+            w->c[0] = stopped;
+        }
+        world_run(w, 4000);
+        for (int i = 0; i < 40; i++) {
+            assert_int_equal(g[i].times, 1);
+            assert_true(g[i].code[0] == '\0' || round == 3);
+        }
+    }
+    assert_int_equal(writes.nodes, 42); /* they joined; w:1 went, in two */
+}
+
 static void one_that_is_told_single_has_all_write_single(void **state)
 {
     struct world *w = *state;
@@ -556,6 +599,7 @@ int main(void)
         GROUPED(what_a_window_does_not_tell_is_a_write_of_its_own),
         GROUPED(many_go_into_one_window),
         GROUPED(it_may_renew_through_any_coordinator_in_turn),
+        GROUPED(one_that_was_stopped_begins_a_ring_of_its_own),
         GROUPED(one_that_is_told_single_has_all_write_single),
         GROUPED(who_is_named_is_read_again),
         GROUPED(it_is_not_acknowledged_to_whom_its_work_is_taken_from),
