@@ -147,7 +147,7 @@ static void session_begin(struct sql *s, mono_ms now)
     side->session = id;
     side->old = 0;
     side->failing = side->over = false;
-    side->dirty = true;
+    side->dirty = side->unread = true;
     side->looked = false;
     proved(side, now);
     sql_reaper_restart(&side->reaper, now);
@@ -222,7 +222,7 @@ static void reap(struct sql *s, mono_ms now)
                                          side->session, now, &reaped, &err)))
         sql_session_gone(s, &err);
     if (reaped > 0) {
-        side->dirty = true;
+        side->dirty = side->unread = true;
         side->looked = false;
     }
 }
@@ -255,7 +255,7 @@ static void grant_locks(struct sql *s)
     }
 }
 
-static bool watched(const void *arg, const char *key)
+bool sql_watched(const void *arg, const char *key)
 {
     const struct sql_side *side = arg;
     const struct sql_watch *sw;
@@ -282,8 +282,9 @@ static bool read_feed(struct sql *s)
     if (atomic_load(&s->feed_busy))
         return false;
     atomic_store(&s->feed_wanted, false);
-    if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH, watched,
-                                   side, &rows, &missed, &more, &err) != 0) {
+    if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH,
+                                   sql_watched, side, &rows, &missed, &more,
+                                   &err) != 0) {
         sql_report_trouble(s, &err);
         sql_rows_close(&rows);
         return false;
@@ -406,9 +407,10 @@ static void look(struct sql *s)
         sql_note(s, SQL_MOVED, side->session, now, NULL);
     reap(s, now);
     if (changed || side->dirty || side->changed) {
-        side->dirty = false;
         side->next_try = now;
-        side->changed = !read_feed(s);
+        if (changed || side->unread || side->changed)
+            side->changed = !read_feed(s);
+        side->dirty = side->unread = false;
     }
     compare(s, now);
     if (side->waiting != NULL && now >= side->next_try) {
