@@ -3,6 +3,8 @@
  *
  * Each field is taken for itself: a bad one is refused with a text that says
  * what stands there and what was expected, and no other depends on it.
+ *
+ * A little over 500 lines: it is the rule of each field.
  */
 #include "cluster/heartbeat.h"
 
@@ -77,57 +79,141 @@ static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
     buf_close(&text);
 }
 
+/* Those that are read, and some that are not and stand between them, in the
+ * order in which they are written: DolphinScheduler's, then ours. */
+enum field {
+    PROCESS_ID,
+    STARTUP_TIME,
+    REPORT_TIME,
+    JVM_CPU,
+    CPU,
+    JVM_MEMORY,
+    MEMORY,
+    DISK,
+    STATUS,
+    HOST,
+    PORT,
+    WEIGHT,
+    POOL,
+    SLOTS,
+    GROUPS,
+    TTL,
+    PLACE,
+    THREADS,
+    WAITING_TASKS,
+    GROUP,
+    RENEWALS,
+    FIELDS,
+};
+
+static const char *const names[FIELDS] = {
+    [PROCESS_ID] = "processId",
+    [STARTUP_TIME] = "startupTime",
+    [REPORT_TIME] = "reportTime",
+    [JVM_CPU] = "jvmCpuUsage",
+    [CPU] = "cpuUsage",
+    [JVM_MEMORY] = "jvmMemoryUsage",
+    [MEMORY] = "memoryUsage",
+    [DISK] = "diskUsage",
+    [STATUS] = "serverStatus",
+    [HOST] = "host",
+    [PORT] = "port",
+    [WEIGHT] = "workerHostWeight",
+    [POOL] = "threadPoolUsage",
+    [SLOTS] = "slots",
+    [GROUPS] = "groups",
+    [TTL] = "ttl",
+    [PLACE] = "place",
+    [THREADS] = "workerExecThreadCount",
+    [WAITING_TASKS] = "workerWaitingTaskCount",
+    [GROUP] = "group",
+    [RENEWALS] = HEARTBEAT_RENEWALS,
+};
+
+/* An object's members: where each is, or NULL. */
+struct members {
+    const struct json *object;
+    const struct json *at[FIELDS];
+};
+
+/* As a rule the one behind the last is it. Of two of a name the first counts.
+ */
+static void find_members(struct members *out, const struct json *object)
+{
+    const struct json *item;
+    size_t next = 0;
+
+    *out = (struct members){.object = object};
+    json_each (item, object) {
+        size_t f = next;
+
+        do {
+            if (item->key[0] == names[f][0] &&
+                strcmp(item->key, names[f]) == 0) {
+                if (out->at[f] == NULL)
+                    out->at[f] = item;
+                next = (f + 1) % FIELDS;
+                break;
+            }
+            f = (f + 1) % FIELDS;
+        } while (f != next);
+    }
+}
+
+static const struct json *given(const struct members *o, enum field field)
+{
+    return json_is(o->at[field], JSON_NULL) ? NULL : o->at[field];
+}
+
 /* --- what a heartbeat holds ---------------------------------------------- */
 
 /* A member that is a number: what it may be, what that is called, and which
  * part of the load it is. */
 struct member {
-    const char *name;
+    enum field field;
     double min, max;
     const char *wanted;
     unsigned load; /* enum load_field, or 0 */
 };
 
 static const struct member startup_time = {
-    "startupTime", 1, EXACT_MAX,
+    STARTUP_TIME, 1, EXACT_MAX,
     "a whole number from 1 to 2^53 - 1 (milliseconds)", 0};
-static const struct member process_id = {"processId", -EXACT_MAX, EXACT_MAX,
+static const struct member process_id = {PROCESS_ID, -EXACT_MAX, EXACT_MAX,
                                          "a whole number within 2^53 - 1", 0};
 static const struct member report_time = {
-    "reportTime", 0, EXACT_MAX,
+    REPORT_TIME, 0, EXACT_MAX,
     "a whole number of milliseconds from 0 to 2^53 - 1", 0};
 #define RATIO "a number from 0 to 1, or -1 for unknown,"
-static const struct member cpu = {"cpuUsage", -1, 1, RATIO, LOAD_CPU};
-static const struct member memory = {"memoryUsage", -1, 1, RATIO, LOAD_MEMORY};
-static const struct member disk = {"diskUsage", -1, 1, RATIO, LOAD_DISK};
-static const struct member weight = {"workerHostWeight", 0, WEIGHT_MAX,
-                                     "a whole number from 0 to 10000",
-                                     LOAD_WEIGHT};
-#define SLOTS "a whole number from 0 to 1000000"
-static const struct member threads = {"workerExecThreadCount", 0, SLOTS_MAX,
-                                      SLOTS, LOAD_SLOTS};
-static const struct member slots = {"slots", 0, SLOTS_MAX, SLOTS, LOAD_SLOTS};
-static const struct member waiting_tasks = {
-    "workerWaitingTaskCount", 0, EXACT_MAX, "a number from 0", LOAD_POOL};
-static const struct member pool = {"threadPoolUsage", 0, POOL_MAX,
-                                   "a number from 0 to 100", LOAD_POOL};
+static const struct member cpu = {CPU, -1, 1, RATIO, LOAD_CPU};
+static const struct member memory = {MEMORY, -1, 1, RATIO, LOAD_MEMORY};
+static const struct member disk = {DISK, -1, 1, RATIO, LOAD_DISK};
+static const struct member weight = {
+    WEIGHT, 0, WEIGHT_MAX, "a whole number from 0 to 10000", LOAD_WEIGHT};
+#define COUNT "a whole number from 0 to 1000000"
+static const struct member threads = {THREADS, 0, SLOTS_MAX, COUNT, LOAD_SLOTS};
+static const struct member slots = {SLOTS, 0, SLOTS_MAX, COUNT, LOAD_SLOTS};
+static const struct member waiting_tasks = {WAITING_TASKS, 0, EXACT_MAX,
+                                            "a number from 0", LOAD_POOL};
+static const struct member pool = {POOL, 0, POOL_MAX, "a number from 0 to 100",
+                                   LOAD_POOL};
 static const struct member ttl = {
-    "ttl", 1, TTL_MAX_MS, "a duration up to 24h (\"30s\", or milliseconds)", 0};
+    TTL, 1, TTL_MAX_MS, "a duration up to 24h (\"30s\", or milliseconds)", 0};
 
 static bool refuse_number(struct heartbeat *hb, enum heartbeat_reason reason,
                           const struct member *m, const struct json *item)
 {
     assert(item != NULL);
-    refuse(hb, reason, m->name, item, m->wanted);
+    refuse(hb, reason, names[m->field], item, m->wanted);
     hb->refused |= m->load;
     return false;
 }
 
 /* False: missing (`*out` stays), or refused. */
-static bool read_number(struct heartbeat *hb, const struct json *o,
+static bool read_number(struct heartbeat *hb, const struct members *o,
                         const struct member *m, double *out)
 {
-    const struct json *item = json_given(o, m->name);
+    const struct json *item = given(o, m->field);
 
     assert(m->min <= m->max);
     if (item == NULL)
@@ -141,10 +227,10 @@ static bool read_number(struct heartbeat *hb, const struct json *o,
     return true;
 }
 
-static bool read_whole(struct heartbeat *hb, const struct json *o,
+static bool read_whole(struct heartbeat *hb, const struct members *o,
                        const struct member *m, int64_t *out)
 {
-    const struct json *item = json_get(o, m->name);
+    const struct json *item = o->at[m->field];
     double number = 0;
 
     if (!read_number(hb, o, m, &number))
@@ -154,12 +240,12 @@ static bool read_whole(struct heartbeat *hb, const struct json *o,
 }
 
 /* Without a startupTime: one that is written in another way, or none. */
-static const char *no_startup(const struct json *o)
+static const char *no_startup(const struct members *o)
 {
     const char *meant = NULL;
 
-    assert(json_given(o, "startupTime") == NULL);
-    for (const struct json *m = json_first(o); m != NULL; m = m->next)
+    assert(given(o, STARTUP_TIME) == NULL);
+    for (const struct json *m = json_first(o->object); m != NULL; m = m->next)
         if (m->key != NULL && !heartbeat_knows(m->key, &meant) &&
             meant != NULL && strcmp(meant, "startupTime") == 0)
             return "missing (a member of nearly this name is there); without "
@@ -167,15 +253,15 @@ static const char *no_startup(const struct json *o)
     return "missing; without it nobody knows which process this is";
 }
 
-static void read_identity(struct heartbeat *hb, const struct json *o)
+static void read_identity(struct heartbeat *hb, const struct members *o)
 {
     struct process *p = &hb->process;
-    bool has_id = json_get(o, "processId") != NULL;
+    bool has_id = o->at[PROCESS_ID] != NULL;
     bool started, id;
 
     assert(!hb->process.known);
-    if (json_given(o, "startupTime") == NULL)
-        refuse(hb, HEARTBEAT_NO_IDENTITY, startup_time.name, NULL,
+    if (given(o, STARTUP_TIME) == NULL)
+        refuse(hb, HEARTBEAT_NO_IDENTITY, names[STARTUP_TIME], NULL,
                no_startup(o));
     started = read_whole(hb, o, &startup_time, &p->startup_time);
     id = read_whole(hb, o, &process_id, &p->process_id) || !has_id;
@@ -186,7 +272,7 @@ static void read_identity(struct heartbeat *hb, const struct json *o)
     assert(hb->process.known || hb->process.startup_time == 0);
 }
 
-static void read_status(struct heartbeat *hb, const struct json *o)
+static void read_status(struct heartbeat *hb, const struct members *o)
 {
     static const struct {
         const char *name;
@@ -195,7 +281,7 @@ static void read_status(struct heartbeat *hb, const struct json *o)
     } known[] = {{"NORMAL", 0, NODE_NORMAL},
                  {"BUSY", 2, NODE_BUSY},
                  {"ABNORMAL", 1, NODE_BUSY}};
-    const struct json *item = json_given(o, "serverStatus");
+    const struct json *item = given(o, STATUS);
     const char *name = json_string(item);
 
     assert(!hb->has_status);
@@ -211,12 +297,12 @@ static void read_status(struct heartbeat *hb, const struct json *o)
         return;
     }
     hb->status_refused = true;
-    refuse(hb, HEARTBEAT_OUT_OF_RANGE, "serverStatus", item,
+    refuse(hb, HEARTBEAT_OUT_OF_RANGE, names[STATUS], item,
            "\"NORMAL\", \"BUSY\", \"ABNORMAL\" or 0, 2, 1");
 }
 
 /* A share of something, where -1 and anything negative is "unknown". */
-static double read_ratio(struct heartbeat *hb, const struct json *o,
+static double read_ratio(struct heartbeat *hb, const struct members *o,
                          const struct member *m)
 {
     double ratio = LOAD_UNKNOWN;
@@ -225,7 +311,7 @@ static double read_ratio(struct heartbeat *hb, const struct json *o,
     return ratio < 0 ? LOAD_UNKNOWN : ratio;
 }
 
-static void read_load(struct heartbeat *hb, const struct json *o)
+static void read_load(struct heartbeat *hb, const struct members *o)
 {
     struct load *load = &hb->load;
     int64_t whole = 0;
@@ -256,16 +342,16 @@ static void read_load(struct heartbeat *hb, const struct json *o)
     assert(load->weight <= WEIGHT_MAX);
 }
 
-static void read_ttl(struct heartbeat *hb, const struct json *o)
+static void read_ttl(struct heartbeat *hb, const struct members *o)
 {
-    const struct json *item = json_get(o, "ttl");
+    const struct json *item = o->at[TTL];
     int64_t ms;
 
     if (!json_is(item, JSON_STRING))
         (void)read_whole(hb, o, &ttl, &hb->ttl_ms);
     else if (units_duration(item->string, &ms, NULL) != 0 || ms < 1 ||
              ms > TTL_MAX_MS)
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, ttl.name, item, ttl.wanted);
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, names[TTL], item, ttl.wanted);
     else
         hb->ttl_ms = ms;
     assert(hb->ttl_ms >= 0);
@@ -297,11 +383,12 @@ void heartbeat_read_renewals(struct heartbeat_renewals *out,
             whole_within(ours, "lease", 1, TTL_MAX_MS);
 }
 
-static void read_lease(struct heartbeat *hb, const struct json *o)
+static void read_lease(struct heartbeat *hb, const struct members *o)
 {
-    struct heartbeat_renewals said;
+    struct heartbeat_renewals said = {.generation = 1};
 
-    heartbeat_read_renewals(&said, o);
+    if (o->at[RENEWALS] != NULL)
+        heartbeat_read_renewals(&said, o->object);
     if (said.lease_ms > 0)
         hb->ttl_ms = said.lease_ms;
     hb->watched_ms = hb->ttl_ms > 0 && said.watched_ms > hb->ttl_ms
@@ -313,9 +400,9 @@ static void read_lease(struct heartbeat *hb, const struct json *o)
 }
 
 /* What is none, is not told: whoever writes over HTTP hears of it before. */
-static void read_place(struct heartbeat *hb, const struct json *o)
+static void read_place(struct heartbeat *hb, const struct members *o)
 {
-    const char *text = json_str(o, "place");
+    const char *text = json_string(o->at[PLACE]);
 
     assert(hb->readable);
     if (text == NULL || registry_place_parse(text, &hb->seen, NULL) != 0)
@@ -360,10 +447,11 @@ static void add_group(struct heartbeat *hb, const struct json *item,
     assert(hb->n_groups <= HEARTBEAT_GROUPS_MAX);
 }
 
-static void read_groups(struct heartbeat *hb, const struct json *o,
-                        const char *field)
+static void read_groups(struct heartbeat *hb, const struct members *o,
+                        enum field which)
 {
-    const struct json *item = json_given(o, field), *each;
+    const struct json *item = given(o, which), *each;
+    const char *field = names[which];
 
     assert(hb->readable);
     if (item != NULL && !json_is(item, JSON_ARRAY))
@@ -392,17 +480,20 @@ static void begin(struct heartbeat *out)
 
 void heartbeat_read_object(struct heartbeat *out, const struct json *o)
 {
+    struct members m;
+
     assert(json_is(o, JSON_OBJECT));
     begin(out);
     out->readable = true;
-    read_identity(out, o);
-    read_status(out, o);
-    read_load(out, o);
-    read_ttl(out, o);
-    read_lease(out, o);
-    read_place(out, o);
-    read_groups(out, o, "group");
-    read_groups(out, o, "groups");
+    find_members(&m, o);
+    read_identity(out, &m);
+    read_status(out, &m);
+    read_load(out, &m);
+    read_ttl(out, &m);
+    read_lease(out, &m);
+    read_place(out, &m);
+    read_groups(out, &m, GROUP);
+    read_groups(out, &m, GROUPS);
 }
 
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len)

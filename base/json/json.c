@@ -238,8 +238,11 @@ static size_t plain(const struct scan *j)
     assert(j->at <= j->len);
     for (uint64_t word; (size_t)(end - s) >= sizeof(word); s += sizeof(word)) {
         memcpy(&word, s, sizeof(word));
-        if (json_odd_ones(word) != 0)
+        word = json_odd_ones(word);
+        if (word != 0) {
+            s += json_first_odd(word);
             break;
+        }
     }
     while (s < end && (unsigned char)(*s - 0x20) < 0x60 && *s != '"' &&
            *s != '\\')

@@ -22,4 +22,16 @@ static inline uint64_t json_odd_ones(uint64_t w)
            JSON_HIGHS;
 }
 
+/* Of the answer: how many bytes before the first of them are none, as far as
+ * that is told at once. */
+static inline size_t json_first_odd(uint64_t ones)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return (size_t)__builtin_ctzll(ones) / 8;
+#else
+    (void)ones;
+    return 0;
+#endif
+}
+
 #endif
