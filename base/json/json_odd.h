@@ -4,6 +4,7 @@
 #ifndef PELORUS_BASE_JSON_JSON_ODD_H
 #define PELORUS_BASE_JSON_JSON_ODD_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Of eight bytes at once: is one of them no printable ASCII, a quote or a

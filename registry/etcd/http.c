@@ -46,7 +46,8 @@ struct etcd_http {
     CURLM *multi;
     uv_timer_t timer;
     struct etcd_transfer *transfers;
-    size_t n_handles; /* of libuv, not closed yet */
+    size_t n_handles; /* sockets and the timer, not closed yet */
+    size_t received;  /* bytes of all bodies, modulo */
     loop_f *closed;   /* closing */
     void *closed_arg;
 };
@@ -55,16 +56,14 @@ struct etcd_http {
 
 static void drain(struct etcd_http *http);
 
-/* Of libuv's handles the timer is a part of `http`, the others are not. */
-static void on_handle_closed(uv_handle_t *handle)
+/* A handle of libuv's. */
+static void one_closed(void *arg)
 {
-    struct etcd_http *http = handle->data;
+    struct etcd_http *http = arg;
     loop_f *closed = http->closed;
-    void *arg = http->closed_arg;
+    void *closed_arg = http->closed_arg;
 
     assert(http->n_handles > 0);
-    if (handle != (uv_handle_t *)&http->timer)
-        mem_free(handle);
     if (--http->n_handles > 0)
         return;
     assert(closed != NULL);
@@ -74,7 +73,12 @@ static void on_handle_closed(uv_handle_t *handle)
     mem_free(http->key_file);
     mem_free(http);
     libcurl.curl_global_cleanup();
-    closed(arg);
+    closed(closed_arg);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    one_closed(handle->data);
 }
 
 static void act(struct etcd_http *http, curl_socket_t fd, int what)
@@ -85,14 +89,12 @@ static void act(struct etcd_http *http, curl_socket_t fd, int what)
     drain(http);
 }
 
-static void on_poll(uv_poll_t *handle, int status, int events)
+static size_t on_events(void *arg, uv_os_sock_t fd, int status, int events)
 {
-    struct etcd_http *http = handle->data;
+    struct etcd_http *http = arg;
+    size_t before = http->received;
     int what = 0;
-    uv_os_fd_t fd = -1;
 
-    (void)uv_fileno((uv_handle_t *)handle, &fd);
-    loop_enter(http->loop);
     if (status < 0)
         what = CURL_CSELECT_ERR;
     if ((events & UV_READABLE) != 0)
@@ -100,38 +102,44 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     if ((events & UV_WRITABLE) != 0)
         what |= CURL_CSELECT_OUT;
     act(http, fd, what);
+    return http->received - before;
+}
+
+static bool is_stream(CURL *easy)
+{
+    struct etcd_transfer *t = NULL;
+
+    (void)libcurl.curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+    return t != NULL && t->post.piece != NULL;
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
                      void *socket)
 {
     struct etcd_http *http = arg;
-    uv_poll_t *poll = socket;
+    struct etcd_socket *s = socket;
+    bool rests = what != CURL_POLL_REMOVE && is_stream(easy);
     int events = 0;
 
-    (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        if (poll != NULL) {
+        if (s != NULL) {
             (void)libcurl.curl_multi_assign(http->multi, fd, NULL);
-            uv_close((uv_handle_t *)poll, on_handle_closed); /* stops it */
+            etcd_socket_close(&s, one_closed, http);
         }
         return 0;
     }
-    if (poll == NULL) {
-        poll = mem_zalloc(sizeof(*poll));
-        poll->data = http;
-        if (uv_poll_init_socket(loop_uv(http->loop), poll, fd) != 0) {
-            mem_free(poll);
-            return -1; /* no descriptors left: the transfer fails */
-        }
+    if (s == NULL) {
+        s = etcd_socket_new(http->loop, fd, rests, on_events, http);
+        if (s == NULL)
+            return -1; /* the transfer fails */
         http->n_handles++;
-        (void)libcurl.curl_multi_assign(http->multi, fd, poll);
+        (void)libcurl.curl_multi_assign(http->multi, fd, s);
     }
     if ((what & CURL_POLL_IN) != 0)
         events |= UV_READABLE;
     if ((what & CURL_POLL_OUT) != 0)
         events |= UV_WRITABLE;
-    return uv_poll_start(poll, events, on_poll) == 0 ? 0 : -1;
+    return etcd_socket_wait(s, rests, events) ? 0 : -1;
 }
 
 static void on_timer(uv_timer_t *handle)
@@ -144,7 +152,7 @@ static void on_timer(uv_timer_t *handle)
         return;
     }
     (void)libcurl.curl_multi_cleanup(http->multi);
-    uv_close((uv_handle_t *)&http->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&http->timer, on_timer_closed);
 }
 
 static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
@@ -192,6 +200,7 @@ static size_t on_write(char *data, size_t size, size_t n, void *arg)
 {
     struct etcd_transfer *t = arg;
 
+    t->http->received += size * n;
     buf_add(&t->reply, data, size * n);
     t->too_large = t->reply.overflow;
     return t->too_large ? 0 : size * n;

@@ -60,4 +60,31 @@ bool etcd_transfer_cancel(struct etcd_transfer **t);
 /* For tests: its connection stays open, and nothing more comes from it. */
 void etcd_transfer_pause(struct etcd_transfer *t);
 
+/* --- a socket that libcurl waits for (socket.c) -------------------------- */
+
+/*
+ * On a stream that brings much in small pieces each would wake the process for
+ * itself, which costs more than what it brings. Such a socket rests for
+ * SOCKET_REST_MS after it was read, so that one wake-up takes what came
+ * meanwhile; the first piece after a silence is never kept waiting.
+ */
+#define SOCKET_REST_MS 10
+
+struct etcd_socket;
+
+/* `events` of libuv: UV_READABLE, UV_WRITABLE; status below 0: an error. How
+ * many bytes were read. May close the socket. */
+typedef size_t etcd_socket_f(void *arg, uv_os_sock_t fd, int status,
+                             int events);
+
+/* `rests`: it is a stream's. NULL: libuv has no room for it. */
+struct etcd_socket *etcd_socket_new(struct loop *loop, uv_os_sock_t fd,
+                                    bool rests, etcd_socket_f *fn, void *arg);
+
+/* From now on wait for these. False: it cannot. */
+bool etcd_socket_wait(struct etcd_socket *s, bool rests, int events);
+
+/* No callback any more but closed(arg) in a later turn, then it is gone. */
+void etcd_socket_close(struct etcd_socket **s, loop_f *closed, void *arg);
+
 #endif
