@@ -149,6 +149,10 @@ struct node_key {
 };
 int node_key_parse(const char *key, struct node_key *out,
                    struct err *err) MUST_CHECK;
+/* Its beginning alone; *rest is what stands behind the kind, not looked at.
+ * False: no node's. */
+bool node_key_begins(const char *key, enum node_kind *kind, bool *ours,
+                     const char **rest);
 
 /* The other way round: the keys under which a node may stand, by one spelling
  * of its address (node_spelling()); ours has one. `group` is the

@@ -146,6 +146,31 @@ static struct registration *registration_find(const struct membership *m,
     return r;
 }
 
+/* By the key alone: one that stands was parsed when it was made, and what it
+ * says is a matter of its text. NULL: none does, or the address is spelt
+ * otherwise than its member's. */
+static struct registration *registration_standing(const struct membership *m,
+                                                  const char *key)
+{
+    const char *rest, *address;
+    struct registration *r;
+    struct member *e;
+    enum node_kind kind;
+    bool ours;
+
+    if (!node_key_begins(key, &kind, &ours, &rest))
+        return NULL;
+    address = strrchr(rest, '/');
+    address = address == NULL ? rest : address + 1;
+    e = member_find(m, kind, address);
+    for (r = e != NULL ? e->registrations : NULL; r != NULL; r = r->next)
+        if (r->key[0] != '\0' ? strcmp(r->key, key) == 0
+                              : ours && address == rest)
+            break;
+    assert(r == NULL || r->ours == ours);
+    return r;
+}
+
 static void registration_free(struct membership *m, struct registration *r)
 {
     struct registration **at = &r->member->registrations;
@@ -244,17 +269,17 @@ static void tell_key(struct membership *m, const struct membership_key *key)
         m->config.key(m->arg, key);
 }
 
+/* `r` is its registration, or NULL and `names` says whose it will be. */
 static void key_written(struct membership *m,
                         const struct registry_entry *entry,
-                        const struct node_key *names)
+                        struct registration *r, const struct node_key *names)
 {
-    struct membership_key told = {
-        .key = entry->key, .ours = names->ours, .created = entry->created};
-    struct registration *r;
+    struct membership_key told = {.key = entry->key,
+                                  .ours = r != NULL ? r->ours : names->ours,
+                                  .created = entry->created};
     struct heartbeat hb;
 
     assert(!m->emitting);
-    r = registration_find(m, entry->key, names);
     if (r != NULL && r->process.created == entry->created &&
         r->version == entry->version) {
         tell_key(m, &told); /* told twice */
@@ -311,16 +336,21 @@ static void key_changed(struct membership *m, const struct registry_event *ev)
 {
     struct membership_key told = {.key = ev->entry.key,
                                   .removed = ev->type == REGISTRY_REMOVE};
+    struct registration *r;
     struct node_key names;
     struct err why;
 
-    if (node_key_parse(ev->entry.key, &names, &why) != 0) {
+    if (!told.removed &&
+        (r = registration_standing(m, ev->entry.key)) != NULL) {
+        key_written(m, &ev->entry, r, NULL);
+    } else if (node_key_parse(ev->entry.key, &names, &why) != 0) {
         told.refused = why.msg;
         tell_key(m, &told);
     } else if (told.removed) {
         key_removed(m, &ev->entry, &names);
     } else {
-        key_written(m, &ev->entry, &names);
+        key_written(m, &ev->entry, registration_find(m, ev->entry.key, &names),
+                    &names);
     }
 }
 

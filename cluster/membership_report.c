@@ -93,6 +93,17 @@ static void take_load(const struct membership *m, struct registration *r,
     assert(r->has_load);
 }
 
+static bool same_groups(const struct registration *r,
+                        const struct heartbeat *hb)
+{
+    if (r->n_groups != hb->n_groups)
+        return false;
+    for (size_t i = 0; i < hb->n_groups; i++)
+        if (strcmp(r->groups[i], hb->groups[i]) != 0)
+            return false;
+    return true;
+}
+
 void membership_take_report(const struct membership *m, struct registration *r,
                             const struct heartbeat *hb)
 {
@@ -110,6 +121,8 @@ void membership_take_report(const struct membership *m, struct registration *r,
     else if (hb->readable && !hb->status_refused)
         r->status = NODE_NORMAL;
     if (!hb->readable)
+        return;
+    if (same_groups(r, hb))
         return;
     mem_free((void *)(uintptr_t)r->groups);
     r->n_groups = (uint16_t)hb->n_groups;

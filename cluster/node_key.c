@@ -77,26 +77,36 @@ static int take_address(const struct part *p, struct node_key *out,
     return rc;
 }
 
+bool node_key_begins(const char *key, enum node_kind *kind, bool *ours,
+                     const char **rest)
+{
+    struct part part;
+    char name[16];
+
+    *rest = NULL;
+    *ours = strncmp(key, OURS, strlen(OURS)) == 0;
+    if (!*ours && strncmp(key, THEIRS, strlen(THEIRS)) != 0)
+        return false;
+    *rest = key + (*ours ? strlen(OURS) : strlen(THEIRS));
+    part = next_part(rest);
+    return copy(&part, name, sizeof(name)) && node_kind_parse(name, kind) == 0;
+}
+
 int node_key_parse(const char *key, struct node_key *out, struct err *err)
 {
     struct part part;
     const char *s;
-    char kind[16];
 
     assert(key != NULL && out != NULL);
-    s = key;
     memset(out, 0, sizeof(*out));
-    out->ours = strncmp(key, OURS, strlen(OURS)) == 0;
-    if (!out->ours && strncmp(key, THEIRS, strlen(THEIRS)) != 0)
-        return err_set(err, ERR_INVALID, "key %s: not a node's", key);
-    s += out->ours ? strlen(OURS) : strlen(THEIRS);
-    part = next_part(&s);
-    if (!copy(&part, kind, sizeof(kind)) ||
-        node_kind_parse(kind, &out->kind) != 0)
+    if (!node_key_begins(key, &out->kind, &out->ours, &s)) {
+        if (s == NULL)
+            return err_set(err, ERR_INVALID, "key %s: not a node's", key);
         return err_set(err, ERR_INVALID,
                        "key %.300s: a node is of the kind master, worker or "
                        "alert-server",
                        key);
+    }
     part = next_part(&s);
     if (*s != '\0' && part.len > 0 && !out->ours && out->kind == NODE_WORKER) {
         take_group(&part, out);

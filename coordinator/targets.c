@@ -17,6 +17,7 @@
  * never will: its txn failed. Counted in periods, so that it is forgotten
  * under a steady load, too. */
 #define PLANNED_PERIOD_MS 5000
+#define NAMES_FEW         8 /* of groups, without memory of their own */
 
 /* Those of a process that is gone run nowhere. */
 static void markers_told(struct coordinator_node_extra *x,
@@ -114,7 +115,7 @@ static bool node_open(const struct node *n)
 void coordinator_targets_update(struct coordinator *c, struct node *node)
 {
     struct coordinator_node_extra *x = coordinator_node_extra(c, node);
-    const char **names;
+    const char *few[NAMES_FEW], **names = few;
     struct balancer_worker w = {
         .busy = node->status == NODE_BUSY,
         .dead = node->state != NODE_UP,
@@ -140,7 +141,8 @@ void coordinator_targets_update(struct coordinator *c, struct node *node)
     if (node->kind != NODE_WORKER)
         return;
     coordinator_groups_update(c, node, x);
-    names = mem_array(x->groups.n + 1, sizeof(*names));
+    if (x->groups.n > NAMES_FEW)
+        names = mem_array(x->groups.n, sizeof(*names));
     for (size_t i = 0; i < x->groups.n; i++)
         names[i] = x->groups.names[i]->text;
     snprintf(w.address, sizeof(w.address), "%s", node->address);
@@ -148,7 +150,8 @@ void coordinator_targets_update(struct coordinator *c, struct node *node)
     w.n_groups = x->groups.n;
     balancer_set(c->balancer, &w, c->clock->mono);
     balancer_own(c->balancer, node->address, x->owned, c->clock->mono);
-    mem_free(names);
+    if (names != few)
+        mem_free(names);
 }
 
 static void planned_age(const struct coordinator *c,
