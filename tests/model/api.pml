@@ -7,7 +7,6 @@
 #define A_DONE 2
 #define A_HANDOVER 3
 #define A_RELEASE 4
-#define A_GATE_REMOVE 5
 #define A_ADMIT 6
 #define A_WITHDRAW 7
 #ifdef NOAPI
@@ -159,30 +158,6 @@ end: do
             REACHED(admitted); past[0] = past[0] | BIT(gproc[0]); gproc[0] = api_proc[t]; gate[0] = OPEN;
             heir_of[0] = 0; lease_to[0] = 0; lease_from[0] = 0; wrote_gate(0)
         :: else
-        fi;
-        answered(t) }
-#endif
-#ifdef GATEDEL  /* the gate of an address that owns nothing and is gone is removed */
-#ifdef BUG_GATE_REMOVED
-    :: d_step { ASKS(t) && gate[1] == OPEN && !ANY_MARKER(1) && reg[1] != gproc[1] ->
-#else   /* closed first, listed afterwards */
-    :: d_step { ASKS(t) && gate[1] == OPEN && reg[1] != gproc[1] ->
-        gate[1] = CLOSED; wrote_gate(1);
-#endif
-        api_to[t] = 1;
-        cur_gate[t] = BIT(1); api_step[t] = A_GATE_REMOVE }
-    :: d_step { api_step[t] == A_GATE_REMOVE ->
-        if
-        :: !IN(cur_gate[t], 1)
-#ifndef BUG_GATE_REMOVED
-        :: IN(cur_gate[t], 1) && ANY_MARKER(1) ->
-            REACHED(gate_kept); gate[1] = OPEN; wrote_gate(1)
-        :: IN(cur_gate[t], 1) && !ANY_MARKER(1) ->
-#else
-        :: IN(cur_gate[t], 1) ->
-#endif
-            INV(ONE_OWNER, !ANY_MARKER(1));
-            REACHED(gate_removed); gate[1] = ABSENT; past[1] = 0; gproc[1] = 0; wrote_gate(1)
         fi;
         answered(t) }
 #endif

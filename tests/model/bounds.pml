@@ -35,6 +35,9 @@
 #ifndef NPAUSE
 #define NPAUSE 0        /* times that a person pauses all failovers */
 #endif
+#ifndef NFORGET
+#define NFORGET 1       /* with GATES_GO: gates that are forgotten */
+#endif
 #ifndef NINTER
 #define NINTER 0        /* with HOOK: engines that give up while their hook runs */
 #endif
@@ -83,7 +86,7 @@
     X(to_held) X(to_heir) X(closed) X(lock_lost) X(intent_refused) X(move_refused) X(opening_refused) \
     X(intent_late) X(take_back_late) X(set_moving_late) X(move_late) X(close_late) \
     X(admitted) X(readmitted) X(lease_over) X(opening_late) X(submitted) X(resubmitted) X(done) X(done_late) \
-    X(handed_over) X(released) X(collected) X(gate_removed) X(gate_kept) \
+    X(handed_over) X(released) X(collected) X(forgotten) X(forget_refused) X(forget_kept) X(forgot_late) \
     X(leased) X(put_refused) X(late_put) X(left) X(leave_refused) X(hooked) X(hook_ended) \
     X(drain_stays) X(drain_over) X(first_gate) X(gate_ahead) X(departed) X(departed_back) \
     X(order_taken) X(order_dropped) X(order_held) X(order_refused) X(withdrawn) X(withdraw_refused) X(hook_stopped) X(pause_waited) \

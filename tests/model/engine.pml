@@ -23,6 +23,10 @@
 #define HOOKING 15
 #define DROPPING 16
 #define HOLDING 17
+#define FORGET_READING 18   /* the gate ... */
+#define FORGET_LOOKING 19   /* ... then record and registrations ... */
+#define FORGET_LISTING 20   /* ... then the markers */
+#define FORGETTING 21
 #ifdef HOOK
 #define AFTER_MOVING(c) (hooked[addr[c]] -> LISTING : HOOKING)
 #else
@@ -65,7 +69,7 @@
 #define LEFT_WANTED(c, a) (gate[a] == LEFT \
     && (LEFT_BEHIND(a) || CACHE(c, a) == gproc[a] || FRESH(a, CACHE(c, a))))
 #define WANTED(c, a) (GONE_WANTED(c, a) || ((a) == 0 && ORDER_WAITS) || OF_THE_GATE(c, a))
-#define OF_THE_GATE(c, a) (gate[a] != ABSENT && gate[a] != CLOSED && ( \
+#define OF_THE_GATE(c, a) (gate[a] != ABSENT && ( \
     ((gate[a] == OPEN || gate[a] == DRAINING) && CACHE(c, a) != gproc[a]) \
     || ADMITTABLE(c, a) || READMITTABLE(a, CACHE(c, a)) \
     || LEASE_OVER(a) || (gate[a] == RESTARTING && FRESH(a, CACHE(c, a))) \
@@ -80,6 +84,28 @@
 #define COLLECTABLE (!calm && wstate[0] == DONE)
 #else
 #define COLLECTABLE 0
+#endif
+/* by people, or when a day is over: at any moment. Nothing that was written in
+ * this hold of the lock may still be on its way */
+#ifdef GATES_GO
+#ifdef BUG_FORGET_OPEN
+#define MAY_FORGET(a) (gate[a] == FENCED || gate[a] == LEFT || gate[a] == OPEN)
+#else
+#define MAY_FORGET(a) (gate[a] == FENCED || gate[a] == LEFT)
+#endif
+#ifdef DRAINS
+#define FORGETTABLE(a) (nforget > 0 && !calm && MAY_FORGET(a) && drain_of[a] == 0)
+#else
+#define FORGETTABLE(a) (nforget > 0 && !calm && MAY_FORGET(a))
+#endif
+#define FORGET_WANTED (FORGETTABLE(0) || FORGETTABLE(1))
+#ifdef BUG_FORGET_RECORD
+#define FORGET_RECORD_OK(a) 1
+#else
+#define FORGET_RECORD_OK(a) (!UNFINISHED_RECORD(a))
+#endif
+#else
+#define FORGET_WANTED 0
 #endif
 #define ANYTHING_WANTED(c) \
     (WANTED(c, 0) || WANTED(c, 1) || WAITING_WANTED(c) || COLLECTABLE)
@@ -108,7 +134,7 @@
 
 proctype Engine(byte c) {
 end: do
-    :: d_step { step[c] == IDLE && ANYTHING_WANTED(c) -> step[c] = WANT_LOCK }
+    :: d_step { step[c] == IDLE && (ANYTHING_WANTED(c) || FORGET_WANTED) -> step[c] = WANT_LOCK }
     :: d_step { step[c] == WANT_LOCK && lock_holder == 0 ->
         lock_holder = c + 1; cur_lock[2+c] = 1; step[c] = HAVE_LOCK }
 
@@ -118,6 +144,10 @@ end: do
     :: d_step { step[c] == HAVE_LOCK && WAITING_WANTED(c) -> addr[c] = NA; step[c] = LISTING }
 #ifdef COLLECTION
     :: d_step { step[c] == HAVE_LOCK && COLLECTABLE -> step[c] = COLLECTING }
+#endif
+#ifdef GATES_GO
+    :: d_step { step[c] == HAVE_LOCK && FORGETTABLE(0) && SLOT_FREE(c) -> addr[c] = 0; step[c] = FORGET_READING }
+    :: d_step { step[c] == HAVE_LOCK && FORGETTABLE(1) && SLOT_FREE(c) -> addr[c] = 1; step[c] = FORGET_READING }
 #endif
     :: d_step { step[c] == HAVE_LOCK && !ANYTHING_WANTED(c) -> step[c] = RELEASE }
 #ifdef ROTATE       /* its 10 s are over: others first */
@@ -361,6 +391,36 @@ end: do
         :: else
         fi;
         step[c] = (cur_lock[2+c] -> HAVE_LOCK : RELEASE) }
+#endif
+
+#ifdef GATES_GO
+    /* one txn: lock, the closed gate goes at its version, the floor rises */
+    :: d_step { step[c] == FORGET_READING ->
+        cur_gate[2+c] = BIT(addr[c]);
+        if
+        :: MAY_FORGET(addr[c]) -> step[c] = FORGET_LOOKING
+        :: else -> SETTLE(c)
+        fi }
+    :: d_step { step[c] == FORGET_LOOKING ->
+        if
+        :: reg[addr[c]] == 0 && FORGET_RECORD_OK(addr[c]) -> step[c] = FORGET_LISTING
+        :: else -> REACHED(forget_kept); SETTLE(c)
+        fi }
+    :: d_step { step[c] == FORGET_LISTING ->
+        if
+        :: !ANY_MARKER(addr[c]) -> step[c] = FORGETTING
+        :: else -> SETTLE(c)
+        fi }
+    :: atomic { step[c] == FORGETTING ->
+        nforget--;
+        if
+        :: d_step { FORGET_OK(c) -> do_forget(c); SETTLE(c) }
+#if NUNK > 0
+        :: d_step { FORGET_OK(c) && UNKNOWN -> nunk--; do_forget(c); SETTLE(c) }
+        :: d_step { UNKNOWN && SLOT_FREE(c) -> nunk--; leave_in_flight(c); SETTLE(c) }
+#endif
+        :: d_step { !FORGET_OK(c) -> REACHED(forget_refused); SETTLE(c) }
+        fi }
 #endif
 
     /* the one exit */

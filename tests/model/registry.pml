@@ -21,7 +21,6 @@
 #define FENCED 2
 #define DRAINING 3
 #define RESTARTING 4
-#define CLOSED 5        /* only with GATEDEL: about to be removed */
 #define LEFT 6          /* open, and its process has left in order */
 /* a work item, /pelorus/work/<id> */
 #define NONE 0
@@ -76,6 +75,13 @@ byte ninter = NINTER;
 #define HOOK_DIES(c) hook_runs = hook_runs & ~BIT(c);
 #else
 #define HOOK_DIES(c)
+#endif
+
+#ifdef GATES_GO           /* the highest epoch that was given when its gate was forgotten last */
+byte life_floor[NA], nforget = NFORGET;
+#define ABOVE_FORMER_LIFE(b, i) INV(EPOCHS, wepoch[i] > life_floor[b]);
+#else
+#define ABOVE_FORMER_LIFE(b, i)
 #endif
 
 /* ---- what may still happen ---- */
@@ -186,6 +192,7 @@ inline place(i, b, p) {
         fi;
         INV(ONE_OWNER, gate[b] == OPEN && gproc[b] == p);
         INV(STAYS_FENCED, !IN(fenced[b], p));
+        ABOVE_FORMER_LIFE(b, i)
         wstate[i] = ASSIGNED; wowner[i] = b; wproc[i] = p;
         MPROC(b, i) = p; MEPOCH(b, i) = wepoch[i]
     :: else ->

@@ -34,6 +34,14 @@
 #define MOVING_OK(k) (LOCK_OK(k) && IN(cur_work[2+(k)], item[k]) && TARGET_OK(k))
 #define CLOSING_OK(k) (LOCK_OK(k) && GATE_OK(k) && RECORD_OK(k, R_MOVING))
 
+#ifdef GATES_GO
+#ifdef BUG_FORGET_UNVERSIONED
+#define FORGET_OK(k) (LOCK_OK(k) && gate[addr[k]] != ABSENT)
+#else
+#define FORGET_OK(k) (LOCK_OK(k) && GATE_OK(k))
+#endif
+#endif
+
 /* ---- the bodies of the txns ---- */
 inline do_intent(k) {
     REACHED(intent);
@@ -186,6 +194,25 @@ inline do_close(k) {
     :: else
     fi
 }
+
+#ifdef GATES_GO
+/* whoever comes next at the address is a new life, who was fenced there, too */
+inline do_forget(k) {
+    REACHED(forgotten);
+    INV(ONE_OWNER, !ANY_MARKER(addr[k]));
+    gate[addr[k]] = ABSENT; gproc[addr[k]] = 0; past[addr[k]] = 0;
+    heir_of[addr[k]] = 0; lease_to[addr[k]] = 0; lease_from[addr[k]] = 0;
+    fenced[addr[k]] = 0; unbroken[addr[k]] = 0; ordered[addr[k]] = 0; bereft[addr[k]] = 0;
+    life_floor[addr[k]] = epoch_max[0];
+#if NI > 1
+    if :: epoch_max[1] > epoch_max[0] -> life_floor[addr[k]] = epoch_max[1] :: else fi;
+#endif
+#ifndef BUG_FORGET_FLOORLESS
+    floor_epoch = life_floor[addr[k]]; cur_floor[0] = 0; cur_floor[1] = 0;
+#endif
+    wrote_gate(addr[k])
+}
+#endif
 
 /* what slot k read and chose is gone: nothing is ever decided on it again */
 inline forget_reads(k) {

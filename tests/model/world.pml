@@ -42,7 +42,7 @@
     cur_lock[3+lock_holder] = 0; cur_lock[1+lock_holder] = 0; lock_holder = 0
 /* engine c is killed and starts again with nothing; what it has sent may still arrive */
 #define SENDING(c) (step[c] == OPENING || step[c] == INTENT || step[c] == TAKE_BACK || step[c] == SET_MOVING \
-    || step[c] == MOVING || step[c] == CLOSING)
+    || step[c] == MOVING || step[c] == CLOSING || step[c] == FORGETTING)
 #define CRASH(c) \
     :: d_step { ncrash > 0 && !calm && step[c] > IDLE -> \
         ncrash--; \
@@ -53,6 +53,11 @@
 #define LANDED(k) forget_reads(k); addr[k] = 0; step[k] = IDLE; cur_lock[2+k] = 0
 #define LATE(k, state, ok, body, mark) \
     :: d_step { step[k] == state && ok(k) -> REACHED(mark); body(k); LANDED(k) }
+#ifdef GATES_GO
+#define FORGOTTEN_LATE(k) LATE(k, FORGETTING, FORGET_OK, do_forget, forgot_late)
+#else
+#define FORGOTTEN_LATE(k)
+#endif
 #define IN_FLIGHT(k) \
     LATE(k, OPENING, OPENING_OK, do_open, opening_late) \
     LATE(k, INTENT, INTENT_OK, do_intent, intent_late) \
@@ -60,6 +65,7 @@
     LATE(k, SET_MOVING, SET_MOVING_OK, do_set_moving, set_moving_late) \
     LATE(k, MOVING, MOVING_OK, do_move, move_late) \
     LATE(k, CLOSING, CLOSING_OK, do_close, close_late) \
+    FORGOTTEN_LATE(k) \
     :: d_step { step[k] != IDLE -> LANDED(k) }
 
 /* a client remembers what it was given, to say `done` once, twice, much later */
