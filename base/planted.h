@@ -54,9 +54,15 @@
     Y(RINGS_UNREAD) /* and without the fresh read of the rings */              \
     Y(MARK_SILENT)  /* a mark raises nothing */
 
+/* Those of forgetting a gate: test_forget finds them. */
+#define PLANTED_FORGETTING(Z)                                                  \
+    Z(FORGET_FLOORLESS)   /* the floor stays */                                \
+    Z(FORGET_OPEN_RECORD) /* also where a record is open */                    \
+    Z(FORGET_UNVERSIONED) /* as it stands, not as it was looked at */
+
 enum planted_bug {
 #define X(bug) PLANTED_##bug,
-    PLANTED_BUGS(X) PLANTED_IN_GROUPS(X)
+    PLANTED_BUGS(X) PLANTED_IN_GROUPS(X) PLANTED_FORGETTING(X)
 #undef X
 };
 

@@ -31,6 +31,12 @@ static const struct command {
      "What is not handed over when its time (10m) ends is moved.\n"},
     {"undrain", "take a drain back", ""},
     {"restart", "keep its work for the next process there", ""},
+    {"forget", "remove the gate of an address that nobody needs any more",
+     "Where nobody is registered, nothing is owned, no failover is open and "
+     "no\n"
+     "order stands; work.forget-after does it later. Whoever comes next is a "
+     "new\n"
+     "life, who was fenced there, too.\n"},
     {"settings", "pause, brake, policy and shadow as they are set",
      "POLICY: ledger, RANDOM, ROUND_ROBIN, FIXED_WEIGHTED_ROUND_ROBIN or\n"
      "DYNAMIC_WEIGHTED_ROUND_ROBIN. --shadow asks it for each pick and obeys "
@@ -94,6 +100,8 @@ static const struct form {
      "DELETE /v1/nodes/{}/{}/drain?", cli_gate, NULL},
     {"restart", NULL, "KIND ADDRESS", "for reason who undo",
      "PUT /v1/nodes/{}/{}/restart?", cli_gate, NULL},
+    {"forget", NULL, "KIND ADDRESS", "reason who",
+     "DELETE /v1/nodes/{}/{}/gate?", cli_forget, NULL},
     {"settings", NULL, "", "policy shadow reason who", "GET /v1/settings",
      cli_settings, NULL},
     {"pause", NULL, "", "for reason who", "PATCH /v1/settings", cli_pause,

@@ -143,8 +143,8 @@ void cli_query_options(struct cli *c, const struct cli_args *w,
  * code. */
 typedef int cli_run_f(struct cli *c, const struct cli_args *w);
 cli_run_f cli_best, cli_work_add, cli_work_at, cli_failover_start, cli_gate,
-    cli_status, cli_settings, cli_pause, cli_resume, cli_brake, cli_group,
-    cli_group_set, cli_fence;
+    cli_forget, cli_status, cli_settings, cli_pause, cli_resume, cli_brake,
+    cli_group, cli_group_set, cli_fence;
 /* The end of an order's body: who says so, and why. */
 void cli_order(struct cli *c, const struct cli_args *w);
 

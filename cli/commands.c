@@ -300,3 +300,12 @@ int cli_gate(struct cli *c, const struct cli_args *w)
     }
     return cli_show_object(c);
 }
+
+/* The gate of an address that nobody needs. */
+int cli_forget(struct cli *c, const struct cli_args *w)
+{
+    assert(w->n == 2);
+    if (w->who == NULL)
+        cli_query(c, "who", cli_who(c, NULL));
+    return cli_show_answer(c, c->method);
+}

@@ -294,6 +294,25 @@ bool gate_returned(const struct gate *gate, const struct process *p)
            p->created > gate->process.created;
 }
 
+bool gate_is_closed(const struct gate *gate)
+{
+    return gate->state == GATE_FENCED ||
+           (gate->left && gate->state != GATE_ABSENT &&
+            gate->state != GATE_RESTARTING);
+}
+
+bool gate_is_bound(const struct gate *gate)
+{
+    return gate->cordoned || gate->state == GATE_CORDONED ||
+           gate->state == GATE_DRAINING || gate->state == GATE_RESTARTING ||
+           gate->drain_of.known || gate->heir_of.known;
+}
+
+bool gate_is_same(const struct gate *a, const struct gate *b)
+{
+    return a->version == b->version && a->created == b->created;
+}
+
 bool gate_bars(const struct gate *gate, const struct process *p)
 {
     if (gate->state == GATE_FENCED && process_same(&gate->process, p))

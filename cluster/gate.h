@@ -2,10 +2,11 @@
  * gate.h - the record that decides which process at an address may own work.
  *
  * `/pelorus/owners/<kind>/<address>` is written before the first assignment, or
- * when a process that a hook is for is first seen, and never removed. Every txn
+ * when a process that a hook is for is first seen. Every txn
  * that gives work to a node checks this key at the version it read, so whoever
- * fences a process only has to write here. Its process changes only by INTENT
- * (failover.h), with the exceptions stated there.
+ * fences a process only has to write here. A closed one that nobody needs any
+ * more is forgotten: failover/engine/forget.h. Its process changes only by
+ * INTENT (failover.h), with the exceptions stated there.
  *
  * A process that leaves in order says so here, by the txn that takes its
  * registration away: `left`. The gate takes no work from then on, and nobody
@@ -56,6 +57,8 @@ struct gate {
     int64_t for_ms;    /* of a drain or restart lease; 0 none */
     char failover[64]; /* id of the failover that wrote it last, "" */
     uint64_t version;  /* as read; 0 when absent. Not in the JSON */
+    uint64_t created;  /* likewise: of this life of its key. Versions may be
+                          those of a former one, which was forgotten */
 };
 
 /* ERR_INVALID: *out is all zero. The version is the caller's to set. */
@@ -80,6 +83,13 @@ bool gate_bars(const struct gate *gate, const struct process *p);
 bool gate_leave(struct gate *gate, const struct process *p);
 /* It left, and `p` is it, registered anew. */
 bool gate_returned(const struct gate *gate, const struct process *p);
+
+/* Fenced, or left: it takes no work, whoever asks, until it is written again.
+ * And nothing in it binds who comes next: no cordon, drain, lease or heir. */
+bool gate_is_closed(const struct gate *gate);
+bool gate_is_bound(const struct gate *gate);
+/* As they were read: is it the same life of the key, unchanged? */
+bool gate_is_same(const struct gate *a, const struct gate *b);
 
 /* Put a process into the past (the oldest falls out; twice counts once). */
 void gate_retire(struct gate *gate, const struct process *p);

@@ -1,8 +1,9 @@
 /*
  * gates.c - what is known of the gates, by kind and address.
  *
- * A gate's key is never removed in the life of a cluster, so what is known of
- * one is not freed either, and may be pointed at.
+ * What is known of one may be pointed at for as long as it stands. Where none
+ * does nothing is kept, but for a read that is under way: a hundred thousand
+ * that came and went leave nothing behind.
  */
 #include "cluster/gates.h"
 
@@ -81,6 +82,35 @@ static struct entry *entry_make(struct gates *g, enum node_kind kind,
     return e;
 }
 
+static void entry_free(struct gates *g, struct entry *e)
+{
+    if (e->refreshing) {
+        registry_forget(g->registry, e);
+        assert(g->n_refreshes > 0);
+        g->n_refreshes--;
+    }
+    mem_free(e);
+}
+
+static void tell(struct gates *g, const struct gate_known *known)
+{
+    for (size_t i = 0; i < g->n_listeners; i++)
+        g->listeners[i].changed(g->listeners[i].arg, known);
+}
+
+/* Nobody points at it any more when all were told: gates_find() knows none. */
+static void entry_gone(struct gates *g, struct entry *e)
+{
+    bool stood = e->known.gate.state != GATE_ABSENT;
+
+    assert(entry_find(g, e->known.kind, e->known.address) == e);
+    HASH_DEL(g->entries, e);
+    e->known.gate = none;
+    if (stood)
+        tell(g, &e->known);
+    entry_free(g, e);
+}
+
 /* --- learning ------------------------------------------------------------ */
 
 /* Does the time of a drain or lease go on? Said again by a person it begins
@@ -108,7 +138,7 @@ static bool same_order(const struct gate *was, const struct gate *is)
  * alone says little. */
 static bool told_twice(const struct gate *was, const struct gate *is)
 {
-    return was->state == is->state && was->version == is->version &&
+    return was->state == is->state && gate_is_same(was, is) &&
            was->order == is->order && was->for_ms == is->for_ms &&
            was->ordered == is->ordered && was->cordoned == is->cordoned &&
            was->process.known == is->process.known &&
@@ -119,16 +149,24 @@ static bool told_twice(const struct gate *was, const struct gate *is)
 void gates_learn(struct gates *g, enum node_kind kind, const char *address,
                  const struct gate *gate)
 {
-    struct entry *e = entry_make(g, kind, address);
-    struct gate_known *known = &e->known;
+    struct entry *e = entry_find(g, kind, address);
+    struct gate_known *known;
 
+    if (gate->state == GATE_ABSENT) {
+        if (e != NULL)
+            entry_gone(g, e);
+        return;
+    }
+    if (e == NULL)
+        e = entry_make(g, kind, address);
+    known = &e->known;
     if (told_twice(&known->gate, gate))
         return;
+    known->seen = g->clock->mono;
     if (!same_order(&known->gate, gate))
         known->order_seen = g->clock->mono;
     known->gate = *gate;
-    for (size_t i = 0; i < g->n_listeners; i++)
-        g->listeners[i].changed(g->listeners[i].arg, known);
+    tell(g, known);
     assert(known->gate.version == gate->version);
 }
 
@@ -154,6 +192,7 @@ static void on_event(void *arg, const struct registry_event *event)
             return; /* whoever acts reads it and refuses */
         }
         gate.version = event->entry.version;
+        gate.created = event->entry.created;
     }
     gates_learn(g, kind, address, &gate);
 }
@@ -170,6 +209,8 @@ static void on_refreshed(void *arg, const struct registry_reply *reply)
         e->known.gate.version == e->refreshing_from &&
         gates_take(&gate, reply, NULL) == 0)
         gates_learn(e->gates, e->known.kind, e->known.address, &gate);
+    else if (e->known.gate.state == GATE_ABSENT)
+        entry_gone(e->gates, e);
 }
 
 void gates_refresh(struct gates *g, enum node_kind kind, const char *address)
@@ -195,7 +236,24 @@ const struct gate *gates_find(const struct gates *g, enum node_kind kind,
 {
     const struct entry *e = entry_find(g, kind, address);
 
-    return e != NULL ? &e->known.gate : &none;
+    return e != NULL && e->known.gate.state != GATE_ABSENT ? &e->known.gate
+                                                           : &none;
+}
+
+mono_ms gates_since(const struct gates *g, enum node_kind kind,
+                    const char *address)
+{
+    const struct entry *e = entry_find(g, kind, address);
+
+    return e != NULL ? e->known.seen : g->clock->mono;
+}
+
+void gates_keep(struct gates *g, enum node_kind kind, const char *address)
+{
+    struct entry *e = entry_find(g, kind, address);
+
+    if (e != NULL)
+        e->known.seen = g->clock->mono;
 }
 
 mono_ms gates_order_seen(const struct gates *g, enum node_kind kind,
@@ -216,7 +274,7 @@ bool gates_order_is_over(const struct gates *g, enum node_kind kind,
         (!read->drain_of.known && read->state != GATE_DRAINING &&
          read->state != GATE_RESTARTING))
         return false;
-    return e != NULL && e->known.gate.version == read->version &&
+    return e != NULL && gate_is_same(&e->known.gate, read) &&
            g->clock->mono - e->known.order_seen >= read->for_ms;
 }
 
@@ -251,6 +309,7 @@ int gates_take(struct gate *out, const struct registry_reply *reply,
     }
     rc = gate_read(out, entry->value, entry->value_len, err);
     out->version = entry->version;
+    out->created = entry->created;
     assert(rc != 0 || out->state != GATE_ABSENT);
     return rc;
 }

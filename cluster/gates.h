@@ -17,8 +17,8 @@
 
 struct gates;
 
-/* A gate and whose it is. Stays where it is until gates_free(), and its content
- * follows the registry: GATE_ABSENT when the key is gone. */
+/* A gate and whose it is. Stays where it is as long as its key stands, and its
+ * content follows the registry. */
 struct gate_known {
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
@@ -26,10 +26,13 @@ struct gate_known {
     mono_ms order_seen; /* when we saw its present drain or lease first (or its
                            present version, where that has no such order): the
                            time of the order counts from here */
+    mono_ms seen;       /* when we saw it as it stands first */
 };
 
-/* `known` has changed; it is borrowed. Comes from the registry's events and
- * answers; may ask, but must not begin or end listening. */
+/* `known` has changed; it is borrowed. GATE_ABSENT: its key is gone, and so is
+ * `known` after this: what pointed at its gate points at gates_find() now.
+ * Comes from the registry's events and answers; may ask, but must not begin or
+ * end listening. */
 typedef void gates_changed_f(void *arg, const struct gate_known *known);
 
 /* Watches from now on, events come later; `registry` NULL: nothing is watched,
@@ -45,12 +48,18 @@ void gates_free(struct gates **g);
 void gates_listen(struct gates *g, gates_changed_f *changed, void *arg);
 
 /* Never NULL: GATE_ABSENT where none is known. That one is nobody's, and does
- * not follow; every other stays valid until gates_free(). */
+ * not follow; every other stays valid until its key is gone, of which the
+ * listeners are told. */
 const struct gate *gates_find(const struct gates *g, enum node_kind kind,
                               const char *address);
 /* When we saw its order first; 0: no gate is known. */
 mono_ms gates_order_seen(const struct gates *g, enum node_kind kind,
                          const char *address);
+/* Since when it stands as it does, by our own eyes; now: none is known. And it
+ * does so from now on. */
+mono_ms gates_since(const struct gates *g, enum node_kind kind,
+                    const char *address);
+void gates_keep(struct gates *g, enum node_kind kind, const char *address);
 /* Is the time of the drain or lease in `read`, which was read afresh, over? Our
  * time begins when we see the order, so not before it is known here. */
 bool gates_order_is_over(const struct gates *g, enum node_kind kind,

@@ -92,8 +92,13 @@ static void gate_changed(void *arg, const struct gate_known *known)
         return;
     if (e == NULL)
         e = member_make(m, known->kind, known->address);
-    e->node.gate = gate;
-    membership_review(m, e, NULL);
+    e->node.gate = gates_find(m->config.gates, known->kind, known->address);
+    assert(e->node.gate->state == gate->state);
+    if (gate->state == GATE_ABSENT && e->registrations == NULL &&
+        (e->node.state == NODE_FENCED || e->node.state == NODE_LEFT))
+        member_forget(m, e); /* it was dealt with: nobody to be missed */
+    else
+        membership_review(m, e, NULL);
 }
 
 /* The member that a key names. A gate bars whom it bars, also at an address

@@ -185,7 +185,7 @@ struct conf {
     size_t n_groups;
     struct conf_group_own *owns;
     size_t n_owns;
-    int64_t work_keep_ms;
+    int64_t work_keep_ms, forget_after_ms, collect_interval_ms;
     enum conf_renewals renewals;
     struct conf_http http;
     char *log_file; /* lines are added to it, or NULL: standard error */

@@ -257,6 +257,10 @@ UINT("failover.brake.min", failover.brake_min, "3", 1, 100000, CONF_FOR_ALL,
     CONF_LIVE),
 
 DURATION("work.keep", work_keep_ms, "10m", SECOND, 30 * DAY, CONF_FOR_ALL, 0),
+DURATION("work.forget-after", forget_after_ms, "24h", SECOND, 365 * DAY,
+    CONF_FOR_ALL, 0),
+DURATION("work.collect-interval", collect_interval_ms, "10s", 100, DAY,
+    CONF_FOR_ALL, 0),
 
 ENUM("renewals", renewals, "single", renewals, CONF_LIVE),
 

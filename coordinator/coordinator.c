@@ -61,6 +61,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
     case MEMBERSHIP_GONE:
         coordinator_targets_forget(c, ev->node);
         c->dirty_soon = true;
+        c->n_gone++;
         return;
     case MEMBERSHIP_TTL_OVER:
         removal_over(c->removal, ev, c->ranks[ev->node->kind]);
@@ -136,7 +137,7 @@ static void on_gate(void *arg, const struct gate_known *known)
     struct node *node =
         membership_find(c->membership, known->kind, known->address);
 
-    assert(node == NULL || node->gate == &known->gate);
+    assert(node == NULL || node->gate->state == known->gate.state);
     if (node == NULL)
         return;
     coordinator_targets_update(c, node);
@@ -230,9 +231,10 @@ static void on_engine(void *arg, const struct engine_event *ev)
 
     assert(ev->kind < NODE_KINDS);
     count_failover(c, ev);
-    if (ev->type == ENGINE_LOCKED || ev->type == ENGINE_UNLOCKED ||
-        ev->type == ENGINE_LOCK_LOST)
-        c->entry_stale = true;
+    if ((ev->type == ENGINE_LOCKED || ev->type == ENGINE_UNLOCKED ||
+         ev->type == ENGINE_LOCK_LOST) &&
+        strcmp(ev->word, ENGINE_TO_COLLECT) != 0)
+        c->entry_stale = true; /* a txn's time is not worth a write */
     if (ev->type != ENGINE_STATE)
         c->dirty_soon = true;
     coordinator_lines_engine(ev);
@@ -337,6 +339,8 @@ static void make_engine(struct coordinator *c, enum node_kind kind,
         .event = on_engine,
         .event_arg = c,
         .work_keep_ms = c->conf->work_keep_ms,
+        .forget_after_ms = c->conf->forget_after_ms,
+        .collect_interval_ms = c->conf->collect_interval_ms,
         .hooks = c->config.hooks,
     };
 
@@ -457,9 +461,13 @@ static void forget_tick(struct coordinator *c)
 }
 
 /* All that stands was read at once; and what was built upon it waited a while
- * for its turn (second.h). */
+ * for its turn (second.h). And many have gone. */
 static void tidy(struct coordinator *c)
 {
+    if (c->tidy == 0 && c->n_gone >= TIDY_GONE) {
+        c->tidy = c->clock->mono + TIDY_GONE_MS;
+        c->n_gone = 0;
+    }
     if (c->tidy == 0 || c->clock->mono < c->tidy)
         return;
     c->tidy = c->tidied ? 0 : c->clock->mono + TIDY_AGAIN_MS;

@@ -41,6 +41,8 @@
 #define OWN_NODES_PREFIX      "/pelorus/nodes"
 #define GROUP_ADDRESSES_MAX   10000
 #define TIDY_AGAIN_MS         45000
+#define TIDY_GONE             500 /* nodes, and then not at once */
+#define TIDY_GONE_MS          5000
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
 /* At most so many in one millisecond for those who wait for what they wrote:
@@ -233,9 +235,10 @@ struct coordinator {
     bool groups_changed;
     bool own_changed; /* settings of some group's own */
     bool groups_synced;
-    bool known;   /* all was told once: picks are let go */
-    mono_ms tidy; /* when free memory is given back; 0: not any more */
-    bool tidied;  /* it was, once */
+    bool known;    /* all was told once: picks are let go */
+    mono_ms tidy;  /* when free memory is given back; 0: not any more */
+    bool tidied;   /* it was, once */
+    size_t n_gone; /* nodes that were forgotten since */
 
     /* publish.c */
     struct snapshot_slot *slot;

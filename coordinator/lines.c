@@ -12,6 +12,8 @@
 
 #include "base/log.h"
 
+#include <string.h>
+
 #define SUSPECT_QUIET_MS 1000
 
 struct line {
@@ -38,10 +40,14 @@ static void log_node(enum membership_event_type type, const struct node *node,
     const struct line *line = &node_lines[type];
     char text[PROCESS_TEXT_SIZE];
 
+    enum log_level level = line->level;
+
     assert((size_t)type < ARRAY_LEN(node_lines));
-    if (line->event == NULL || !log_enabled(line->level))
+    if (type == MEMBERSHIP_GONE && node->state == NODE_LEFT)
+        level = LOG_DEBUG; /* it was said when it left */
+    if (line->event == NULL || !log_enabled(level))
         return;
-    log_event(line->level, line->event,
+    log_event(level, line->event,
               (const struct log_field[]){
                   LOG_S("kind", node_kind_name(node->kind)),
                   LOG_S("address", node->address),
@@ -110,6 +116,15 @@ static const struct line engine_lines[] = {
     [ENGINE_LOCK_LOST] = {"!lock-lost", LOG_WARN},
 };
 
+/* A lock that was taken to collect is nobody's news. */
+static enum log_level level_of(const struct engine_event *ev)
+{
+    bool collects =
+        ev->word != NULL && strcmp(ev->word, ENGINE_TO_COLLECT) == 0;
+
+    return collects ? LOG_DEBUG : engine_lines[ev->type].level;
+}
+
 /* Fields that an event does not have are left out. */
 void coordinator_lines_engine(const struct engine_event *ev)
 {
@@ -118,7 +133,7 @@ void coordinator_lines_engine(const struct engine_event *ev)
     size_t n = 1;
 
     assert((size_t)ev->type < ARRAY_LEN(engine_lines));
-    if (!log_enabled(line->level))
+    if (!log_enabled(level_of(ev)))
         return;
     if (ev->address[0] != '\0')
         f[n++] = LOG_S("address", ev->address);
@@ -134,7 +149,7 @@ void coordinator_lines_engine(const struct engine_event *ev)
         f[n++] = LOG_U("fence", ev->fence);
     assert(n < ARRAY_LEN(f));
     f[n] = LOG_END;
-    log_event(line->level, line->event, f);
+    log_event(level_of(ev), line->event, f);
 }
 
 /* --- waiting for a lock -------------------------------------------------- */

@@ -1,5 +1,6 @@
 /*
- * failovers.c - history and evidence, and a person's own failover.
+ * failovers.c - history and evidence, a person's own failover, and a gate
+ * that he has forgotten.
  */
 #include "http/http_priv.h"
 
@@ -291,4 +292,40 @@ void http_failovers_post(struct http_request *r)
         http_member_bool(r, "force", &force) && http_member(r, "who", &who) &&
         http_member(r, "reason", &reason))
         http_on_loop(r, start_failover);
+}
+
+/* --- a gate that nobody needs --------------------------------------------- */
+
+static void forgotten(void *arg, enum problem code, const struct err *err)
+{
+    char address[NODE_ADDRESS_MAX + 1], key[REGISTRY_KEY_MAX + 1];
+    struct http_request *r = http_ended(arg);
+    struct write_index wrote = {0};
+
+    if (r == NULL)
+        return;
+    if (code != PROBLEM_NONE) {
+        http_refuse(r, code, err, 0);
+    } else {
+        http_no_content(r);
+        (void)node_canonical(r->param[1], address);
+        coordinator_index_add(&wrote,
+                              gate_key(r->kind, address, key, sizeof(key)));
+    }
+    http_answer_write(r, &wrote);
+}
+
+/* Nobody needs the gate any more: it goes now, not when its time is over. */
+void http_forget(struct http_request *r)
+{
+    const char *reason = http_query(r, "reason"), *who = http_query(r, "who");
+    const struct engine_forget forget = {.address = r->param[1],
+                                         .who = who != NULL ? who : "api",
+                                         .reason =
+                                             reason != NULL ? reason : ""};
+
+    assert(r->handed);
+    assert(r->kind != NODE_ALERT_SERVER);
+    engine_forget(coordinator_engine(r->h->coordinator, r->kind), &forget,
+                  forgotten, r);
 }

@@ -366,9 +366,10 @@ http_handler_f http_best_get, http_pick_done, http_pick_refused, http_nodes_get,
     http_failovers_list, http_failovers_post, http_cluster_get, http_livez,
     http_readyz, http_metrics, http_openapi, http_root;
 /* ... and what is called on the loop. */
-http_handler_f http_cordon, http_drain, http_restart, http_group_delete,
-    http_work_get, http_work_done, http_work_handover, http_failover_get,
-    http_failover_withdraw, http_settings_get, http_settings_patch;
+http_handler_f http_cordon, http_drain, http_restart, http_forget,
+    http_group_delete, http_work_get, http_work_done, http_work_handover,
+    http_failover_get, http_failover_withdraw, http_settings_get,
+    http_settings_patch;
 
 /* --- nodes (nodes_list.c, nodes.c) --------------------------------------- */
 

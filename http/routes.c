@@ -54,6 +54,8 @@ static const struct http_route routes[] = {
     {"/v1/nodes/{kind}/{address}/restart",
      {[HTTP_PUT] = {http_gate_order, http_restart, NULL, "for reason who"},
       [HTTP_DELETE] = {http_gate_order, http_restart, NULL, "reason who"}}},
+    {"/v1/nodes/{kind}/{address}/gate",
+     {[HTTP_DELETE] = {http_gate_order, http_forget, NULL, "reason who"}}},
     {"/v1/groups",
      {[HTTP_GET] = {http_groups_list, NULL, NULL, PAGE " " POLL}}},
     {"/v1/groups/{group}",

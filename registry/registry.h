@@ -119,7 +119,9 @@ size_t registry_max_bytes(const struct registry *r);
  * The version that every persistent key begins at (unless it was a directory),
  * where each life of a key counts its writes anew: there a version repeats
  * after a delete, and a write that was decided on one life may meet the next.
- * 0: versions never repeat here.
+ * 0: versions never repeat here. Such a store (ZooKeeper) may have directories
+ * of its own, which are left when all below one is gone: it goes by a delete at
+ * this version, as a key does.
  */
 uint64_t registry_first_version(const struct registry *r);
 

@@ -2,9 +2,10 @@
  * gate.c - a person's orders at a gate: cordon, drain, restart.
  *
  * An order applies to the process that the gate names now, by one put at the
- * version that was read; it never touches a fenced gate, which only a failover
- * may open. A cordon belongs to the address: beside another state it is kept
- * as a flag, so that it is there again when that state ends. So does a drain,
+ * version that was read, and of the floor: a gate that was forgotten meanwhile
+ * is not written anew. It never touches a fenced gate, which only a failover
+ * may open. A cordon belongs to the address: beside another state it is kept as
+ * a flag, so that it is there again when that state ends. So does a drain,
  * until its time is over: it always has one, of 10 minutes unless it is said.
  */
 #include "work/work_priv.h"
@@ -192,6 +193,7 @@ static void gate_read_step(struct work_op *op)
         return;
     }
     work_txn_init(&t);
+    work_txn_floor(&t, op);
     work_txn_put_gate(&t, op->order.kind, op->order_address, &op->next_gate,
                       op->gate.version);
     work_op_send(op, &t, gate_won);
@@ -230,8 +232,8 @@ static int take(struct work_op *op, const struct gate_order *order,
 void work_gate_order(struct work *w, const struct gate_order *order,
                      gate_reply_f *done, void *arg)
 {
-    static const struct op_verb verb = {.reads = READ(READ_GATE),
-                                        .then = gate_read_step};
+    static const struct op_verb verb = {
+        .reads = READ(READ_FLOOR) | READ(READ_GATE), .then = gate_read_step};
     struct work_op *op = work_op_new(w, &verb);
     int rc;
 

@@ -28,8 +28,10 @@ static void move(struct work_op *op)
     work_marker_of(&from, &op->item);
     work_marker_of(&to, &op->next_item);
     work_txn_init(&t);
-    if (op->next_item.state == WORK_ASSIGNED)
+    if (op->next_item.state == WORK_ASSIGNED) {
         work_txn_target_gate(&t, op);
+        work_txn_floor(&t, op);
+    }
     work_txn_put_item(&t, &op->next_item, op->item.version);
     if (strcmp(from.address, to.address) == 0) {
         work_txn_put_marker(&t, &op->next_item, op->marker_version);

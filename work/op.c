@@ -75,6 +75,7 @@ static int read_entry(struct work_op *op, enum op_read what,
     case READ_GATE:
         rc = gate_read(&op->gate, e->value, e->value_len, err);
         op->gate.version = e->version;
+        op->gate.created = e->created;
         if (rc != 0)
             err_wrap(err, "%s", e->key);
         return rc;

@@ -118,6 +118,7 @@ void work_known_gate(struct work_op *op)
         HASH_ADD_STR(w->gates, key, k);
     }
     k->process = op->gate.process;
+    k->floor = op->floor_version;
     note(op, k, op->gate.version);
 }
 
@@ -150,7 +151,8 @@ bool work_take_known_gate(struct work_op *op)
 {
     const struct work_known *k = find_gate(op);
 
-    if (k == NULL || !process_same(&k->process, &op->process) || !take(op, k))
+    if (k == NULL || k->floor != op->floor_version ||
+        !process_same(&k->process, &op->process) || !take(op, k))
         return false;
     op->gate = (struct gate){.state = GATE_OPEN, .process = k->process};
     op->gate.version = k->version;

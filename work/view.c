@@ -116,7 +116,7 @@ static void gate_changed(void *arg, const struct gate_known *known)
     struct owner *o = work_owner_make(v, known->kind, known->address);
     struct mark_cursor c;
 
-    o->pub.gate = &known->gate;
+    o->pub.gate = gates_find(v->config.gates, known->kind, known->address);
     o->pub.n_foreign = 0;
     for (bool on = work_mark_first(v, o, NULL, &c); on; on = work_mark_next(&c))
         o->pub.n_foreign += foreign(o, &c.mark);

@@ -72,15 +72,17 @@ const struct failover_record *work_view_failover(const struct view *v,
 /* When this failover fenced a process that counts as lost; 0: it did not, or is
  * not known. */
 wall_ms work_view_lost_at(const struct view *v, const char *id);
-/* The oldest records beyond the newest `keep` that are final: for the
- * collector. Oldest first, at most `n`; returns how many. `list` NULL: they are
- * only counted. */
+/* The oldest records beyond the newest `keep` that are final, or (`held`) held
+ * of an address that owns nothing: for the collector. Oldest first, at most
+ * `n`; returns how many. `list` NULL: they are only counted. */
 struct view_old {
     char id[FAILOVER_ID_MAX + 1];
     uint64_t version;
 };
-size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
-                         size_t n);
+size_t work_view_surplus(struct view *v, size_t keep, bool held,
+                         struct view_old *list, size_t n);
+/* How many records there are, of all phases. */
+size_t work_view_failovers(const struct view *v);
 
 /* As read last, all zero before; follows what is read until it is freed. */
 const struct settings *work_view_settings(const struct view *v);

@@ -166,8 +166,20 @@ wall_ms work_view_lost_at(const struct view *v, const char *id)
     return f == NULL ? 0 : f->lost;
 }
 
-size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
-                         size_t n)
+/* An address that owns nothing is not held back from anything. */
+static bool is_idle_hold(const struct work_view_failover *f)
+{
+    return f->phase == FAILOVER_HELD && f->owner != NULL &&
+           f->owner->n_marks == 0;
+}
+
+size_t work_view_failovers(const struct view *v)
+{
+    return HASH_COUNT(v->failovers);
+}
+
+size_t work_view_surplus(struct view *v, size_t keep, bool held,
+                         struct view_old *list, size_t n)
 {
     size_t all = HASH_COUNT(v->failovers), found = 0;
     struct work_view_failover *f;
@@ -176,7 +188,7 @@ size_t work_view_surplus(struct view *v, size_t keep, struct view_old *list,
         HASH_SORT(v->failovers, by_age);
     v->failovers_unsorted = v->failovers_unsorted && all <= keep;
     for (f = v->failovers; all > keep && found < n; all--, f = f->hh.next) {
-        if (!failover_phase_final(f->phase))
+        if (!failover_phase_final(f->phase) && !(held && is_idle_hold(f)))
             continue;
         if (list != NULL) {
             memcpy(list[found].id, f->id, sizeof(f->id));

@@ -20,12 +20,16 @@
 #include "work/work.h"
 
 #define WORK_EXCLUDE_MAX 32
-#define WORK_TXN_OPS     4
+#define WORK_TXN_OPS     5
 
 struct work_op;
 typedef void op_step_f(struct work_op *op);
 
-enum op_read { READ_RECORD, READ_MARKER, READ_GATE, READ_FLOOR, OP_READS };
+/* Asked for in this order, and answered as of one moment after the other where
+ * versions repeat: a gate is read after the floor that its txn checks, so that
+ * the gate of a former life at its address (it was forgotten, which raised the
+ * floor) is never met at the version of the present one. */
+enum op_read { READ_FLOOR, READ_RECORD, READ_MARKER, READ_GATE, OP_READS };
 
 #define READ(what) (1u << (what))
 
@@ -120,7 +124,9 @@ struct work_known {
     UT_hash_handle hh;
     char key[NODE_ADDRESS_MAX + 2]; /* the kind as a digit, the address */
     struct process process;
-    uint64_t floor, version;
+    uint64_t floor; /* of a gate: the version of the floor that was read before
+                       it, upon which alone it is believed */
+    uint64_t version;
     uint64_t session; /* in which it was read, and when: see attempt.h */
     mono_ms read_at;
 };
@@ -192,6 +198,7 @@ void work_txn_put_gate(struct op_txn *t, enum node_kind kind,
                        uint64_t version);
 /* The target's gate takes this process: checked, or written the first time. */
 void work_txn_target_gate(struct op_txn *t, const struct work_op *op);
+/* No gate was forgotten, and nothing collected, since the floor was read. */
 void work_txn_floor(struct op_txn *t, const struct work_op *op);
 /* Is there one above this and the floor that was read? Else it has failed. */
 bool work_op_epoch_left(struct work_op *op, uint64_t epoch);

@@ -13,6 +13,11 @@
  * reader of the other side sees it: either the engine finds the process
  * registered and takes its INTENT back, or we find the gate shut.
  *
+ * So it is, too, where versions repeat and the gate was closed, or nobody was
+ * registered: only then it may have been forgotten between its read and the
+ * write, and another one of the same version be checked for it (who stands
+ * registered has his gate kept, and an open one is kept as well).
+ *
  *     read registration -> judge -> [read gate] -> write -> [read gate] -> 200
  *
  * What is nothing but a renewal goes into a window instead, where groups are
@@ -144,7 +149,8 @@ static void put_written(struct request *r)
 
     assert(!n->written);
     n->written = true;
-    if (n->gate_version != 0 || planted(PLANTED_LEASE_UNGATED))
+    if ((n->gate_version != 0 && !n->gate_may_go) ||
+        planted(PLANTED_LEASE_UNGATED))
         put_end(n);
     else
         read_gate(n);
@@ -239,6 +245,8 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     assert(!attempt_waits(&n->base.attempt));
     if (rc == 0) {
         n->gate_version = gate.version;
+        n->gate_may_go = registry_first_version(n->base.c->registry) != 0 &&
+                         (n->version == 0 || gate_is_closed(&gate));
         gate_seen(n, &gate);
     } else if (reply->err.code != ERR_OK) {
         gate_unread(n, &err);

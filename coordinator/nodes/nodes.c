@@ -6,7 +6,9 @@
  * heard of it for so long removes it (coordinator/removal/), with its second
  * key (nodes_priv.h) where there is one. Who leaves in order
  * (DELETE) says so in the gate, by the txn that removes the key:
- * cluster/gate.h.
+ * cluster/gate.h. A gate that says so already is checked, not written: closed,
+ * it may be forgotten at any time, and what was read of it is not to stand
+ * where another one has its version.
  */
 #include "coordinator/nodes/nodes_priv.h"
 
@@ -167,7 +169,7 @@ static bool delete_concerns(struct coordinator_node_request *n,
  * again through a coordinator that has not heard of this, and would renew what
  * is gone (docs/design/renewals.md). */
 static void delete_write(struct coordinator_node_request *n,
-                         const struct gate *gate)
+                         const struct gate *gate, bool was_left)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct registry_op ops[3];
@@ -179,9 +181,10 @@ static void delete_write(struct coordinator_node_request *n,
     buf_init(&text, REGISTRY_VALUE_MAX);
     if (gate != NULL) {
         gate_write(&text, gate);
-        ops[n_ops++] =
-            registry_op_put(gate_key(n->kind, n->address, key, sizeof(key)),
-                            &text, gate->version);
+        gate_key(n->kind, n->address, key, sizeof(key));
+        ops[n_ops++] = was_left
+                           ? registry_op_at(REGISTRY_CHECK, key, gate->version)
+                           : registry_op_put(key, &text, gate->version);
     }
     ops[n_ops++] = registry_op_at(REGISTRY_DELETE, n->base.key, n->version);
     n_ops += life_delete(&n->life, n->base.c, &ops[n_ops]);
@@ -195,6 +198,7 @@ static void delete_gate_read(void *arg, const struct registry_reply *reply)
     struct coordinator_node_request *n = arg;
     struct gate gate;
     int rc = gates_take(&gate, reply, NULL);
+    bool was_left = rc == 0 && gate.left;
 
     assert(n->version != 0);
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
@@ -202,7 +206,8 @@ static void delete_gate_read(void *arg, const struct registry_reply *reply)
         return;
     }
     /* what nobody can read is left to a person; the node goes all the same */
-    delete_write(n, rc == 0 && gate_leave(&gate, &n->process) ? &gate : NULL);
+    delete_write(n, rc == 0 && gate_leave(&gate, &n->process) ? &gate : NULL,
+                 was_left);
 }
 
 static void delete_read(struct request *r, const struct registry_reply *reply)

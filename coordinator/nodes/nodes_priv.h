@@ -86,6 +86,7 @@ struct coordinator_node_request {
     struct node_life life;
     size_t n_ops;          /* of its txn */
     uint64_t gate_version; /* 0: none was seen */
+    bool gate_may_go;      /* what has its version may be another life of it */
     bool written, created, waits;
     /* renew.c */
     struct load load; /* what its body says, and a window tells */

@@ -1,6 +1,8 @@
 /*
  * collect.c - see collect.h. Design: everything is read afresh and deleted at
- * the version read, so that a view that lags costs a conflict and no item.
+ * the version read, so that a view that lags costs a conflict and no item. A
+ * version needs no lock, so the lock is not kept for the reads; but for that of
+ * the floor, which whoever collects beside us raises, too.
  */
 #include "failover/engine/engine_priv.h"
 
@@ -20,16 +22,19 @@ struct finished {
 
 struct collect {
     struct collect_config config;
-    const struct registry_lock *lock;
-    collect_done_f *done;
-    void *arg;
-    mono_ms began;
+    /* reading, without the lock */
+    enum { COLLECT_IDLE, COLLECT_READS, COLLECT_HAS_READ } stage;
+    mono_ms began, looked; /* the reads; when fewer than many were due last */
     uint64_t session;
     struct finished items[PASS_MAX];
     size_t n;
     size_t outstanding;
     uint64_t floor, floor_version; /* 0: none stands */
     struct err err;
+    /* deleting, with it */
+    const struct registry_lock *lock;
+    collect_done_f *done;
+    void *arg;
     size_t collected, failovers;
     struct view_old records[FAILOVER_MAX]; /* being deleted */
     size_t n_records;
@@ -38,9 +43,19 @@ struct collect {
 struct collect *engine_collect_new(const struct collect_config *config)
 {
     struct collect *c = mem_zalloc(sizeof(*c));
-    assert(config->keep_ms > 0);
+    assert(config->keep_ms > 0 && config->interval_ms > 0);
     c->config = *config;
+    c->looked = config->clock->mono;
     return c;
+}
+
+/* What was read is not written upon any more. */
+static void drop(struct collect *c)
+{
+    for (size_t i = 0; i < c->n && c->outstanding > 0; i++)
+        registry_forget(c->config.registry, &c->items[i]);
+    c->outstanding = 0;
+    c->stage = COLLECT_IDLE;
 }
 
 void engine_collect_free(struct collect **c)
@@ -48,35 +63,55 @@ void engine_collect_free(struct collect **c)
     if (*c == NULL)
         return;
     engine_collect_stop(*c);
+    drop(*c);
     MEM_FREE(*c);
 }
 
 void engine_collect_stop(struct collect *c)
 {
     registry_forget(c->config.registry, c);
-    for (size_t i = 0; i < c->n && c->outstanding > 0; i++)
-        registry_forget(c->config.registry, &c->items[i]);
-    c->outstanding = 0;
+    if (c->done != NULL)
+        drop(c);
     c->done = NULL;
 }
 
-bool engine_collect_wanted(const struct collect *c)
+/* So many items does one txn take: beside the lock and the floor. */
+static size_t pass_size(const struct collect *c)
 {
-    struct view *v = c->config.view;
-    int64_t keep = c->config.keep_ms;
-    return work_view_collectable(v, keep + keep / 10, NULL, 1) > 0 ||
-           work_view_collectable(v, keep, NULL, COLLECT_MANY_ITEMS) ==
-               COLLECT_MANY_ITEMS ||
-           work_view_surplus(
-               v, COLLECT_FAILOVERS_KEPT + COLLECT_MANY_FAILOVERS - 1, NULL,
-               1) > 0;
+    size_t max = registry_max_ops(c->config.registry) - 2;
+    return max < PASS_MAX ? max : PASS_MAX;
 }
 
-bool engine_collect_due(const struct collect *c)
+static size_t surplus(const struct collect *c, size_t more,
+                      struct view_old *list, size_t n)
 {
-    struct view *v = c->config.view;
-    return work_view_collectable(v, c->config.keep_ms, NULL, 1) > 0 ||
-           work_view_surplus(v, COLLECT_FAILOVERS_KEPT, NULL, 1) > 0;
+    return work_view_surplus(c->config.view, COLLECT_FAILOVERS_KEPT + more,
+                             !c->config.hooked, list, n);
+}
+
+/* By the time for which it may be written upon, with some left for that. */
+static bool is_fresh(const struct collect *c)
+{
+    struct registry *r = c->config.registry;
+    return c->session != 0 && c->session == registry_session(r) &&
+           c->config.clock->mono - c->began < registry_session_timeout(r) / 2;
+}
+
+bool engine_collect_wanted(struct collect *c)
+{
+    size_t many = pass_size(c), due;
+    mono_ms now = c->config.clock->mono;
+    if (c->stage == COLLECT_HAS_READ && !is_fresh(c))
+        drop(c);
+    if (c->stage == COLLECT_IDLE) {
+        due = work_view_collectable(c->config.view, c->config.keep_ms, NULL,
+                                    many);
+        if (due == many ||
+            (due > 0 && now - c->looked >= c->config.interval_ms))
+            engine_collect_look(c);
+    }
+    return c->stage == COLLECT_HAS_READ ||
+           surplus(c, COLLECT_MANY_FAILOVERS - 1, NULL, 1) > 0;
 }
 
 static void ended(struct collect *c)
@@ -84,15 +119,8 @@ static void ended(struct collect *c)
     collect_done_f *done = c->done;
     assert(done != NULL && c->outstanding == 0);
     c->done = NULL;
+    c->stage = COLLECT_IDLE;
     done(c->arg, &c->err, c->collected, c->failovers);
-}
-
-static bool too_old(const struct collect *c)
-{
-    struct registry *r = c->config.registry;
-    assert(c->done != NULL);
-    return c->session == 0 || c->session != registry_session(r) ||
-           c->config.clock->mono - c->began >= registry_session_timeout(r);
 }
 
 /* Is it gone? A conflict: somebody was quicker, or the floor rose; the next
@@ -126,10 +154,9 @@ static void collect_records(struct collect *c)
     struct txn txn;
     assert(c->outstanding == 0);
     c->n_records = 0;
-    if (c->err.code == ERR_OK && !too_old(c))
-        c->n_records = work_view_surplus(
-            c->config.view, COLLECT_FAILOVERS_KEPT, c->records,
-            max < FAILOVER_MAX ? max : FAILOVER_MAX);
+    if (c->err.code == ERR_OK)
+        c->n_records =
+            surplus(c, 0, c->records, max < FAILOVER_MAX ? max : FAILOVER_MAX);
     if (c->n_records == 0) {
         ended(c);
         return;
@@ -159,14 +186,13 @@ static void on_items_gone(void *arg, const struct registry_reply *reply)
 
 static void delete_items(struct collect *c)
 {
-    size_t max = registry_max_ops(c->config.registry);
     struct txn txn;
     struct buf value;
     assert(c->err.code == ERR_OK);
     assert(c->outstanding == 0);
-    engine_txn_init(&txn, max < PASS_MAX + 2 ? max : PASS_MAX + 2);
+    engine_txn_init(&txn, c->n + 2);
     engine_txn_check_lock(&txn, c->lock);
-    for (size_t i = 0; i < c->n && txn.n + 1 < txn.cap; i++) {
+    for (size_t i = 0; i < c->n; i++) {
         struct finished *f = &c->items[i];
         if (f->version == 0)
             continue;
@@ -174,11 +200,7 @@ static void delete_items(struct collect *c)
         keep_highest(&c->floor, f->epoch);
         work_key(f->id, engine_txn_at(&txn, REGISTRY_DELETE, f->version));
     }
-    if (txn.n == 1 || too_old(c)) {
-        engine_txn_close(&txn);
-        collect_records(c);
-        return;
-    }
+    assert(txn.n > 1);
     buf_init(&value, 64);
     work_epoch_floor_write(&value, c->floor);
     memcpy(engine_txn_put(&txn, c->floor_version, &value), EPOCH_FLOOR_KEY,
@@ -186,24 +208,49 @@ static void delete_items(struct collect *c)
     engine_txn_send(&txn, c->config.registry, on_items_gone, c);
 }
 
-static void arrived(struct collect *c)
-{
-    assert(c->outstanding > 0);
-    if (--c->outstanding > 0)
-        return;
-    if (c->err.code != ERR_OK)
-        ended(c);
-    else
-        delete_items(c);
-}
-
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
     struct collect *c = arg;
     /* a floor that nobody can read must not be replaced by a guess */
-    if (engine_floor_take(reply, &c->floor, &c->floor_version, &c->err) != 0)
-        assert(c->err.code != ERR_OK);
-    arrived(c);
+    if (engine_floor_take(reply, &c->floor, &c->floor_version, &c->err) == 0 &&
+        is_fresh(c))
+        delete_items(c);
+    else
+        collect_records(c);
+}
+
+void engine_collect_run(struct collect *c, const struct registry_lock *lock,
+                        collect_done_f *done, void *arg)
+{
+    assert(lock != NULL && done != NULL);
+    assert(c->done == NULL);
+    c->lock = lock;
+    c->done = done;
+    c->arg = arg;
+    c->collected = c->failovers = 0;
+    if (c->stage == COLLECT_HAS_READ && is_fresh(c)) {
+        registry_get(c->config.registry, EPOCH_FLOOR_KEY, on_floor, c);
+        return;
+    }
+    if (c->stage != COLLECT_IDLE)
+        drop(c);
+    err_clear(&c->err);
+    collect_records(c);
+}
+
+/* --- reading ------------------------------------------------------------- */
+
+static void arrived(struct collect *c)
+{
+    size_t n = 0;
+    assert(c->stage == COLLECT_READS && c->outstanding > 0);
+    if (--c->outstanding > 0)
+        return;
+    for (size_t i = 0; i < c->n; i++)
+        n += c->items[i].version != 0;
+    c->stage = n > 0 && c->err.code == ERR_OK ? COLLECT_HAS_READ : COLLECT_IDLE;
+    if (n < c->n || c->err.code != ERR_OK)
+        c->looked = c->config.clock->mono; /* what stays is not read for ever */
 }
 
 static void on_item(void *arg, const struct registry_reply *reply)
@@ -227,28 +274,24 @@ static void on_item(void *arg, const struct registry_reply *reply)
     arrived(c);
 }
 
-void engine_collect_run(struct collect *c, const struct registry_lock *lock,
-                        collect_done_f *done, void *arg)
+void engine_collect_look(struct collect *c)
 {
     char ids[PASS_MAX][WORK_ID_MAX + 1];
     char key[REGISTRY_KEY_MAX + 1];
     struct registry *r = c->config.registry;
-    assert(lock != NULL && done != NULL);
-    assert(c->outstanding == 0);
-    assert(c->done == NULL);
-    c->lock = lock;
-    c->done = done;
-    c->arg = arg;
+    if (c->stage == COLLECT_READS || c->done != NULL)
+        return;
     c->began = c->config.clock->mono;
     c->session = registry_session(r);
-    c->collected = c->failovers = 0;
-    c->floor = c->floor_version = 0;
     err_clear(&c->err);
-    c->n =
-        work_view_collectable(c->config.view, c->config.keep_ms, ids, PASS_MAX);
-    assert(c->n <= PASS_MAX);
-    c->outstanding = c->n + 1;
-    registry_get(r, EPOCH_FLOOR_KEY, on_floor, c);
+    c->n = work_view_collectable(c->config.view, c->config.keep_ms, ids,
+                                 pass_size(c));
+    if (c->n < pass_size(c))
+        c->looked = c->began;
+    if (c->n == 0)
+        return;
+    c->stage = COLLECT_READS;
+    c->outstanding = c->n;
     for (size_t i = 0; i < c->n; i++) {
         memset(&c->items[i], 0, sizeof(c->items[i]));
         c->items[i].of = c;

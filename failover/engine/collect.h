@@ -1,9 +1,9 @@
 /*
  * collect.h - removes what has been kept long enough: finished work, and
  * failover records beyond the newest 1,000. Under the lock, which others want,
- * too: so it is taken for many at once, that is when a thousand items are due
- * (or a hundred records) or one has been due for a tenth of the time it is
- * kept; and then for all that are due.
+ * too: so what is due is read before it is asked for, and under it there is one
+ * txn, for as many as that takes. It is asked for when so many are due, or once
+ * an interval for fewer; never while nothing is.
  *
  * An id that was collected may be used again, so the txn that deletes an item
  * raises /pelorus/epoch-floor to at least its epoch: a new item starts above
@@ -22,21 +22,21 @@ struct collect_config {
     const struct clock *clock;
     struct registry *registry;
     struct view *view;
-    int64_t keep_ms;
+    int64_t keep_ms, interval_ms;
+    bool hooked; /* a held record may be all that is known of somebody */
 };
 struct collect *engine_collect_new(const struct collect_config *config);
 /* No completion afterwards. */
 void engine_collect_free(struct collect **c);
 
-#define COLLECT_MANY_ITEMS     1000
 #define COLLECT_MANY_FAILOVERS 100
 
-/* Is there enough to take the lock for, by our view? */
-bool engine_collect_wanted(const struct collect *c);
-/* Is there anything to collect, with the lock at hand? */
-bool engine_collect_due(const struct collect *c);
+/* Is there something to take the lock for? Begins to read what is due. */
+bool engine_collect_wanted(struct collect *c);
+/* The same without waiting for more, or for the interval. */
+void engine_collect_look(struct collect *c);
 
-/* One bounded pass with the lock given; done() on the loop, exactly once
+/* What was read goes, with the lock given; done() on the loop, exactly once
  * unless engine_collect_stop() comes first. */
 typedef void collect_done_f(void *arg, const struct err *err, size_t items,
                             size_t failovers);

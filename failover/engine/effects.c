@@ -58,7 +58,9 @@ static void on_granted(void *arg, enum err_code code)
     if (code == ERR_OK) {
         e->hold++;
         e->lock_since = 0;
-        engine_tell(e, ENGINE_LOCKED, "", "", "", 0);
+        e->to_collect = engine_queue_collects(e);
+        engine_tell(e, ENGINE_LOCKED, "", "",
+                    e->to_collect ? ENGINE_TO_COLLECT : "", 0);
     }
     engine_feed(e, ev);
 }
@@ -80,9 +82,13 @@ static void do_unlock(struct engine *e)
     registry_forget(e->c.registry, e);
     engine_pass_reset(&e->pass);
     engine_collect_stop(e->collect);
+    engine_forgetting_stop(e->forgetting);
     engine_dry_run_free(&e->matching);
     if (held)
-        engine_tell(e, ENGINE_UNLOCKED, "", "", "", 0);
+        engine_tell(e, ENGINE_UNLOCKED, "", "",
+                    e->to_collect && e->used_hold != e->hold ? ENGINE_TO_COLLECT
+                                                             : "",
+                    0);
     engine_lock_let_go(e);
     if (e->current != NULL)
         e->current->taken = false; /* not answered: the next hold takes it */
@@ -271,7 +277,7 @@ static bool resume_listing(struct engine *e, const char *address)
 {
     bool on = e->cut_off.next != NULL &&
               strcmp(e->cut_off.address, address) == 0 &&
-              e->cut_off.gate_version == failover_gate(e->f)->version;
+              gate_is_same(&e->cut_off.gate, failover_gate(e->f));
     assert(e->pass.n_batches == 0);
     if (on) {
         mem_free(e->pass.next);
@@ -288,7 +294,7 @@ static void keep_cut_off(struct engine *e)
     MEM_FREE(e->cut_off.next);
     e->cut_off.next = e->pass.next;
     e->pass.next = NULL;
-    e->cut_off.gate_version = e->pass.gate.version;
+    e->cut_off.gate = e->pass.gate;
     memcpy(e->cut_off.address, e->pass.address, sizeof(e->cut_off.address));
 }
 
@@ -308,12 +314,29 @@ static void on_collected(void *arg, const struct err *err, size_t items,
 {
     struct engine *e = arg;
     assert(failover_state(e->f) == FAILOVER_COLLECTING);
-    if (items + failovers > 0) {
+    if (items + failovers > 0)
         log_debug("-collected", LOG_U("items", items),
                   LOG_U("failovers", failovers));
-        e->collect_not_before = e->c.clock->mono; /* all that is due */
-    }
     engine_feed(e, engine_event_of(e, FAILOVER_COLLECTED, err->code));
+}
+
+static void on_forgotten(void *arg, const struct err *err, size_t gates)
+{
+    struct engine *e = arg;
+    assert(failover_state(e->f) == FAILOVER_COLLECTING);
+    if (gates > 0)
+        log_debug("-collected", LOG_S("kind", node_kind_name(e->c.kind)),
+                  LOG_U("gates", gates));
+    engine_feed(e, engine_event_of(e, FAILOVER_COLLECTED, err->code));
+}
+
+static void do_collect(struct engine *e)
+{
+    assert(e->lock != NULL);
+    if (e->forgets)
+        engine_forgetting_run(e->forgetting, e->lock, on_forgotten, e);
+    else
+        engine_collect_run(e->collect, e->lock, on_collected, e);
 }
 
 static void on_matched(void *arg, struct dry_run *s)
@@ -408,7 +431,7 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         engine_counter_page(e, fx->failover, on_counted);
         return;
     case FAILOVER_DO_COLLECT:
-        engine_collect_run(e->collect, e->lock, on_collected, e);
+        do_collect(e);
         return;
     case FAILOVER_DO_ANSWER:
         do_answer(e, fx);

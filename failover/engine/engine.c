@@ -73,9 +73,14 @@ struct engine *engine_new(const struct engine_config *config)
     e->pass.e = e;
     struct brake_config bc = brake_limits(conf);
     e->brake = failover_brake_new(&bc);
-    struct collect_config cc = {config->clock, config->registry, config->view,
-                                config->work_keep_ms};
+    struct collect_config cc = {config->clock,
+                                config->registry,
+                                config->view,
+                                config->work_keep_ms,
+                                config->collect_interval_ms,
+                                conf->hook != NULL};
     e->collect = engine_collect_new(&cc);
+    e->forgetting = engine_forgetting_new(e);
     e->connected = registry_session(config->registry) != 0 &&
                    registry_state_is_up(registry_state(config->registry));
     e->own_entry = true;
@@ -122,6 +127,7 @@ void engine_free(struct engine **e)
     if ((*e)->lock != NULL)
         registry_unlock(&(*e)->lock);
     engine_collect_free(&(*e)->collect);
+    engine_forgetting_free(&(*e)->forgetting);
     engine_close(*e);
     *e = NULL;
 }
@@ -132,6 +138,7 @@ void engine_abandon(struct engine **e)
         return;
     assert(!(*e)->feeding);
     engine_collect_free(&(*e)->collect);
+    engine_forgetting_free(&(*e)->forgetting);
     (*e)->lock = (*e)->hook_lock = NULL; /* went with the registry's client */
     mem_free((*e)->hook);
     mem_free((*e)->hook_stops);
@@ -143,6 +150,7 @@ void engine_tick(struct engine *e)
 {
     assert(!e->feeding);
     engine_orders_tick(e);
+    engine_forgetting_tick(e->forgetting);
     if (!e->connected)
         return;
     engine_queue_tick(e);
@@ -171,6 +179,12 @@ void engine_set_rank(struct engine *e, uint32_t rank)
 void engine_set_own_entry(struct engine *e, bool exists)
 {
     e->own_entry = exists;
+}
+
+void engine_forget(struct engine *e, const struct engine_forget *what,
+                   engine_forgot_f *done, void *arg)
+{
+    engine_forgetting_ask(e->forgetting, what, done, arg);
 }
 
 const char *engine_state_name(const struct engine *e)

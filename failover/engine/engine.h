@@ -15,6 +15,8 @@
 
 struct engine;
 
+#define ENGINE_TO_COLLECT "to-collect"
+
 /* One line of what it did, for the log, /v1/events and tests. */
 struct engine_event {
     enum engine_event_type {
@@ -31,7 +33,7 @@ struct engine_event {
         ENGINE_STATE,  /* the step's state changed: `word` */
         ENGINE_MOVED,  /* a batch: `n` items */
         ENGINE_QUEUED, /* an order: `word` whom the lock is waited for */
-        ENGINE_LOCKED,
+        ENGINE_LOCKED, /* `word` ENGINE_TO_COLLECT: for nothing else */
         ENGINE_UNLOCKED,
         ENGINE_LOCK_LOST,
     } type;
@@ -74,7 +76,7 @@ struct engine_config {
     void *target_arg; /* of all three */
     engine_event_f *event;
     void *event_arg;
-    int64_t work_keep_ms;
+    int64_t work_keep_ms, forget_after_ms, collect_interval_ms;
     uint64_t seed;
     const struct engine_hooks *hooks; /* copied; NULL: none is configured */
 };
@@ -154,6 +156,20 @@ struct engine_reply {
 typedef void engine_reply_f(void *arg, const struct engine_reply *reply);
 void engine_order(struct engine *e, const struct engine_order *order,
                   engine_reply_f *done, void *arg);
+
+/*
+ * A person's: the gate of an address that nobody needs goes now (forget.h).
+ * `code`: NONE; NOT_FOUND (none stands), ALIVE, RUNNING, GATE_CONFLICT,
+ * UNREADABLE; BUSY, OUTCOME_UNKNOWN or CANCELLED. Exactly once, within 10 s;
+ * before this returns where that is refused at once.
+ */
+struct engine_forget {
+    const char *address, *who, *reason;
+};
+typedef void engine_forgot_f(void *arg, enum problem code,
+                             const struct err *err);
+void engine_forget(struct engine *e, const struct engine_forget *what,
+                   engine_forgot_f *done, void *arg);
 
 /* Who holds the lock as far as we know: we, and with which number. */
 bool engine_holds_lock(const struct engine *e, uint64_t *fence);

@@ -12,6 +12,7 @@
  *   pass.c     one page of markers and their records (struct move_pass)
  *   batch.c    a txn of moves: how many fit, and whose each operation is
  *   txn.c      any txn, as it is put together
+ *   collect.c  what was kept long enough goes, forget.c: gates nobody needs
  *   count.c    what a failover moved, after the fact
  *   first.c    a gate for whom the hook is for
  *   waiting.c  is there somebody for the work that waits
@@ -32,6 +33,7 @@
 #include "failover/brake.h"
 #include "failover/engine/collect.h"
 #include "failover/engine/engine.h"
+#include "failover/engine/forget.h"
 #include "failover/engine/hook.h"
 #include "failover/failover.h"
 #include "failover/plan.h"
@@ -64,7 +66,7 @@ struct reader {
     struct failover_record record;
     /* The gate as our view has it, on which the rest was asked for together
      * with it; `sure`: the rest was asked for after it was read */
-    uint64_t guess_version;
+    struct gate guess;
     char named[FAILOVER_ID_MAX + 1]; /* the failover that it names, or that
                                         we take it to */
     bool guess_left, sure;
@@ -386,6 +388,8 @@ struct queue_entry {
 void engine_queue_tick(struct engine *e);
 /* Is there anything to take the lock for? */
 bool engine_queue_wanted(struct engine *e);
+/* Of a lock just granted: is there nothing to do with it but to collect? */
+bool engine_queue_collects(struct engine *e);
 /* The next task of this hold; false: nothing is left. */
 bool engine_queue_next(struct engine *e, struct failover_task *task);
 /* Its past is moved, and the record says so: is there more to do for it, by
@@ -425,11 +429,12 @@ struct engine {
     struct move_pass pass;
     struct {
         char address[NODE_ADDRESS_MAX + 1];
-        uint64_t gate_version;
+        struct gate gate;
         char *next;
     } cut_off; /* a pass of listing that a hold's end cut off, clean so far */
     struct counter counter;
     struct collect *collect;
+    struct forgetting *forgetting;
     struct dry_run *dry_runs;
     struct dry_run *matching; /* the one that PLANNING waits for */
     struct order *orders;
@@ -450,8 +455,10 @@ struct engine {
     uint64_t hold;       /* number of this lock hold */
     mono_ms scanned_at;  /* -1: never */
     struct waiting waiting;
-    mono_ms collect_not_before;
     uint64_t collect_hold;     /* the lock hold that collects */
+    bool forgets;              /* what it collects is gates */
+    bool to_collect;           /* the lock was taken for nothing else */
+    uint64_t used_hold;        /* the lock hold in which more was written */
     struct failover_task task; /* the one given to the step */
 };
 /* effects.c */

@@ -5,8 +5,8 @@
  * The gate is known before the registrations are read. The other way round a
  * process that another coordinator admits in between would be taken for absent.
  * All is asked for at once, on the gate that our view was told of; if the gate
- * that is read then is at the same version (a gate is never removed, so no
- * version comes back), it stood so before. If it is another one, what was asked
+ * that is read then is the same, version and life of its key, it stood so
+ * before. If it is another one, what was asked
  * for is dropped and asked for again, after it.
  */
 #include "failover/engine/engine_priv.h"
@@ -156,7 +156,7 @@ static bool guessed(const struct reader *r)
     assert(r->outstanding == 0);
     return r->sure ||
            (r->any_order ? !gate->left && strcmp(gate->failover, r->named) == 0
-                         : gate->version == r->guess_version);
+                         : gate_is_same(gate, &r->guess));
 }
 
 static void read_rest(struct reader *r, bool left);
@@ -435,7 +435,7 @@ static void guess(struct reader *r)
     assert(!r->sure);
     r->any_order = r == &e->reader && r->own[0] != '\0' &&
                    failover_state(e->f) == FAILOVER_VERIFY;
-    r->guess_version = told->version;
+    r->guess = *told;
     r->guess_left = !r->any_order && told->left;
     (void)snprintf(r->named, sizeof(r->named), "%s",
                    r->any_order ? r->own : told->failover);

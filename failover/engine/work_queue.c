@@ -13,7 +13,6 @@
 #define VISITED_MS       250  /* our caches lag this much behind our writes */
 #define FRUITLESS_MS     1000 /* nothing could be done: not at once again */
 #define FRUITLESS_MS_MAX (INT64_C(5) * 60 * 1000)
-#define COLLECT_MS       10000
 
 /* --- does an address want us? -------------------------------------------- */
 
@@ -43,6 +42,10 @@ static bool wants_hold(struct engine *e, const char *address,
     assert(cause != CAUSE_NONE);
     if (seen->record != NULL)
         return work_cause_of(seen->record->cause) != cause;
+    /* the collector would take it away again: nothing is held back by it */
+    if (!seen->owns && !e->hooked &&
+        work_view_failovers(e->c.view) >= COLLECT_FAILOVERS_KEPT)
+        return false;
     return cause != CAUSE_SESSION || (n != NULL && n->state == NODE_DOWN);
 }
 
@@ -186,15 +189,21 @@ void engine_queue_tick(struct engine *e)
 
 /* --- finished work ------------------------------------------------------- */
 
-/* One kind collects for both: the floor is common to them. A hold that was
- * taken for it collects all that is due. */
+/* One kind collects for both: the floor is common to them. One txn a hold, so
+ * that nobody waits for the lock for longer. */
 static bool collecting_wanted(struct engine *e, bool this_hold)
 {
-    if (e->c.kind != NODE_MASTER || e->c.clock->mono < e->collect_not_before)
+    return e->c.kind == NODE_MASTER &&
+           !(this_hold && e->collect_hold == e->hold) &&
+           engine_collect_wanted(e->collect);
+}
+
+/* In a hold in which nothing else was written (forget.h), once. */
+static bool forgetting_wanted(struct engine *e, bool this_hold)
+{
+    if (this_hold && (e->used_hold == e->hold || e->collect_hold == e->hold))
         return false;
-    return this_hold && e->collect_hold == e->hold
-               ? engine_collect_due(e->collect)
-               : engine_collect_wanted(e->collect);
+    return engine_forgetting_wanted(e->forgetting);
 }
 
 /* --- the queue ----------------------------------------------------------- */
@@ -248,7 +257,13 @@ bool engine_queue_wanted(struct engine *e)
     if (!work_view_synced(e->c.view) || !membership_synced(e->c.membership))
         return false;
     return first_wanting(e, false) != NULL || engine_waiting_wanted(e) ||
-           collecting_wanted(e, false);
+           forgetting_wanted(e, false) || collecting_wanted(e, false);
+}
+
+bool engine_queue_collects(struct engine *e)
+{
+    return engine_orders_next(e) == NULL && first_wanting(e, true) == NULL &&
+           !engine_waiting_wanted(e);
 }
 
 static void take(struct failover_task *task, enum failover_task_type type,
@@ -268,23 +283,31 @@ bool engine_queue_next(struct engine *e, struct failover_task *task)
         o->taken = true;
         e->current = o;
         *task = o->task;
+        e->used_hold = e->hold;
         return true;
     }
     engine_sweep_now(e); /* who was lost since the last one counts already */
     struct queue_entry *a = first_wanting(e, true);
     if (a != NULL) {
-        a->hold = e->hold;
+        a->hold = e->used_hold = e->hold;
         take(task, FAILOVER_TASK_ADDRESS, a->address);
         return true;
     }
     if (engine_waiting_wanted(e)) {
         e->waiting.not_before = e->c.clock->mono + VISITED_MS;
         take(task, FAILOVER_TASK_WAITING, WORK_NOBODY);
+        e->used_hold = e->hold;
+        return true;
+    }
+    if (forgetting_wanted(e, true)) {
+        e->collect_hold = e->hold;
+        e->forgets = true;
+        take(task, FAILOVER_TASK_COLLECT, "");
         return true;
     }
     if (collecting_wanted(e, true)) {
         e->collect_hold = e->hold;
-        e->collect_not_before = e->c.clock->mono + COLLECT_MS;
+        e->forgets = false;
         take(task, FAILOVER_TASK_COLLECT, "");
         return true;
     }

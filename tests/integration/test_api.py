@@ -373,6 +373,8 @@ def test_nodes_that_are_none_are_refused_with_reasons(cluster):
             ("GET", "/v1/nodes?cursor=x", None, 400, "invalid"),
             ("GET", "/v1/nodes?index=1-1&wait=soon", None, 400, "invalid"),
             ("PUT", f"/v1/nodes/alert-server/{W1}/cordon", None, 422, "invalid_value"),
+            ("DELETE", f"/v1/nodes/alert-server/{W1}/gate", None, 422, "invalid_value"),
+            ("DELETE", f"/v1/nodes/worker/{W1}/gate", None, 404, "not_found"),
             ("PUT", f"/v1/nodes/worker/{W1}/cordon", None, 404, "no_owner"),
             ("PUT", f"/v1/nodes/worker/{W1}/cordon?for=1h", None, 400, "invalid"),
             ("PUT", f"/v1/nodes/worker/{W1}/drain?for=31d", None, 400, "invalid")):
@@ -392,6 +394,27 @@ def test_a_process_whose_work_was_taken_over_is_refused(cluster):
     record = wait_for("the record done", finished(c.api, M1))[0]
     equal((record["kind"], record["address"], record["state"], record["moved"]), ("master", M1, "done", 2), "the record")
     equal(c.api.get(f"/v1/failovers/{record['id']}")["id"], record["id"], "by its id")
+
+
+@settings(heartbeat="1h")
+def test_a_gate_that_nobody_needs_is_forgotten(cluster):
+    c = cluster.coordinator()
+    gate = f"/v1/nodes/worker/{W1}/gate"
+    up(cluster, c.api, ("worker", W1), ("worker", W2))
+    first = c.api("PUT", "/v1/work/first", {"kind": "worker", "owner": W1}).json["epoch"]
+    problem(c.api("DELETE", gate), 409, "alive")
+    equal(c.api("DELETE", f"/v1/nodes/worker/{W1}").status, 204, "it leaves")
+    wait_for("moved", lambda: c.api.get("/v1/work/first")["owner"] == W2)
+    moved = c.api.get("/v1/work/first")["epoch"]
+    check(moved > first, "its work was moved")
+    wait_for("it is over", lambda: all(f["state"] in ("done", "aborted") for f in c.api.get("/v1/failovers")["items"]))
+    wait_for("forgotten", lambda: c.api("DELETE", gate + "?who=ann&reason=scaled").status == 204)
+    problem(c.api("DELETE", gate), 404, "not_found")
+    wait_for("nobody is there", lambda: c.api("GET", f"/v1/nodes/worker/{W1}").status == 404)
+    up(cluster, c.api, ("worker", W1))
+    again = c.api("PUT", "/v1/work/again", {"kind": "worker", "owner": W1})
+    equal(again.status, 201, again.text)
+    check(again.json["epoch"] > moved, "a new life is above all before")
 
 
 @settings(heartbeat="1h")

@@ -83,7 +83,7 @@ WRONG_CALLS = (
     (("best", "gpu", "--group", "x"), "twice"), (("serve", "nodes"), "nodes: not understood"))
 
 COMMANDS = ("serve", "agent", "check-config", "registry", "replay", "version", "status", "nodes", "best", "work", "failover", "cordon",
-            "uncordon", "drain", "undrain", "restart", "settings", "pause", "resume", "brake", "groups", "fence")
+            "uncordon", "drain", "undrain", "restart", "forget", "settings", "pause", "resume", "brake", "groups", "fence")
 
 
 def test_every_command_helps_and_says_when_nobody_can_read_it(cluster):
@@ -236,6 +236,8 @@ def test_the_command_line_shows_and_lifts_what_it_meets(cluster):
     cli("undrain", "worker", worker)
     wait_for("open", lambda: gate()["state"] == "open")
     cli("cordon", "worker", worker, "--for", "1m", expect=2)
+    cli("forget", "worker", worker, expect=1)  # it is alive
+    cli("forget", "worker", "127.0.0.1:9", "--reason", "gone", expect=4)
     cli("work", "add", "--id", "x")
     check(cli("fence", "x", "1").startswith("yes: "), "the present epoch")
     cli("fence", "x", "7", expect=1)

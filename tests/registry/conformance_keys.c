@@ -39,6 +39,25 @@ static void a_directory_can_become_a_key(void **state)
     version_of(w, r, "/d/e", "child");
 }
 
+/* By a delete at the first version. It is made again when it is needed. */
+static void an_empty_directory_can_be_deleted(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    uint64_t first = registry_first_version(r);
+    enum err_code code;
+
+    first += first == 0; /* there are none, then */
+    assert_int_equal(do_put(w, r, "/d/e/f", "1", REGISTRY_ABSENT, 0), ERR_OK);
+    assert_int_not_equal(do_delete(w, r, "/d/e", first), ERR_OK);
+    assert_int_equal(do_delete(w, r, "/d/e/f", version_of(w, r, "/d/e/f", "1")),
+                     ERR_OK);
+    code = do_delete(w, r, "/d/e", first);
+    assert_true(code == ERR_OK || code == ERR_NOT_FOUND);
+    assert_int_equal(do_exists(w, r, "/d/e"), ERR_NOT_FOUND);
+    assert_int_equal(do_put(w, r, "/d/e/f", "2", REGISTRY_ABSENT, 0), ERR_OK);
+}
+
 static void an_empty_persistent_value_is_invalid(void **state)
 {
     struct world *w = *state;
@@ -455,6 +474,7 @@ int conformance_keys(void)
     const struct CMUnitTest tests[] = {
         CONFORMANCE_TEST(directories_are_never_reported),
         CONFORMANCE_TEST(a_directory_can_become_a_key),
+        CONFORMANCE_TEST(an_empty_directory_can_be_deleted),
         CONFORMANCE_TEST(an_empty_persistent_value_is_invalid),
         CONFORMANCE_TEST(malformed_keys_are_refused_by_every_call),
         CONFORMANCE_TEST(keys_have_at_most_600_bytes),

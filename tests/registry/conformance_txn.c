@@ -448,6 +448,35 @@ static void a_second_key_tells_two_lives_apart(void **state)
     (void)version_of(w, r, "/a/k", "2");
 }
 
+/* A gate is forgotten by a txn that raises the floor. What was decided on it
+ * before is refused on the next gate of its address, whose version may be the
+ * same, by the floor; and so is what was decided on there being none. */
+static void a_late_txn_does_not_meet_the_next_gate(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    struct registry_op ops[2] = {put("/o/gate", "open", REGISTRY_ABSENT, 0),
+                                 put("/floor", "1", REGISTRY_ABSENT, 0)};
+    uint64_t gate, floor;
+
+    assert_int_equal(do_txn(w, r, ops, 2, NULL), ERR_OK);
+    gate = version_of(w, r, "/o/gate", "open");
+    floor = version_of(w, r, "/floor", "1");
+    ops[0] = at(REGISTRY_DELETE, "/o/gate", gate);
+    ops[1] = put("/floor", "2", REGISTRY_VERSION, floor);
+    assert_int_equal(do_txn(w, r, ops, 2, NULL), ERR_OK);
+
+    ops[0] = put("/o/gate", "late", REGISTRY_ABSENT, 0);
+    ops[1] = at(REGISTRY_CHECK, "/floor", floor);
+    expect_conflict(w, r, ops, 2, 1);
+    assert_int_equal(do_put(w, r, "/o/gate", "next", REGISTRY_ABSENT, 0),
+                     ERR_OK);
+    ops[0] = at(REGISTRY_CHECK, "/floor", floor);
+    ops[1] = put("/o/gate", "late", REGISTRY_VERSION, gate);
+    expect_conflict(w, r, ops, 2, 0);
+    (void)version_of(w, r, "/o/gate", "next");
+}
+
 int conformance_txn(void)
 {
     const struct CMUnitTest tests[] = {
@@ -464,6 +493,7 @@ int conformance_txn(void)
         CONFORMANCE_TEST(check_lock_refuses_one_that_only_waits),
         CONFORMANCE_TEST(check_lock_refuses_after_the_loss),
         CONFORMANCE_TEST(a_second_key_tells_two_lives_apart),
+        CONFORMANCE_TEST(a_late_txn_does_not_meet_the_next_gate),
     };
 
     return cmocka_run_group_tests_name("txn", tests, NULL, NULL);

@@ -5,7 +5,8 @@
  * under the lock), by taking an INTENT back, or when a fenced gate whose
  * failover is done, or one whose process left and owns nothing, is opened for
  * a new process. A process leaves with its registration, and nobody but the
- * holder of the lock lets anybody in after it.
+ * holder of the lock lets anybody in after it. A closed one that nobody needs
+ * goes, and with it what it said of anybody.
  */
 #include "tests/sim/check.h"
 
@@ -236,6 +237,35 @@ static void check_cordon(struct check *c, int node,
                    c->names[node]);
 }
 
+/* A gate goes when nobody needs it, under the lock, and the floor above all
+ * that its address ever had. Whoever comes there next is a new life. */
+static void check_forgotten(struct check *c, int node,
+                            const struct check_gate_record *was)
+{
+    const struct check_node *n = &c->nodes[node];
+    bool closed = was->state == GATE_IS_FENCED || was->state == GATE_IS_LEFT;
+    bool bound = was->cordoned || was->drain_of.known || was->heir.known;
+
+    if (!check_holds(c, c->kinds[node]))
+        check_fail(c, "under-the-lock", "the gate of %s went without the lock",
+                   c->names[node]);
+    if (!closed || bound || n->markers > 0 || n->unfinished > 0)
+        check_fail(c, "gate-stays",
+                   "the gate of %s was removed: %s, %s, %zu markers, %u open "
+                   "failovers",
+                   c->names[node], check_gate_name(was->state),
+                   bound ? "bound" : "not bound", n->markers, n->unfinished);
+    for (int i = 0; i < CHECK_ITEMS; i++)
+        if (c->items[i].top > c->floor)
+            check_fail(c, "epochs-grow",
+                       "the gate of %s was removed, w-%d had %" PRIu64
+                       " and the floor is %" PRIu64,
+                       c->names[node], i, c->items[i].top, c->floor);
+    for (struct check_process *p = n->processes; p != NULL; p = p->next)
+        p->fenced = p->moving = p->unbroken = p->ordered = p->bereft = false;
+    c->result->forgotten++;
+}
+
 void check_gate_change(struct check *c, int node)
 {
     const struct check_gate_record *was = &c->nodes[node].gate_before;
@@ -248,8 +278,7 @@ void check_gate_change(struct check *c, int node)
           is->version, check_gate_name(was->state), was->process.startup,
           c->txn.writer);
     if (is->state == GATE_IS_ABSENT) {
-        check_fail(c, "gate-stays", "the gate of %s was removed",
-                   c->names[node]);
+        check_forgotten(c, node, was);
         return;
     }
     check_left(c, node, was, is);

@@ -34,6 +34,11 @@ static void configure(struct world *w)
     w->conf.balancer.heartbeat_interval_ms = TIMEOUT_MS / 3;
     w->ttl_ms = chance(w, 0.5) ? 9000 : 3000;
     w->conf.work_keep_ms = between(w, 14, 25) * 1000;
+    /* no draw: the seeds stay what they are */
+    w->conf.forget_after_ms = w->seed % 3 == 0
+                                  ? w->conf.forget_after_ms
+                                  : 13000 + (int64_t)(w->seed % 7) * 1000;
+    w->conf.collect_interval_ms = 1000;
     f->settle_ms = TIMEOUT_MS;
     f->grace_ms = between(w, 0, 2) * 500;
     f->reconcile_interval_ms = between(w, 1, 4) * 1000;

@@ -28,7 +28,8 @@
 
 struct shared {
     _Atomic uint64_t next, passed, failed;
-    _Atomic uint64_t writes, moves, failovers, leaves, faults, virtual_ms;
+    _Atomic uint64_t writes, moves, failovers, leaves, forgotten, faults,
+        virtual_ms;
     _Atomic uint64_t running[WORKERS_MAX]; /* seed + 1; 0: none */
     _Atomic bool stop;
 };
@@ -86,6 +87,7 @@ static void count(struct shared *s, const struct sim_result *r)
     s->moves += r->moves;
     s->failovers += r->failovers;
     s->leaves += r->leaves;
+    s->forgotten += r->forgotten;
     s->faults += r->faults;
     s->virtual_ms += (uint64_t)r->virtual_ms;
     if (r->failed)
@@ -207,10 +209,11 @@ int main(int argc, char **argv)
     took = clock_mono_ms() - began;
     printf("%" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " faults, %" PRIu64
            " writes, %" PRIu64 " failovers, %" PRIu64 " leaves, %" PRIu64
-           " items moved, %" PRIu64 " s of virtual time in %" PRId64
-           ".%03" PRId64 " s\n",
+           " gates forgotten, %" PRIu64 " items moved, %" PRIu64
+           " s of virtual time in %" PRId64 ".%03" PRId64 " s\n",
            s->passed + s->failed, o.first, s->faults, s->writes, s->failovers,
-           s->leaves, s->moves, s->virtual_ms / 1000, took / 1000, took % 1000);
+           s->leaves, s->forgotten, s->moves, s->virtual_ms / 1000, took / 1000,
+           took % 1000);
     printf("%" PRIu64 " passed, %" PRIu64 " failed, 0 skipped\n", s->passed,
            s->failed);
     return s->failed > 0;

@@ -20,6 +20,7 @@ struct sim_result {
     uint64_t moves;     /* items taken from a process by a failover */
     uint64_t failovers; /* that reached `done` */
     uint64_t leaves;    /* in order, over HTTP */
+    uint64_t forgotten; /* gates */
     uint64_t faults;
     int64_t virtual_ms;
 };

@@ -186,6 +186,8 @@ void world_start(struct world *w, size_t i)
         .event = on_event,
         .event_arg = c,
         .work_keep_ms = w->keep_ms,
+        .forget_after_ms = w->forget_ms > 0 ? w->forget_ms : 86400000,
+        .collect_interval_ms = w->forget_ms > 0 ? 1000 : 10000,
         .seed = 7 + i,
         .hooks = &hooks,
     };

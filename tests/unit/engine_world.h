@@ -54,6 +54,7 @@ struct world {
     const char *closed_group; /* nobody takes work of it; NULL none */
     bool takes_all;           /* and that is not seen before it is tried */
     int64_t keep_ms;          /* of finished work; 10 s */
+    int64_t forget_ms;        /* 0: a day */
     /* what the test's hook does: it exits with 3 at once, or lasts */
     int hooks;
     char hook_seen[512]; /* "<address> <process>" */

@@ -147,7 +147,7 @@ static void unfinished_failovers_want_the_engine(void **state)
     assert_int_equal(hand_put(w, "/pelorus/failovers/f9", "{}"), ERR_OK);
     assert_int_equal(hand_put(w, "/pelorus/failovers/f8", "oops"), ERR_OK);
     pass(w, 100);
-    assert_int_equal(work_view_surplus(s->view, 2, NULL, 1), 0);
+    assert_int_equal(work_view_surplus(s->view, 2, false, NULL, 1), 0);
     world_free(w);
 }
 
@@ -165,12 +165,12 @@ static void surplus_failovers_are_the_oldest_final_ones(void **state)
     put_failover(w, "f7", "m:2", FAILOVER_DONE, 50);
     put_failover(w, "f6", "m:2", FAILOVER_DONE, 600);
     pass(w, 100);
-    assert_int_equal(work_view_surplus(s->view, 5, NULL, 9), 0);
-    assert_int_equal(work_view_surplus(s->view, 1, NULL, 9), 3);
+    assert_int_equal(work_view_surplus(s->view, 5, false, NULL, 9), 0);
+    assert_int_equal(work_view_surplus(s->view, 1, false, NULL, 9), 3);
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
         char key[REGISTRY_KEY_MAX + 1];
 
-        assert_int_equal(work_view_surplus(s->view, 1, &old, 1), 1);
+        assert_int_equal(work_view_surplus(s->view, 1, false, &old, 1), 1);
         assert_string_equal(old.id, expected[i]);
         assert_true(
             memory_find(w->store, work_failover_key(old.id, key))->version ==
@@ -178,7 +178,7 @@ static void surplus_failovers_are_the_oldest_final_ones(void **state)
         remove_key(w, key);
     }
     /* f4 is not final, f6 is kept */
-    assert_int_equal(work_view_surplus(s->view, 1, &old, 1), 0);
+    assert_int_equal(work_view_surplus(s->view, 1, false, &old, 1), 0);
     world_free(w);
 }
 

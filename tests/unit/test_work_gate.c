@@ -245,10 +245,139 @@ static void orders_survive_unknown_outcomes(void **state)
     }
 }
 
+/* --- a gate that was forgotten ------------------------------------------ */
+
+static uint64_t gate_version(struct world *w)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    const struct registry_entry *e =
+        memory_find(w->store, gate_key(NODE_MASTER, "m:1", key, sizeof(key)));
+
+    return e != NULL ? e->version : 0;
+}
+
+/* As the engine does it: the gate goes, and the floor rises. */
+static void forget_gate(struct world *w)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    enum err_code code = ERR_CANCELLED;
+
+    assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "7"), ERR_OK);
+    registry_delete(w->hand, gate_key(NODE_MASTER, "m:1", key, sizeof(key)),
+                    gate_version(w), note_code, &code);
+    pass(w, 200);
+    assert_int_equal(code, ERR_OK);
+    assert_int_equal(gate_version(w), 0);
+}
+
+/* The next life of it, by another process, until its version is the same. */
+static void next_life(struct world *w, uint64_t version)
+{
+    assert_int_not_equal(version, 0);
+    while (gate_version(w) < version)
+        put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 2);
+    assert_int_equal(gate_version(w), version);
+}
+
+/* An order that was held up on its way, while the gate that it was decided on
+ * was forgotten and another one came to its version: it is not written there.
+ */
+static void a_late_order_does_not_meet_the_next_gate(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct ended *e = ended_new();
+    struct side *s = &w->sides[0];
+    struct gate_order o = {.what = GATE_ORDER_CORDON,
+                           .kind = NODE_MASTER,
+                           .address = "m:1",
+                           .who = "ann",
+                           .reason = "disk"};
+    struct gate gate;
+    uint64_t version;
+
+    (void)state;
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "3"), ERR_OK);
+    version = gate_version(w);
+    memory_hold_up(s->registry, true);
+    work_gate_order(s->work, &o, on_gate_reply, e);
+    pass(w, 100);
+    assert_int_equal(memory_held_up(s->registry), 1);
+    forget_gate(w);
+    next_life(w, version);
+    memory_let_through(s->registry);
+    memory_hold_up(s->registry, false);
+    await(w, e);
+    assert_string_equal(e->code, "");
+    gate = gate_at(w, NODE_MASTER, "m:1");
+    assert_int_equal(gate.state, GATE_CORDONED); /* decided anew: it is whose */
+    assert_int_equal(gate.process.startup_time, process_of(2).startup_time);
+    ended_free(e);
+    world_free(w);
+}
+
+/* Nor is work given there, which its owner hands over. */
+static void a_late_handover_does_not_meet_the_next_gate(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct ended *e = ended_new();
+    struct side *s = &w->sides[0];
+    uint64_t version;
+
+    (void)state;
+    s->only = "m:2";
+    assert_string_equal(submit(s, e, "a", NULL), "");
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    version = gate_version(w);
+    s->only = "m:1";
+    memory_hold_up(s->registry, true);
+    RESET(e);
+    work_handover(s->work, "a", 1, on_reply, e);
+    pass(w, 100);
+    assert_int_equal(memory_held_up(s->registry), 1);
+    forget_gate(w);
+    next_life(w, version);
+    memory_let_through(s->registry);
+    memory_hold_up(s->registry, false);
+    await(w, e);
+    assert_string_equal(e->code, "");
+    assert_int_equal(e->item.state, WORK_WAITING); /* m:1 is another's now */
+    ended_free(e);
+    world_free(w);
+}
+
+/* What is known of a gate goes with the floor under which it was read. */
+static void a_gate_that_is_known_is_not_the_next_one(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct ended *e = ended_new();
+    struct side *s = &w->sides[0];
+    uint64_t version;
+
+    (void)state;
+    s->only = "m:1";
+    assert_string_equal(submit(s, e, "a", NULL), ""); /* makes both known */
+    assert_string_equal(submit(s, e, "b", NULL), "");
+    version = gate_version(w);
+    forget_gate(w);
+    next_life(w, version);
+    s->only = "m:2"; /* the floor is read anew */
+    assert_string_equal(submit(s, e, "c", NULL), "");
+    s->only = "m:1";
+    assert_string_equal(submit(s, e, "d", NULL), "group_empty");
+    ended_free(e);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(orders_apply_by_a_table),
+        cmocka_unit_test(a_late_order_does_not_meet_the_next_gate),
+        cmocka_unit_test(a_late_handover_does_not_meet_the_next_gate),
+        cmocka_unit_test(a_gate_that_is_known_is_not_the_next_one),
         cmocka_unit_test(orders_leave_a_leaver_gone),
         cmocka_unit_test(an_order_keeps_who_and_why_and_how_long),
         cmocka_unit_test(a_drain_is_taken_back_at_a_fenced_gate),
