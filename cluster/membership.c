@@ -286,7 +286,7 @@ static void key_written(struct membership *m,
 
     assert(!m->emitting);
     if (r != NULL && r->process.created == entry->created &&
-        r->version == entry->version) {
+        r->version == entry->version && !r->anew) {
         tell_key(m, &told); /* told twice */
         return;
     }
@@ -306,6 +306,7 @@ static void key_written(struct membership *m,
         membership_begin_key(r, entry->created);
     }
     r->version = entry->version;
+    r->anew = false;
     r->doubted = hb.doubted;
     r->gap = r->written_at >= 0 ? m->config.clock->mono - r->written_at : 0;
     r->written_at = m->config.clock->mono;
@@ -374,12 +375,26 @@ void membership_feed(struct membership *m, enum membership_source source,
     tell_key(m, &synced);
 }
 
+/* What is told from here on is news, whatever its version. */
+static void doubt_versions(struct membership *m)
+{
+    for (struct node *n = membership_next(m, NULL); n != NULL;
+         n = membership_next(m, n)) {
+        struct member *e = CONTAINER_OF(n, struct member, node);
+
+        for (struct registration *r = e->registrations; r; r = r->next)
+            r->anew = true;
+    }
+}
+
 void membership_connection(struct membership *m, enum registry_state state)
 {
     mono_ms now = m->config.clock->mono;
 
     assert(!m->emitting);
     m->connected = registry_state_is_up(state);
+    if (state == REGISTRY_DISCONNECTED || state == REGISTRY_WENT_BACK)
+        doubt_versions(m);
     if (state == REGISTRY_DISCONNECTED)
         m->synced[MEMBERSHIP_NODES] = m->synced[MEMBERSHIP_OURS] = false;
     if (state == REGISTRY_CONNECTED)

@@ -100,6 +100,8 @@ struct registration {
     bool refused;    /* its present heartbeat was, or some of it */
     bool unreadable; /* nothing could be taken from it */
     bool has_load;
+    bool anew;  /* of another session: its version may be another write's, in a
+                   store that went back */
     char key[]; /* "": the one of ours that its member's address makes */
 };
 

@@ -38,10 +38,10 @@ struct fixture {
     uint64_t version;
     struct membership_over over; /* by the last TTL_OVER */
     uint64_t stands;             /* by the last still_over() */
-    bool doubted;   /* likewise */
-    bool quiet;     /* reports are not written down */
-    bool silent;    /* the registry answers nothing */
-    int ignored;    /* keys that name no node */
+    bool doubted;                /* likewise */
+    bool quiet;                  /* reports are not written down */
+    bool silent;                 /* the registry answers nothing */
+    int ignored;                 /* keys that name no node */
 };
 
 static void on_event(void *arg, const struct membership_event *ev)
@@ -1215,6 +1215,26 @@ static void a_mark_is_no_sign_of_life(void **state)
     expect(f, "flap h:1 100-1\n");
 }
 
+/* A store that went back has given the version to another write. */
+static void in_another_session_the_same_version_is_news(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    expect(f, "up h:1 100-1\n");
+    f->version--;
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    expect(f, "");
+    membership_connection(f->m, REGISTRY_WENT_BACK);
+    membership_connection(f->m, REGISTRY_CONNECTED);
+    f->version--;
+    feed(f, REGISTRY_ADD, OURS, 5, 0, SECOND);
+    expect(f, "replaced h:1 100-1\n");
+    f->version--;
+    feed(f, REGISTRY_ADD, OURS, 5, 0, LEASED);
+    expect(f, "");
+}
+
 static void it_is_missed_after_as_long_as_it_is_watched(void **state)
 {
     struct fixture *f = *state;
@@ -1370,6 +1390,7 @@ int main(void)
         TEST(a_renewal_of_another_process_or_of_nobody_counts_for_none),
         TEST(a_renewal_seen_before_the_last_write_changes_nothing),
         TEST(a_mark_is_no_sign_of_life),
+        TEST(in_another_session_the_same_version_is_news),
         TEST(it_is_missed_after_as_long_as_it_is_watched),
         TEST(after_a_gap_every_window_begins_again),
         TEST(it_is_still_over_until_anything_is_heard_or_begins_again),
