@@ -105,6 +105,9 @@ PROGRAMS = [
     ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand_workers", 1),
     ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand_workers", 1),
     ("heartbeats-sql", "python3 tests/integration/test_jdbc.py ten_thousand_workers", 1),
+    ("renewals-sqlite", "python3 tests/integration/test_renewals.py sqlite", 1),
+    ("renewals-etcd", "python3 tests/integration/test_renewals.py etcd", 1),
+    ("renewals-zookeeper", "python3 tests/integration/test_renewals.py zookeeper", 1),
     *((f"bytes-{kind}", "{build}/tests/bench/bench_bytes --registry " + kind, 1)
       for kind in ("sqlite", "zookeeper", "etcd", "mysql", "postgresql")),
     ("failover", "python3 tests/bench/failover.py last_item", 1),
@@ -127,6 +130,8 @@ NEEDS = {
     "heartbeats-zookeeper": ZOOKEEPER,
     "heartbeats-etcd": ["etcd"],
     "heartbeats-sql": SQL,
+    "renewals-zookeeper": ZOOKEEPER[:1] + ZOOKEEPER[2:3],
+    "renewals-etcd": ["etcd"],
     "bytes-zookeeper": ZOOKEEPER[:1] + ZOOKEEPER[2:3],
     "bytes-etcd": ["etcd"],
     "bytes-mysql": SQL[:1],

@@ -175,6 +175,9 @@ def measure(cluster, coordinators, seconds=SECONDS):
     rate = len(spans) / (time.monotonic() - began)
     print(f"     {len(nodes.nodes)} nodes, {rate:.0f} renewals/s, {writes:.1f} writes/s at the store, "
           f"p50 {share(spans, .5) * 1000:.0f} ms, p99 {share(spans, .99) * 1000:.0f} ms", flush=True)
+    kind = cluster.registry.__class__.__module__.replace("cluster", "sqlite")
+    print(f"row renewals-{kind}-writes writes/s {writes:.3g} {10 * len(coordinators)} <= # {rate:.0f} renewals/s")
+    print(f"row renewals-{kind}-p99 ms {share(spans, .99) * 1000:.3g} 300 <=", flush=True)
     check(writes <= 10 * len(coordinators), lambda: f"{writes:.1f} writes/s by {len(coordinators)} coordinators")
     check(share(spans, .99) <= 0.3 * SLOW * pace() + late.worst, lambda: f"p99 {share(spans, .99):.3f} s")
     return nodes
