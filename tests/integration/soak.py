@@ -155,9 +155,10 @@ class Soak:
 
 
 def table(results):
-    """Rows of Markdown: begin -> end."""
+    """Rows of Markdown: begin -> end; late: leases that ran out as nobody renewed
+    them in time; latest: so long this program itself was kept from running."""
     rows = [["registry", "heartbeats", "p99 ms", "kills", "left", "items", "moves", "RSS MiB", "files", "threads", "keys",
-             "data MiB", "disk MiB", "CPU %", "server %", "unanswered", "late", "errors"]]
+             "data MiB", "disk MiB", "CPU %", "server %", "unanswered", "late", "latest s", "errors"]]
     rows.append(["---"] * len(rows[0]))
     for r in results:
         b, e, c = r["begin"], r["end"], r["count"]
@@ -167,7 +168,7 @@ def table(results):
                      f"{b['threads']} -> {e['threads']}", f"{b['keys']} -> {e['keys']}",
                      f"{b['data'] / MIB:.1f} -> {e['data'] / MIB:.1f}", f"{b['disk'] / MIB:.1f} -> {e['disk'] / MIB:.1f}",
                      f"{(e['cpu'] - b['cpu']) / seconds * 100:.2g}", f"{(e['server cpu'] - b['server cpu']) / seconds * 100:.2g}",
-                     c.get("unanswered", 0) + c.get("refused", 0), c.get("late", 0), len(r["problems"])])
+                     c.get("unanswered", 0) + c.get("refused", 0), c.get("late", 0), f"{r['latest']:.1f}", len(r["problems"])])
     return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
 
 

@@ -92,6 +92,7 @@ class Load:
         self.created = {}                       # id -> when
         self.losses = collections.defaultdict(list)
         self.moved = {}                         # id -> as last told, of those that moved
+        self.tried = set()                      # ids whose end was said, and not answered
         self.slow = collections.Counter()       # heartbeats by ms, to the power of two
         self.down = set()                       # addresses whose work is not finished now
         self.due = []                           # heap of (when, number, node)
@@ -212,22 +213,34 @@ class Load:
         answer = api("GET", f"/v1/work/{name}", timeout=5)
         if answer.status == 200:
             self.told(answer.json)
+        elif answer.status == 404 and name in self.tried:
+            self.finished(name)     # carried out then, and forgotten since
         elif answer.status == 404:
             self.error(f"lost: {name} was accepted and is not there")
             with self.lock:
                 self.open.pop(name)
 
+    def finished(self, name):
+        with self.lock:
+            self.open.pop(name)
+            self.tried.discard(name)
+            self.count["finished"] += 1
+            if name not in self.moved:
+                self.created.pop(name)
+
     def finish_one(self, api, name, item):
+        again = name in self.tried
+        self.tried.add(name)    # until it is answered
         answer = api("DELETE", f"/v1/work/{name}?epoch={item['epoch']}", timeout=5)
-        if answer.status == 200:
-            with self.lock:
-                self.open.pop(name)
-                self.count["finished"] += 1
-                if name not in self.moved:
-                    self.created.pop(name)
-        elif answer.status in (404, 409):
+        if answer.status in (503, 504):
+            return
+        if answer.status == 200 or answer.status == 404 and again:
+            self.finished(name)
+            return
+        self.tried.discard(name)
+        if answer.status in (404, 409):
             self.refresh(api, name)
-        elif answer.status not in (503, 504):
+        else:
             self.error(f"finish: {name} {answer.status} {answer.text[:200]}")
 
     def finish(self):
