@@ -26,6 +26,7 @@ struct node_verified {
     uint64_t created, since;
     uint64_t steady;   /* what of its body no window tells */
     uint64_t instance; /* a hash of it */
+    uint64_t process;  /* likewise: another one at the key has another name */
     int64_t startup;   /* that its body said */
     int32_t ttl_ms, watched_ms;
     uint32_t generation;
@@ -81,6 +82,13 @@ static void forget(struct coordinator_node_request *n)
         MEM_FREE(*v);
 }
 
+static uint64_t process_hash(const struct process *p)
+{
+    const int64_t who[] = {p->startup_time, p->process_id};
+
+    return hash_quick(who, sizeof(who));
+}
+
 static uint64_t instance_hash(const char *instance)
 {
     return hash_quick(instance, strlen(instance));
@@ -103,6 +111,7 @@ static void keep(struct coordinator_node_request *n, int64_t watched_ms)
     v->since = n->since;
     v->steady = n->steady;
     v->instance = instance_hash(is->instance);
+    v->process = process_hash(&is->process);
     v->startup = is->body_startup;
     v->ttl_ms = (int32_t)n->ttl_ms;
     v->watched_ms = (int32_t)watched_ms;
@@ -181,6 +190,7 @@ static bool still_stands(const struct coordinator_node_request *n,
     return v->epoch == n->base.c->renewals->epoch && node->registered &&
            node->ours && node->process.known &&
            node->process.created == v->created &&
+           process_hash(&node->process) == v->process &&
            !gate_bars(node->gate, &node->process);
 }
 
