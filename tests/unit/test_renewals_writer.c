@@ -364,6 +364,46 @@ static void lost_answers_leave_no_hole(void **state)
     rings_free(&w->rings);
 }
 
+/* In a store that went back the number of a session comes again, and with it
+ * the ring: what is written there is told all the same, after a gap. */
+static void a_ring_that_stood_already_is_gone_on_with_behind_it(void **state)
+{
+    struct world *w = *state;
+    uint64_t session = registry_session(w->registry);
+    struct registry_watch *watch;
+
+    for (uint64_t seq = 65; seq < 70; seq++) {
+        const struct renewal r = {.created = 7, .generation = 1};
+        char key[WINDOW_KEY_SIZE];
+        struct window window;
+        struct buf b;
+
+        window_init(&window);
+        assert_true(window_add(&window, &r));
+        buf_init(&b, WINDOW_BYTES_MAX);
+        window_write(&b, &window, seq, 3000);
+        write_key(w, w->hand, window_key(session, window_slot(seq), key),
+                  b.data, b.len, false);
+        buf_close(&b);
+        window_close(&window);
+    }
+    w->rings = rings_new(on_told, on_gap, w);
+    watch = registry_watch(w->hand, WINDOW_PREFIX, on_ring, w);
+    begin(w, true);
+    w->gaps = 0; /* the first listing's */
+    for (unsigned i = 0; i < 100; i++) {
+        assert_true(add(w, i));
+        run(w, 250);
+        assert_int_equal(w->puts[i].times, 1);
+        assert_int_equal(w->puts[i].end, WRITER_COMMITTED);
+        assert_true(w->told[i]);
+    }
+    assert_int_equal(w->gaps, 1);
+    assert_int_equal(w->clashes, 0);
+    registry_unwatch(&watch);
+    rings_free(&w->rings);
+}
+
 /*
  *   writer                         store
  *   puts window 1 (of 0)           it lies before the store, its answer is lost
@@ -428,6 +468,7 @@ int main(void)
         TEST(nobody_is_acknowledged_without_our_entry),
         TEST(a_lease_that_is_over_is_not_asked_for),
         TEST(lost_answers_leave_no_hole),
+        TEST(a_ring_that_stood_already_is_gone_on_with_behind_it),
         TEST(what_is_in_doubt_is_read_before_another_is_formed),
     };
 
