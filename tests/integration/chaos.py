@@ -1,7 +1,7 @@
 """Chaos: real coordinators, masters and a registry, killed and stopped at
 random; judged from the masters' own histories (chaos_judge.py).
 
-    make chaos RUNS=20 [SECONDS=60] [SEED=n] [REGISTRIES=sqlite,zookeeper,etcd,postgresql]
+    make chaos RUNS=20 [SECONDS=60] [SEED=n] [REGISTRIES=sqlite,zookeeper,etcd,postgresql] [RENEWALS=grouped]
 
 Run k is of seed SEED + k on the registries in turn. A seed decides the faults,
 their times and their victims, not how the processes run in between.
@@ -27,7 +27,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 COORDINATORS, MASTERS, AGENTS = 3, 6, 2     # the first of the masters are agents' commands
 SESSION, TTL = 4, 3
 FAILOVER = ("failover: {grace: 300ms, reconcile-interval: 1s, settle: 2s, poison-limit: 6, poison-window: 2s, "
-            "brake: {window: 10s}}\n")
+            "brake: {window: 10s}}\n" +
+            (f"renewals: {os.environ['RENEWALS']}\n" if "RENEWALS" in os.environ else ""))
 REGISTRIES = {
     "sqlite": Sqlite,
     "zookeeper": lambda c: zookeeper.Registry(c),
