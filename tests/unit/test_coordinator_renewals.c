@@ -38,6 +38,9 @@ static int set_up(void **state)
     int rc = world_open(state);
 
     w = *state;
+    w->conf.renewals = CONF_RENEWALS_SINGLE;
+    coordinator_reload(w->c[0]);
+    world_run(w, 500);
     memory_on_write(w->store, on_write, NULL);
     memset(&writes, 0, sizeof(writes));
     return rc;
@@ -148,7 +151,7 @@ static double cpu_at(struct world *w, int i)
 
 /* --- single -------------------------------------------------------------- */
 
-static void by_default_each_is_a_write_of_its_own(void **state)
+static void told_single_each_is_a_write_of_its_own(void **state)
 {
     struct world *w = *state;
 
@@ -470,6 +473,91 @@ static void it_is_not_acknowledged_to_whom_its_work_is_taken_from(void **state)
     assert_int_equal(writes.windows, 1);
 }
 
+/* In which order they were written: the gate that shut, and what renewed. */
+struct order {
+    unsigned n, gate, renewed;
+};
+
+static void on_order(void *arg, uint64_t writer,
+                     const struct registry_entry *before,
+                     const struct registry_entry *after)
+{
+    struct order *o = arg;
+
+    (void)writer, (void)before;
+    o->n++;
+    if (after == NULL)
+        return;
+    if (registry_key_below(after->key, GATE_PREFIX))
+        o->gate = o->n;
+    if (registry_key_below(after->key, WINDOW_PREFIX) ||
+        strcmp(after->key, KEY) == 0)
+        o->renewed = o->n;
+}
+
+/* As INTENT does: gate and `taken` in one txn. */
+static void fence(struct world *w)
+{
+    const struct registry_entry *e = memory_find(w->store, TAKEN_KEY);
+    struct gate gate = {
+        .state = GATE_FENCED,
+        .process = {.startup_time = 100, .process_id = 1, .known = true}};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct taken t = taken(w);
+    static enum err_code ignored;
+    struct registry_op ops[2];
+    struct buf text, raised;
+
+    buf_init(&text, 4096);
+    buf_init(&raised, TAKEN_BYTES_MAX);
+    gate_write(&text, &gate);
+    taken_raise(&t, NODE_WORKER, W);
+    taken_write(&raised, &t);
+    ops[0] =
+        registry_op_put(gate_key(NODE_WORKER, W, key, sizeof(key)), &text, 0);
+    ops[1] = registry_op_put(TAKEN_KEY, &raised, e->version);
+    registry_txn(w->hand, ops, 2, hand_done, &ignored);
+    buf_close(&text);
+    buf_close(&raised);
+}
+
+/* At every moment of a renewal in a window somebody fences the process: if that
+ * was written first, no lease is given. */
+static void no_lease_is_given_behind_a_gate_that_shut(void **state)
+{
+    const struct memory_faults slow = {.delay_max_ms = 20};
+    struct world *w = *state;
+    unsigned given = 0, fenced = 0;
+
+    for (int64_t i = 0; i < 160; i++) {
+        struct order order = {0};
+        struct got g;
+
+        join(w);
+        memory_on_write(w->store, on_order, &order);
+        memory_set_faults(w->store, &slow);
+        send(w, 0, "0.1", 4, &g);
+        memory_run(w->store, w->clock.mono + i % 30);
+        fence(w);
+        answered(w, &g);
+        world_run(w, 200);
+        memory_on_write(w->store, NULL, NULL);
+        memory_set_faults(w->store, &(struct memory_faults){0});
+        assert_true(order.gate != 0);
+        if (g.code[0] == '\0') {
+            assert_in_range(order.renewed, 1, order.gate - 1);
+            given++;
+        } else {
+            assert_string_equal(g.code, "fenced");
+            fenced++;
+        }
+        hand_delete(w, GATE_PREFIX "/worker/" W);
+        hand_delete(w, KEY);
+        world_run(w, 200);
+    }
+    assert_true(given > 5 && fenced > 5);
+}
+
 static void one_that_is_marked_writes_itself(void **state)
 {
     struct world *w = *state;
@@ -592,7 +680,7 @@ static void after_the_store_went_back_nobody_is_verified(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SINGLE(by_default_each_is_a_write_of_its_own),
+        SINGLE(told_single_each_is_a_write_of_its_own),
         SINGLE(they_are_single_until_all_have_agreed_for_a_session),
         GROUPED(a_renewal_goes_into_a_window),
         GROUPED(who_brings_his_instance_is_known_by_it),
@@ -603,6 +691,7 @@ int main(void)
         GROUPED(one_that_is_told_single_has_all_write_single),
         GROUPED(who_is_named_is_read_again),
         GROUPED(it_is_not_acknowledged_to_whom_its_work_is_taken_from),
+        GROUPED(no_lease_is_given_behind_a_gate_that_shut),
         GROUPED(one_that_is_marked_writes_itself),
         GROUPED(one_that_left_through_another_is_not_renewed),
         GROUPED(without_an_entry_of_its_own_nothing_is_acknowledged),
