@@ -16,8 +16,9 @@ from cluster import SLOW, Api, wait_for
 NET = (OSError, http.client.HTTPException, ValueError)
 
 
-def judge_item(item, created, losses):
-    """What is wrong with an item as a coordinator tells it. `losses`: address ->
+def judge_item(item, created, first, losses):
+    """What is wrong with an item as a coordinator tells it, which was created at
+    the epoch `first`. `losses`: address ->
     [from, to] of each time that it was killed, left or was late for its lease,
     until somebody stood there again. It moves from an owner once for each of his
     losses that was not over when it was created, and from nobody else."""
@@ -27,8 +28,8 @@ def judge_item(item, created, losses):
         since = sum(1 for _, to in losses.get(address, ()) if to >= created)
         if times > since:
             wrong.append(f"moved: {item['id']} {times} times from {address}, which was lost {since} times")
-    if item["epoch"] != len(item["history"]) + 1:
-        wrong.append(f"epochs: {item['id']} is at epoch {item['epoch']} with {len(item['history'])} owners before")
+    if item["epoch"] != first + len(item["history"]):
+        wrong.append(f"epochs: {item['id']} is at epoch {item['epoch']} with {len(item['history'])} owners since {first}")
     return wrong
 
 
@@ -89,7 +90,7 @@ class Load:
         self.count = collections.Counter()
         self.errors = []
         self.open = {}                          # id -> item as last told, when it is to be finished
-        self.created = {}                       # id -> when
+        self.created = {}                       # id -> when, its first epoch
         self.losses = collections.defaultdict(list)
         self.moved = {}                         # id -> as last told, of those that moved
         self.tried = set()                      # ids whose end was said, and not answered
@@ -197,7 +198,8 @@ class Load:
             if answer.status in (200, 201):
                 with self.lock:
                     self.count["items"] += 1
-                    self.created[item] = before
+                    told = answer.json
+                    self.created[item] = before, told["epoch"] - len(told["history"])
                     self.open[item] = answer.json, before + self.chance.uniform(0.2, 1) * self.lease
 
     def told(self, item):
@@ -364,7 +366,7 @@ class Load:
         for t in self.threads:
             t.join(30)
         for name, item in self.moved.items():
-            for wrong in judge_item(item, self.created[name], self.losses):
+            for wrong in judge_item(item, *self.created[name], self.losses):
                 self.error(wrong)
 
     def percentile(self, share):

@@ -16,8 +16,8 @@ def item(epoch, *before):
     return {"id": "i", "epoch": epoch, "history": [{"address": a} for a in before]}
 
 
-def verdict(told, losses, created=10):
-    return [w.split(":")[0] for w in soak_load.judge_item(told, created, losses)]
+def verdict(told, losses, first=1):
+    return [w.split(":")[0] for w in soak_load.judge_item(told, 10, first, losses)]
 
 
 def test_the_judge_sees_what_is_wrong(cluster):
@@ -29,6 +29,7 @@ def test_the_judge_sees_what_is_wrong(cluster):
     equal(verdict(item(3, A, A), {A: [[11, 12], [20, 22]]}), [], "twice, for two deaths")
     equal(verdict(item(3, A, A), {A: [[11, INF]]}), ["moved"], "twice for one death")
     equal(verdict(item(3, A), {A: [[11, INF]]}), ["epochs"], "an epoch that nobody had")
+    equal(verdict(item(20, A), {A: [[11, INF]]}, first=19), [], "created when others were long forgotten")
 
 
 def grown(**more):
