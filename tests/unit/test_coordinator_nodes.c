@@ -142,6 +142,49 @@ static void a_fenced_process_is_refused_and_the_next_one_is_not(void **state)
     buf_close(&b);
 }
 
+static void write_fenced(struct world *w, int64_t startup)
+{
+    struct gate gate = {
+        .state = GATE_FENCED,
+        .process = {.startup_time = startup, .process_id = 6, .known = true}};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+
+    buf_init(&b, 4096);
+    gate_write(&b, &gate);
+    hand_put(w, gate_key(NODE_WORKER, W1, key, sizeof(key)), buf_text(&b),
+             false);
+    assert_int_equal(memory_find(w->store, key)->version, 1);
+    buf_close(&b);
+}
+
+/* While it was on its way the gate that it had met was forgotten, and the next
+ * one, at the same version, bars its process: it has no lease. */
+static void a_late_put_looks_at_the_gate_that_came_since(void **state)
+{
+    struct world *w = *state;
+    const char *body = "{\"startupTime\":5,\"processId\":6}";
+    struct node_put ask = {.kind = NODE_WORKER,
+                           .address = W1,
+                           .body = body,
+                           .len = strlen(body),
+                           .ttl_ms = 5000};
+    struct got g = {0};
+
+    write_fenced(w, 3);
+    memory_hold_up(w->registry[0], true);
+    coordinator_node_put(w->c[0], &ask, got, &g);
+    world_run(w, 200);
+    assert_int_equal(memory_held_up(w->registry[0]), 1);
+    hand_delete(w, GATE_PREFIX "/worker/" W1);
+    write_fenced(w, 5);
+    memory_let_through(w->registry[0]);
+    memory_hold_up(w->registry[0], false);
+    world_run(w, 3000);
+    assert_int_equal(g.times, 1);
+    assert_string_equal(g.code, "fenced");
+}
+
 static void an_agents_own_registration_is_left_alone(void **state)
 {
     struct world *w = *state;
@@ -1140,6 +1183,7 @@ int main(void)
         WORLD_TEST(a_key_unchanged_for_its_ttl_is_removed),
         WORLD_TEST(a_late_removal_spares_who_registered_anew),
         WORLD_TEST(a_fenced_process_is_refused_and_the_next_one_is_not),
+        WORLD_TEST(a_late_put_looks_at_the_gate_that_came_since),
         WORLD_TEST(an_agents_own_registration_is_left_alone),
         WORLD_TEST(an_earlier_process_never_replaces_a_later_one),
         WORLD_TEST(who_lives_below_nodes_keeps_the_address),
