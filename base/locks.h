@@ -8,6 +8,7 @@
  *   worker     base/worker.c          jobs waiting for a worker   a few loads
  *   snapshot   coordinator/snapshot.c the current snapshot        a few loads
  *   journal    coordinator/journal/journal.c  whether it ends     an image
+ *   facts      coordinator/facts/facts.c  what was read last   one copy
  *   balancer   balancer/balancer.c    groups, accounts, pick ids  one request
  *   second     balancer/second/second.c  what it hears, figures   one event
  *   log        base/log.c             sink, lines not written yet one copy

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "cli/cli.h"
+#include "cli/doctor/doctor.h"
 #include "cli/registry_command.h"
 #include "cli/replay/replay.h"
 #include "cli/streams.h"
@@ -23,6 +24,7 @@
 #include "conf/conf.h"
 #include "conf/reload.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/facts/facts.h"
 #include "coordinator/journal/journal.h"
 #include "failover/engine/hook.h"
 #include "http/http.h"
@@ -46,6 +48,7 @@
 #define REMARKS_MAX      65536
 #define LAST_WORDS_MS    200 /* for the log's last lines */
 #define JOURNAL_STOP_MS  1000
+#define FACTS_STOP_MS    1000
 /* Signals so near are one: of a group, of `timeout`. */
 #define ONE_REQUEST_MS 1000
 
@@ -59,6 +62,7 @@ struct server {
     struct state_file *state;
     struct coordinator *coordinator;
     struct journal *journal; /* NULL: none is kept */
+    struct facts *facts;
     struct hooks *hooks;
     struct http_listener listener;
     struct http *http;
@@ -335,8 +339,11 @@ static int start(struct server *s, struct err *err)
     http.coordinator = s->coordinator;
     http.listener = s->listener;
     rc = start_journal(s, coordinator.seed, err);
+    if (rc != 0)
+        return rc;
     http.journal = s->journal;
-    return rc == 0 ? http_start(&s->http, &http, err) : rc;
+    s->facts = http.facts = facts_start(&s->conf.registry);
+    return http_start(&s->http, &http, err);
 }
 
 static void listen_to_signals(struct server *s)
@@ -376,7 +383,8 @@ static int cmd_serve(const char *file)
         log_stop(LAST_WORDS_MS);
         if (s.registry == NULL) /* else its threads use the loop */
             loop_free(&s.loop);
-        conf_close(&s.conf);
+        if (facts_stop(&s.facts, FACTS_STOP_MS))
+            conf_close(&s.conf);
         return 1;
     }
     assert(s.leaving == 0);
@@ -395,7 +403,8 @@ static int cmd_serve(const char *file)
     http_free(&s.http);
     engine_hooks_free(&s.hooks);
     loop_free(&s.loop);
-    conf_close(&s.conf);
+    if (facts_stop(&s.facts, FACTS_STOP_MS))
+        conf_close(&s.conf);
     log_stop(LAST_WORDS_MS);
     return 0;
 }
@@ -460,7 +469,8 @@ static const struct command {
      "in\nforce, secrets as ***.\n"
      "Exit codes: 0 it is good, 1 it would not start, 2 not understood.\n"},
     {"registry", cli_registry_command, NULL,
-     "init, backup, restore, accept-restore: the registry itself", ""},
+     "init, backup, restore, accept-restore, vacuum: the registry itself", ""},
+    {"doctor", cli_doctor, NULL, "is all well here, and what will hurt?", ""},
     {"replay", cli_replay, NULL, "decide again what a journal says was decided",
      ""},
     {"version", cmd_version, NULL, "which version this is", ""},

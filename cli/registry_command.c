@@ -68,6 +68,11 @@ static int backup(struct conf *conf, const struct given *given)
     return cli_registry_backup(conf, &given->args);
 }
 
+static int vacuum(struct conf *conf, const struct given *given)
+{
+    return cli_registry_vacuum(conf, &given->args);
+}
+
 static const struct verb {
     const char *name;
     int (*run)(struct conf *conf, const struct given *given);
@@ -81,6 +86,7 @@ static const struct verb {
     {"backup", backup, true, "", "backup BACKUP [-c FILE]"},
     {"restore", accept_restore, true, "yel",
      "restore BACKUP [--live] [--epoch-floor N] [--yes] [-c FILE]"},
+    {"vacuum", vacuum, false, "l", "vacuum [--live] [-c FILE]"},
 };
 
 static void say_usage(FILE *to, const struct verb *verb)

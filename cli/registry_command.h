@@ -7,6 +7,7 @@
  *   registry_visit.c     a session at the registry, as long as it is needed
  *   registry_accept.c    accept-restore, restore: tell, ask, do
  *   registry_backup.c    backup
+ *   registry_vacuum.c    vacuum
  */
 #ifndef PELORUS_CLI_REGISTRY_COMMAND_H
 #define PELORUS_CLI_REGISTRY_COMMAND_H
@@ -30,6 +31,8 @@ struct registry_args {
 };
 int cli_registry_accept(struct conf *conf, const struct registry_args *w);
 int cli_registry_backup(struct conf *conf, const struct registry_args *w);
+/* live: although it may take long. */
+int cli_registry_vacuum(struct conf *conf, const struct registry_args *w);
 
 /* One visit: opens the registry, tells `begin` once there is a session (a store
  * that went back is visited, too), and ends when cli_visit_end() was called. */
@@ -37,6 +40,8 @@ struct visit {
     const struct conf *conf;
     void (*begin)(struct visit *v);
     void (*tick)(struct visit *v);
+    /* instead of standard error: it cannot be had, or was ended so */
+    void (*failed)(struct visit *v, const struct err *why);
     /* the session ended; NULL: the calls say so */
     struct loop *loop;
     struct registry *registry;

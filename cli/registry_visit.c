@@ -49,6 +49,16 @@ static void name_ourselves(struct visit *v)
                    user != NULL ? user->pw_name : "?", host, (long)getpid());
 }
 
+static void say_why(struct visit *v, const struct err *why)
+{
+    if (v->failed != NULL) {
+        v->failed(v, why);
+        return;
+    }
+    (void)fflush(stdout);
+    fprintf(stderr, "pelorus: %s\n", why->msg);
+}
+
 /* --- the end ------------------------------------------------------------- */
 
 static void on_closed(void *arg)
@@ -77,10 +87,8 @@ void cli_visit_end(struct visit *v, const struct err *why)
         return;
     v->ending = true;
     v->code = why == NULL ? 0 : 1;
-    if (why != NULL) {
-        (void)fflush(stdout);
-        fprintf(stderr, "pelorus: %s\n", why->msg);
-    }
+    if (why != NULL)
+        say_why(v, why);
     loop_timer_stop(&v->ticks);
     loop_timer_stop(&v->deadline);
     registry_unlisten(&v->listener);
@@ -179,7 +187,7 @@ int cli_visit_run(struct visit *v)
                   v->conf->log_format);
     name_ourselves(v);
     if (open_registry(v, &err) != 0) {
-        fprintf(stderr, "pelorus: %s\n", err.msg);
+        say_why(v, &err);
         loop_free(&v->loop);
         return 1;
     }

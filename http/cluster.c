@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "coordinator/facts/facts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -137,7 +138,36 @@ static void put_trouble(struct buf *b, const struct snapshot *s)
     json_close(b, '}');
 }
 
-static void put_registry(struct buf *b, const struct snapshot *s)
+/* Of whoever runs the store; read every minute, by a thread of its own. */
+static void put_facts(struct buf *b, struct facts *facts)
+{
+    struct registry_facts all = {.at = 0};
+
+    if (facts != NULL)
+        facts_copy(facts, &all);
+    if (!http_put_object(b, "store", all.at > 0))
+        return;
+    http_put_time(b, "read", all.at);
+    json_put_str(b, "where", all.where);
+    for (int i = 0; i < REGISTRY_FIGURES_N; i++)
+        json_put_num(b, registry_figure_texts[i].name, all.figures[i]);
+    json_open(b, "facts", '[');
+    for (size_t i = 0; i < all.n; i++) {
+        const struct registry_fact *f = &all.facts[i];
+
+        json_open(b, NULL, '{');
+        json_put_str(b, "name", f->name);
+        json_put_str(b, "verdict", registry_fact_verdict_name(f->verdict));
+        json_put_str(b, "text", f->text);
+        json_put_str(b, "advice", f->advice[0] != '\0' ? f->advice : NULL);
+        json_close(b, '}');
+    }
+    json_close(b, ']');
+    json_close(b, '}');
+}
+
+static void put_registry(struct buf *b, const struct snapshot *s,
+                         struct facts *facts)
 {
     const struct registry_back *back = s->went_back;
     char timeout[UNITS_DURATION_SIZE], place[HISTORY_PLACE_SIZE];
@@ -161,6 +191,7 @@ static void put_registry(struct buf *b, const struct snapshot *s)
         json_close(b, '}');
     }
     put_trouble(b, s);
+    put_facts(b, facts);
     json_close(b, '}');
 }
 
@@ -174,7 +205,7 @@ void http_cluster_get(struct http_request *r)
 
     assert(r->method == HTTP_GET);
     json_put_str(b, "self", s->self);
-    put_registry(b, s);
+    put_registry(b, s, r->h->facts);
     json_open(b, "coordinators", '[');
     for (size_t i = 0; i < s->n_coordinators; i++) {
         json_open(b, NULL, '{');

@@ -38,6 +38,7 @@ struct http_config {
     struct loop *loop;
     struct coordinator *coordinator;
     const struct journal *journal; /* for its figures; NULL: none is kept */
+    struct facts *facts;           /* of the store; NULL: none are read */
     struct http_listener listener; /* taken over, also on failure */
 };
 

@@ -132,6 +132,7 @@ struct http {
     struct coordinator *coordinator;
     struct balancer *balancer;
     const struct journal *journal;               /* or NULL */
+    struct facts *facts;                         /* or NULL */
     struct MHD_Daemon *daemons[HTTP_LISTEN_MAX]; /* one for each socket */
     struct http_conns *conns;
     struct http_listener listener;

@@ -12,9 +12,9 @@
  */
 #include "http/http_priv.h"
 
-#include "base/mem.h"
-
 #include "base/log.h"
+#include "base/mem.h"
+#include "coordinator/facts/facts.h"
 #include "coordinator/journal/journal.h"
 
 #include <math.h>
@@ -271,6 +271,36 @@ static void put_registry(struct buf *b, const struct snapshot *s)
     sample(b, name, "of", "nodes", NULL, NULL, (double)s->problem_nodes);
 }
 
+/* What is not known has no sample. */
+static void put_facts(struct buf *b, struct facts *facts)
+{
+    struct registry_facts all = {.at = 0};
+    const char *name = "pelorus_registry_fact";
+    wall_ms age;
+
+    if (facts != NULL)
+        facts_copy(facts, &all);
+    for (int i = 0; i < REGISTRY_FIGURES_N; i++) {
+        const struct registry_figure_text *f = &registry_figure_texts[i];
+
+        family(b, f->metric, "gauge", f->help);
+        if (all.at > 0 && isfinite(all.figures[i]))
+            sample(b, f->metric, NULL, NULL, NULL, NULL, all.figures[i]);
+    }
+    family(b, name, "gauge",
+           "1 for the verdict on each fact of the store: ok, unknown, warning "
+           "or problem; /v1/cluster says more, and what to do.");
+    for (size_t i = 0; i < all.n; i++)
+        sample(b, name, "fact", all.facts[i].name, "verdict",
+               registry_fact_verdict_name(all.facts[i].verdict), 1);
+    name = "pelorus_registry_facts_age_seconds";
+    family(b, name, "gauge", "How long ago these were read.");
+    age = clock_wall_ms() - all.at;
+    if (all.at > 0)
+        sample(b, name, NULL, NULL, NULL, NULL,
+               age > 0 ? (double)age / 1000 : 0);
+}
+
 static void put_health(struct buf *b, const struct http *h,
                        const struct snapshot *s)
 {
@@ -453,6 +483,7 @@ void http_metrics(struct http_request *r)
            s->registry_backend, 1);
     put_health(b, r->h, s);
     put_registry(b, s);
+    put_facts(b, r->h->facts);
     put_nodes(b, s);
     put_groups(b, s);
     family(b, "pelorus_balancer_info", "gauge", "1 for the policy in use.");

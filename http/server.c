@@ -136,6 +136,7 @@ int http_start(struct http **out, const struct http_config *config,
     h->coordinator = config->coordinator;
     h->balancer = coordinator_balancer(config->coordinator);
     h->journal = config->journal;
+    h->facts = config->facts;
     h->conns = http_conns_new(h->conf->max_connections,
                               h->conf->max_connections_per_address);
     if (!start_daemons(h)) {

@@ -100,6 +100,18 @@ int registry_schema(const struct conf_registry *conf, bool apply,
                     const char **text, struct err *err) MUST_CHECK;
 
 /*
+ * Give what is free in an embedded registry's file back to the disk; blocks.
+ * *done (`size` bytes) says what came of it. Fine while processes use the file,
+ * if it does not take long: nobody writes meanwhile. ERR_CONFLICT: it would
+ * take longer than their sessions bear, and `live` does not say to do it
+ * nevertheless. ERR_INVALID: this type of registry has no such file; what to do
+ * there the message says. ERR_UNAVAILABLE, ERR_IO, ERR_DENIED: it cannot be
+ * done, and nothing was.
+ */
+int registry_vacuum(const struct conf_registry *conf, bool live, char *done,
+                    size_t size, struct err *err) MUST_CHECK;
+
+/*
  * Remove our ephemeral keys and locks at once, complete what is under way
  * (ERR_CANCELLED where it was not sent), then closed(arg). No watch, lock-lost
  * or state callback comes after this call; lock handles still waiting are told

@@ -6,8 +6,10 @@
 #define PELORUS_REGISTRY_DBMS_DBMS_H
 
 #include "registry/backend.h"
+#include "registry/facts.h"
 
 registry_open_f dbms_jdbc_open;
+registry_facts_f dbms_facts;
 
 /* What registry_schema() promises. */
 int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,

@@ -96,6 +96,11 @@ struct dbms_target {
 /* What an URL says of it, its notes too. Loads the library that it takes. */
 int dbms_target_parse(struct dbms_target *t, const char *url,
                       struct err *err) MUST_CHECK;
+/* The same of a configuration, with all that it says beside the URL; the notes
+ * are logged if `aloud`. */
+struct conf_registry;
+int dbms_target_of(struct dbms_target *t, const struct conf_registry *conf,
+                   bool aloud, struct err *err) MUST_CHECK;
 void dbms_target_close(struct dbms_target *t);
 
 /* --- drivers (mysql.c, postgresql.c) ------------------------------------- */

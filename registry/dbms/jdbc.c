@@ -127,8 +127,8 @@ static void fill_patience(struct dbms_target *t,
     assert(url->call_ms >= url->connect_ms);
 }
 
-static int target_of(struct dbms_target *t, const struct conf_registry *conf,
-                     bool aloud, struct err *err)
+int dbms_target_of(struct dbms_target *t, const struct conf_registry *conf,
+                   bool aloud, struct err *err)
 {
     struct jdbc_url *url = &t->url;
     int rc = dbms_target_parse(t, conf->jdbc_url, err);
@@ -162,12 +162,12 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
 
     assert(conf->jdbc_url != NULL && conf->namespace_ != NULL);
     assert(timeout > 0);
-    rc = target_of(&target, conf, true, err);
+    rc = dbms_target_of(&target, conf, true, err);
     if (rc != 0)
         return rc;
     kind.name = target.driver->name;
     if (target.driver->wait != NULL && conf->pool_size > 1 &&
-        target_of(&second, conf, false, NULL) == 0)
+        dbms_target_of(&second, conf, false, NULL) == 0)
         waker = dbms_waker_new(&second);
     *out = sql_new(&kind, loop,
                    dbms_core_new(&target, conf->namespace_, timeout,
@@ -183,7 +183,7 @@ int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
                      const char **text, struct err *err)
 {
     struct dbms_target target;
-    int rc = target_of(&target, conf, true, err);
+    int rc = dbms_target_of(&target, conf, true, err);
 
     if (rc != 0)
         return rc;

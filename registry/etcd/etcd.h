@@ -5,7 +5,9 @@
 #define PELORUS_REGISTRY_ETCD_ETCD_H
 
 #include "registry/backend.h"
+#include "registry/facts.h"
 
 registry_open_f etcd_open;
+registry_facts_f etcd_facts;
 
 #endif

@@ -5,7 +5,9 @@
 #define PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_H
 
 #include "registry/backend.h"
+#include "registry/facts.h"
 
 registry_open_f zookeeper_open;
+registry_facts_f zookeeper_facts;
 
 #endif

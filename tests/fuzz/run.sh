@@ -18,7 +18,7 @@ if [ "${1:-}" = replay ]; then
     exit $((failed > 0))
 fi
 command -v clang >/dev/null || { echo "fuzz: clang is missing: apt-get install clang" >&2; exit 1; }
-sources="$(ls base/*.c base/*/*.c conf/*.c balancer/*.c balancer/*/*.c cluster/renewals/*.c cluster/node.c) registry/key.c registry/etcd/wire.c registry/etcd/reply.c registry/etcd/stream.c"
+sources="$(ls base/*.c base/*/*.c conf/*.c balancer/*.c balancer/*/*.c cluster/renewals/*.c cluster/node.c) registry/call_check.c registry/etcd/wire.c registry/etcd/reply.c registry/etcd/stream.c"
 for t in $targets; do
     mkdir -p "build/fuzz/$t"
     clang -std=c11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
