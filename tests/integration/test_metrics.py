@@ -285,6 +285,7 @@ def test_regret_of_what_the_next_report_shows(cluster):
 def test_as_long_for_a_thousand_nodes_as_for_one(cluster):
     c = cluster.coordinator()
     up(cluster, c.api, W[:1])
+    wait_for("all facts of the store, and rates", lambda: value(c.api, "pelorus_registry_revisions_per_minute") is not None, 60)
     few = len(c.api("GET", "/metrics").text)
     for i in range(300):
         put(c.api, f"10.1.{i // 200}.{i % 200 + 1}:1234", ttl="1h")
