@@ -471,7 +471,11 @@ static void postgresql_rights(struct visit *v)
     for (size_t i = 0; i < ARRAY_LEN(read_only); i++)
         buf_printf(&sql, ",('%s','SELECT')", read_only[i]);
     buf_str(&sql, ") AS w(t, r) WHERE to_regclass(t) IS NOT NULL AND NOT"
-                  " has_table_privilege(to_regclass(t), r)");
+                  " has_table_privilege(to_regclass(t), r) UNION ALL SELECT"
+                  " 'USAGE on ' || s, 0 FROM (VALUES ('pelorus_lock_ticket_seq'"
+                  "), ('t_ds_jdbc_registry_lock_id_seq')) AS w(s) WHERE"
+                  " to_regclass(s) IS NOT NULL AND NOT"
+                  " has_sequence_privilege(to_regclass(s), 'USAGE')");
     if (ask(v, buf_text(&sql)) == DBMS_OK) {
         for (size_t i = 0; i < v->n; i++)
             buf_printf(&lacks, "%s%s", i > 0 ? ", " : "", v->rows[i].name);

@@ -381,10 +381,11 @@ def test_postgresql_slots_and_rights(cluster):
     cluster.registry.run("SELECT pg_drop_replication_slot('standby')")
     Doctor("-c", conf).says("postgresql_idle_slots", "ok")
     cluster.registry.run("CREATE USER few; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO few;"
-                         "GRANT DELETE ON pelorus_lock TO few; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO few")
+                         "GRANT DELETE ON pelorus_lock TO few; GRANT USAGE ON pelorus_lock_ticket_seq TO few")
     d = Doctor("-c", as_user(cluster, "few"), exit_code=1)
     lacks = d.says("sql_rights", "problem", "DELETE on pelorus_registry", "grant")["text"]
     check("INSERT" not in lacks and "pelorus_lock" not in lacks, lacks)
+    check("USAGE on t_ds_jdbc_registry_lock_id_seq" in lacks and "ticket" not in lacks, lacks)
     d.says("postgresql_wal", "unknown", "", "pg_monitor")
 
 
