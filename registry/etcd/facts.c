@@ -358,10 +358,11 @@ static bool say_compaction(struct registry_facts *out, const struct status *s)
     }
     out->figures[FIGURE_HISTORY] = kept;
     if (never && s->revision > MANY)
-        registry_fact_say(out, FACT_WARNING, "etcd_compaction", compact,
-                          "compaction is absent: all %" PRIu64
-                          " revisions since its beginning are kept",
-                          s->revision);
+        registry_fact_say(
+            out, FACT_WARNING, "etcd_compaction", compact,
+            "compaction is absent, or was not due yet: all %" PRIu64
+            " revisions since its beginning are kept",
+            s->revision);
     else if (never)
         registry_fact_say(out, FACT_UNKNOWN, "etcd_compaction", compact,
                           "not known yet: of only %" PRIu64

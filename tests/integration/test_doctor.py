@@ -134,7 +134,7 @@ def fill_and_free(path, mib):
 def test_sqlite_free_pages_and_vacuum(cluster):
     c = cluster.coordinator()
     conf = cluster.conf("d", 0)
-    put(c.api, "10.0.1.1:5678", kind="master")
+    put(c.api, "10.0.1.1:5678", kind="master", ttl="1h")
     cluster.wait_up(c.api, "10.0.1.1:5678")
     submit(c.port, (f"w-{n}" for n in range(20)))
     shown(c, "sqlite_free_pages", "ok")
@@ -215,7 +215,7 @@ class Writes:
         self.thread.join()
 
 
-@settings(registry=SmallEtcd)
+@settings(registry=SmallEtcd, session=10)
 def test_etcd_quota_rate_and_compaction(cluster):
     server = cluster.registry.servers[0]
     conf = cluster.conf("d", 0)
@@ -225,7 +225,7 @@ def test_etcd_quota_rate_and_compaction(cluster):
     first.says("etcd_members", "ok")
     first.says("clock_difference", "ok")
     c = cluster.coordinator()
-    writes = Writes(server, 100)
+    writes = Writes(server, 50)
     try:
         wait_for("rates", lambda: c.api.get("/v1/cluster")["registry"]["store"]
                  and c.api.get("/v1/cluster")["registry"]["store"]["full_in_seconds"], 60)
@@ -260,11 +260,11 @@ def test_etcd_quota_rate_and_compaction(cluster):
 
 
 def burst(server, puts, n):
-    """Writes through eight connections."""
+    """Writes through sixteen connections."""
     def some():
-        for _ in range(n // 8):
+        for _ in range(n // 16):
             server.post("/v3/kv/put", puts[0]["request_put"])
-    threads = [threading.Thread(target=some) for _ in range(8)]
+    threads = [threading.Thread(target=some) for _ in range(16)]
     for t in threads:
         t.start()
     for t in threads:
