@@ -7,8 +7,8 @@
  *
  *   wire.c reply.c stream.c   bytes: written, read, cut into messages. Pure
  *   http.c                    libcurl on the loop
- *   endpoint.c                which member is asked, and what is wrong there
- *   trust.c                   is it the store that we know?
+ *   endpoint.c                which member is asked, what is wrong there; is it
+ *                             the store that we know?
  *   request.c                 one request: token, deadline, repeated or not
  *   lease.c                   a lease: granted, kept alive, revoked
  *   feed.c                    one watch stream
@@ -57,7 +57,7 @@ void etcd_report_trouble(struct etcd *e, enum etcd_verdict verdict,
                          const char *why, const char *endpoint, bool all);
 void etcd_trouble_close(struct etcd *e);
 
-/* --- trust.c: is it the store that we know? ------------------------------ */
+/* --- endpoint.c: is it the store that we know? --------------------------- */
 
 /* An answer that is asked for now, through the quorum, has this revision or a
  * higher one. */
@@ -425,7 +425,7 @@ struct etcd {
         mono_ms next;
     } trouble;
 
-    /* trust.c */
+    /* endpoint.c: is it the store that we know? */
     uint64_t cluster;         /* 0: not known yet */
     uint64_t revision;        /* the highest seen */
     bool lowered;             /* what the base knows is of the lost future */
