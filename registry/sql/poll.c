@@ -2,8 +2,8 @@
  * poll.c - what the worker does unasked: keep our session, end those of
  * the dead, grant locks and read the change feed.
  *
- * Runs on the worker's thread after every burst of jobs, so that our own
- * writes are seen at once, and every `poll_ms` of the core, when it costs one
+ * Runs on the worker's thread after every burst of jobs, so that those of our
+ * own writes are seen at once that were not told already (own.c), and every `poll_ms` of the core, when it costs one
  * cheap look (SQLite's `data_version`, a server's counter) unless somebody
  * else has written. Whoever has written once often writes again soon: where
  * looks are that cheap they then come closer, and further apart again while
