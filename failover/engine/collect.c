@@ -2,7 +2,9 @@
  * collect.c - see collect.h. Design: everything is read afresh and deleted at
  * the version read, so that a view that lags costs a conflict and no item. A
  * version needs no lock, so the lock is not kept for the reads; but for that of
- * the floor, which whoever collects beside us raises, too.
+ * the floor, which whoever collects beside us raises, too. Where versions
+ * repeat it must not have risen since before the items were read: one of them
+ * may have been collected, and its id used again up to the same version.
  */
 #include "failover/engine/engine_priv.h"
 
@@ -29,6 +31,7 @@ struct collect {
     struct finished items[PASS_MAX];
     size_t n;
     size_t outstanding;
+    uint64_t before;               /* the floor's version, before the items */
     uint64_t floor, floor_version; /* 0: none stands */
     struct err err;
     /* deleting, with it */
@@ -54,6 +57,7 @@ static void drop(struct collect *c)
 {
     for (size_t i = 0; i < c->n && c->outstanding > 0; i++)
         registry_forget(c->config.registry, &c->items[i]);
+    registry_forget(c->config.registry, &c->before);
     c->outstanding = 0;
     c->stage = COLLECT_IDLE;
 }
@@ -208,12 +212,23 @@ static void delete_items(struct collect *c)
     engine_txn_send(&txn, c->config.registry, on_items_gone, c);
 }
 
+/* Somebody has collected since the items were read: they are read again, and
+ * at once. */
+static bool overtaken(struct collect *c)
+{
+    if (registry_first_version(c->config.registry) == 0 ||
+        c->floor_version == c->before)
+        return false;
+    c->looked = c->config.clock->mono - c->config.interval_ms;
+    return true;
+}
+
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
     struct collect *c = arg;
     /* a floor that nobody can read must not be replaced by a guess */
     if (engine_floor_take(reply, &c->floor, &c->floor_version, &c->err) == 0 &&
-        is_fresh(c))
+        is_fresh(c) && !overtaken(c))
         delete_items(c);
     else
         collect_records(c);
@@ -251,6 +266,16 @@ static void arrived(struct collect *c)
     c->stage = n > 0 && c->err.code == ERR_OK ? COLLECT_HAS_READ : COLLECT_IDLE;
     if (n < c->n || c->err.code != ERR_OK)
         c->looked = c->config.clock->mono; /* what stays is not read for ever */
+}
+
+static void on_before(void *arg, const struct registry_reply *reply)
+{
+    struct collect *c = CONTAINER_OF(arg, struct collect, before);
+    if (reply->err.code == ERR_OK)
+        c->before = reply->entries[0].version;
+    else if (reply->err.code != ERR_NOT_FOUND)
+        c->err = reply->err;
+    arrived(c);
 }
 
 static void on_item(void *arg, const struct registry_reply *reply)
@@ -291,7 +316,9 @@ void engine_collect_look(struct collect *c)
     if (c->n == 0)
         return;
     c->stage = COLLECT_READS;
-    c->outstanding = c->n;
+    c->outstanding = c->n + 1;
+    c->before = 0;
+    registry_get(r, EPOCH_FLOOR_KEY, on_before, &c->before);
     for (size_t i = 0; i < c->n; i++) {
         memset(&c->items[i], 0, sizeof(c->items[i]));
         c->items[i].of = c;

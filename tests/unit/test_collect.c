@@ -189,6 +189,40 @@ static void an_unreadable_floor_stops_the_collection(void **state)
     assert_int_equal(in_state(&w, WORK_DONE), 1);
 }
 
+/* Versions repeat: it was collected by another one, and used again, between
+ * the read and the lock. */
+static void who_has_its_id_by_now_is_not_taken_for_it(void **state)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct registry_op ops[2];
+    struct buf floor;
+    (void)state;
+    put("a", WORK_DONE, 3);
+    world_run(&w, 11000);
+    engine_collect_look(c);
+    world_run(&w, 200);
+    assert_true(engine_collect_wanted(c));
+    buf_init(&floor, 64);
+    work_epoch_floor_write(&floor, 3);
+    ops[0] = registry_op_at(REGISTRY_DELETE, work_key("a", key), 1);
+    ops[1] = registry_op_put(EPOCH_FLOOR_KEY, &floor, 0);
+    registry_txn(w.admin, ops, 2, ignore, NULL);
+    buf_close(&floor);
+    world_run(&w, 200);
+    put("a", WORK_DONE, 4);
+    ended = false;
+    engine_collect_run(c, lock, on_ended, NULL);
+    world_run(&w, 200);
+    assert_true(ended);
+    assert_int_equal(result.code, ERR_OK);
+    assert_int_equal(items, 0);
+    assert_int_equal(in_state(&w, WORK_DONE), 1);
+    world_run(&w, 11000);
+    collect();
+    assert_int_equal(items, 1);
+    assert_int_equal(floor_now(), 4);
+}
+
 static size_t n_records;
 
 static void count_record(void *arg, const struct registry_entry *e)
@@ -311,6 +345,7 @@ int main(void)
         TEST(a_lost_lock_collects_nothing),
         TEST(more_than_a_txn_holds_goes_in_passes),
         TEST(an_unreadable_floor_stops_the_collection),
+        TEST(who_has_its_id_by_now_is_not_taken_for_it),
         TEST(the_newest_thousand_failovers_stay),
         TEST(what_is_held_of_nobodys_work_goes_with_the_oldest),
         TEST(the_lock_is_wanted_for_many_or_once_an_interval),
