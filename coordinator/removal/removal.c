@@ -137,7 +137,9 @@ static void found(struct over *o, const struct registry_entry *e)
     o->version = e->version;
     o->step = standing.doubted || planted(PLANTED_UNMARKED) ? MARKED : FOUND;
     buf_init(&o->text, REGISTRY_VALUE_MAX);
-    if (o->step == FOUND && !node_claim_doubt(&o->text, e->value, e->value_len))
+    if (o->step == FOUND &&
+        (!node_claim_doubt(&o->text, e->value, e->value_len) ||
+         o->text.overflow)) /* no heartbeat of ours is as long */
         buf_reset(&o->text);
     assert(!o->text.overflow);
 }
@@ -396,16 +398,17 @@ static void delete_some(struct removal *r)
     assert(max >= 2);
     r->phase = DELETING;
     DL_FOREACH_SAFE (r->pass, o, tmp) {
-        bytes += 2 * REGISTRY_KEY_MAX;
-        if (n + 2 > max || bytes > registry_max_bytes(r->config.registry))
-            break;
         if (!is_over(o, &version)) {
             let_go(o);
             continue;
         }
+        bytes += 2 * REGISTRY_KEY_MAX;
+        if (n + 2 > max || bytes > registry_max_bytes(r->config.registry))
+            break;
         o->step = GOES;
         n += delete_ops(o, &ops[n]);
     }
+    assert(n > 0 || r->pass == NULL); /* else nothing would go on */
     if (n > 0) {
         r->outstanding++;
         registry_txn(r->config.registry, ops, n, on_deleted, r);

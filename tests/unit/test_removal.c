@@ -552,14 +552,31 @@ static void what_nobody_can_read_is_named_and_goes(void **state)
     assert_int_equal(w->unnamed, 0);
 }
 
-/* --- several ------------------------------------------------------------- */
-
-static void many_go_together(void **state)
+/* There is no room for a mark. */
+static void what_is_as_long_as_a_value_may_be_is_named_and_goes(void **state)
 {
     struct world *w = *state;
+    char key[64], *text = mem_alloc(REGISTRY_VALUE_MAX + 1);
+    int n = snprintf(text, 128,
+                     "{\"startupTime\":101,\"processId\":1,\"ttl\":%d", TTL);
+
+    memset(text + n, ' ', REGISTRY_VALUE_MAX - (size_t)n);
+    text[REGISTRY_VALUE_MAX - 1] = '}';
+    put(w, key_of(1, key), text, REGISTRY_VALUE_MAX);
+    mem_free(text);
+    run(w, 6000 + 500);
+    assert_null(look(w, 1));
+    assert_int_equal(w->raises, 1);
+    assert_int_equal(w->unnamed, 0);
+}
+
+/* --- several ------------------------------------------------------------- */
+
+static void many_come(struct world *w, unsigned many)
+{
     char key[64], text[128];
 
-    for (unsigned i = 0; i < MANY; i++) {
+    for (unsigned i = 0; i < many; i++) {
         static enum err_code code;
 
         snprintf(text, sizeof(text),
@@ -568,6 +585,29 @@ static void many_go_together(void **state)
         registry_put(w->hand, key_of(i, key), text, strlen(text), REGISTRY_ANY,
                      0, false, on_ok, &code);
     }
+}
+
+/* More of them than a txn takes are not over any more when they are to go. */
+static void many_that_live_after_all_end_no_pass_but_theirs(void **state)
+{
+    struct world *w = *state;
+
+    many_come(w, REMOVAL_PASS_MAX);
+    run(w, TTL - 200);
+    hold_up(w); /* the marks */
+    membership_gap(w->parts[0].m);
+    go_on(w);
+    run(w, 1500);
+    assert_int_equal(w->deletes, 0);
+    run(w, TTL + 3000);
+    assert_int_equal(w->deletes, REMOVAL_PASS_MAX);
+}
+
+static void many_go_together(void **state)
+{
+    struct world *w = *state;
+
+    many_come(w, MANY);
     run(w, TTL + 2000);
     assert_int_equal(w->deletes, MANY);
     assert_int_equal(w->marks, MANY);
@@ -827,7 +867,9 @@ int main(void)
         TEST(while_nobody_reads_the_rings_nothing_goes),
         TEST(without_any_ring_nobody_need_read_them),
         TEST(what_nobody_can_read_is_named_and_goes),
+        TEST(what_is_as_long_as_a_value_may_be_is_named_and_goes),
         TEST(many_go_together),
+        TEST(many_that_live_after_all_end_no_pass_but_theirs),
         TEST(of_two_one_does_it),
         TEST(the_second_does_it_where_the_first_is_gone),
         TEST(whoever_is_killed_between_leaves_it_to_the_next),
