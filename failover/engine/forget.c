@@ -57,7 +57,8 @@ struct forgetting {
     uint64_t session;
     struct candidate *list;
     size_t n, outstanding;
-    size_t pass; /* so many at a time */
+    size_t pass;   /* so many at a time */
+    bool deleting; /* its txn is under way */
     uint64_t floor, floor_version;
     struct err err;
 };
@@ -175,9 +176,23 @@ bool engine_forgetting_wanted(struct forgetting *f)
 
 /* --- the end of a pass --------------------------------------------------- */
 
+/* What was sent may apply, and nobody hears of it. */
+static void doubt(struct forgetting *f, const struct candidate *c)
+{
+    struct wish *w;
+    if (c->gate.state == GATE_ABSENT)
+        return;
+    DL_FOREACH (f->wishes, w)
+        if (strcmp(w->address, c->reader.address) == 0)
+            w->doubt = true;
+}
+
 void engine_forgetting_stop(struct forgetting *f)
 {
     struct registry *r = f->e->c.registry;
+    for (size_t i = 0; i < f->n && f->deleting; i++)
+        doubt(f, &f->list[i]);
+    f->deleting = false;
     registry_forget(r, f);
     for (size_t i = 0; i < f->n; i++) {
         engine_reader_forget(&f->list[i].reader);
@@ -194,7 +209,9 @@ void engine_forgetting_free(struct forgetting **f)
         return;
     engine_forgetting_stop(*f);
     while ((*f)->wishes != NULL)
-        answer(*f, (*f)->wishes, PROBLEM_CANCELLED,
+        answer(*f, (*f)->wishes,
+               (*f)->wishes->doubt ? PROBLEM_OUTCOME_UNKNOWN
+                                   : PROBLEM_CANCELLED,
                "this coordinator is stopping");
     MEM_FREE(*f);
 }
@@ -229,28 +246,37 @@ static void ended(struct forgetting *f, size_t gates)
     done(arg, &err, gates);
 }
 
+/* All who wished it are answered with one. */
+static void answer_all(struct candidate *c, enum problem code, const char *why)
+{
+    struct forgetting *f = c->of;
+    struct wish *w, *next;
+    DL_FOREACH_SAFE (f->wishes, w, next) {
+        if (strcmp(w->address, c->reader.address) != 0)
+            continue;
+        if (code == PROBLEM_NOT_FOUND && w->doubt)
+            answer(f, w, PROBLEM_NONE, "");
+        else
+            answer(f, w, code, why);
+    }
+}
+
 /* It stays, and whoever wished otherwise is told why. */
 static void keep(struct candidate *c, enum problem code, const char *why)
 {
-    struct forgetting *f = c->of;
-    struct wish *w = wish_of(f, c->reader.address);
+    const struct engine *e = c->of->e;
     assert(code != PROBLEM_NONE);
     c->gate.state = GATE_ABSENT;
-    gates_keep(f->e->c.gates, f->e->c.kind, c->reader.address);
-    if (w != NULL && code == PROBLEM_NOT_FOUND && w->doubt)
-        answer(f, w, PROBLEM_NONE, "");
-    else if (w != NULL)
-        answer(f, w, code, why);
+    gates_keep(e->c.gates, e->c.kind, c->reader.address);
+    answer_all(c, code, why);
 }
 
 static void gone(struct candidate *c)
 {
-    struct forgetting *f = c->of;
-    struct wish *w = wish_of(f, c->reader.address);
+    const struct engine *e = c->of->e;
     /* our watch tells of it, by and by */
-    gates_keep(f->e->c.gates, f->e->c.kind, c->reader.address);
-    if (w != NULL)
-        answer(f, w, PROBLEM_NONE, "");
+    gates_keep(e->c.gates, e->c.kind, c->reader.address);
+    answer_all(c, PROBLEM_NONE, "");
 }
 
 /* --- deleting ------------------------------------------------------------ */
@@ -260,20 +286,20 @@ static void on_deleted(void *arg, const struct registry_reply *reply)
     struct forgetting *f = arg;
     enum err_code code = reply->err.code;
     size_t n = 0;
-    assert(f->outstanding == 1);
+    assert(f->outstanding == 1 && f->deleting);
     f->outstanding = 0;
+    f->deleting = false;
     for (size_t i = 0; i < f->n; i++) {
         struct candidate *c = &f->list[i];
-        struct wish *w = wish_of(f, c->reader.address);
         if (c->gate.state == GATE_ABSENT)
             continue;
         if (code == ERR_OK) {
             gone(c);
             n++;
-        } else if (code == ERR_UNKNOWN && w != NULL) {
-            w->doubt = true;
+        } else if (code == ERR_UNKNOWN) {
+            doubt(f, c);
         } else if (code == ERR_CONFLICT && reply->failed_op == c->op &&
-                   w == NULL) {
+                   wish_of(f, c->reader.address) == NULL) {
             /* somebody came, or was quicker: the others go in the next pass */
             gates_keep(f->e->c.gates, f->e->c.kind, c->reader.address);
         }
@@ -317,6 +343,7 @@ static void send_deletes(struct forgetting *f)
                  REGISTRY_KEY_MAX + 1);
     }
     f->outstanding = 1;
+    f->deleting = true;
     engine_txn_send(&txn, e->c.registry, on_deleted, f);
 }
 
@@ -442,7 +469,7 @@ static size_t choose(struct forgetting *f, const char **list, size_t max)
     const struct wish *w;
     size_t n = 0;
     DL_FOREACH (f->wishes, w)
-        if (n < max)
+        if (n < max && wish_of(f, w->address) == w) /* a key stands once */
             list[n++] = w->address;
     while (n < max && (o = work_view_next(f->e->c.view, o)) != NULL)
         if (is_due(f, o) && wish_of(f, o->address) == NULL)

@@ -315,6 +315,33 @@ static void a_person_forgets_at_once_or_hears_why_not(void **state)
     assert_true(stands("m2:1") && stands("m3:1") && stands("m4:1"));
 }
 
+static size_t told_so;
+
+static void on_forgot_too(void *arg, enum problem code, const struct err *err)
+{
+    (void)arg;
+    (void)err;
+    assert_int_equal(code, PROBLEM_NONE);
+    told_so++;
+}
+
+/* He who asks again, for he was not answered in time, or another person. */
+static void who_asks_for_the_same_is_answered_the_same(void **state)
+{
+    struct gate gate = closed(1);
+    struct engine_forget what = {.address = "m1:1", .who = "bob", .reason = ""};
+    (void)state;
+    put_gate(&w, "m1:1", &gate);
+    put_gate(&w, "m2:1", &gate);
+    world_run(&w, 500);
+    told_so = 0;
+    engine_forget(w.c[0].engine, &what, on_forgot_too, NULL);
+    engine_forget(w.c[0].engine, &what, on_forgot_too, NULL);
+    assert_int_equal(forget("m2:1"), PROBLEM_NONE);
+    assert_int_equal(told_so, 2);
+    assert_false(stands("m1:1") || stands("m2:1"));
+}
+
 static void without_a_registry_a_person_is_told_so(void **state)
 {
     struct gate gate = closed(1);
@@ -371,6 +398,7 @@ int main(void)
         TEST(who_comes_between_look_and_delete_keeps_his_gate),
         TEST(a_lost_lock_forgets_nothing),
         TEST(a_person_forgets_at_once_or_hears_why_not),
+        TEST(who_asks_for_the_same_is_answered_the_same),
         TEST(without_a_registry_a_person_is_told_so),
         TEST(a_new_life_begins_above_the_former),
     };
