@@ -174,6 +174,16 @@ void conf_check_rules(struct conf_reading *r)
                      units_format_duration(session, timeout),
                      units_format_duration(2 * session, least));
     }
+    /* who is forgotten is not missing, and the brake counts who was */
+    if (r->conf->forget_after_ms <= r->conf->failover.brake_window_ms) {
+        at = AT(forget_after_ms);
+        conf_problem(
+            r->report, line_of(r, at), name_of(r, at),
+            "%s is not longer than %s (%s); raise it above that",
+            units_format_duration(r->conf->forget_after_ms, keep),
+            name_of(r, AT(failover.brake_window_ms)),
+            units_format_duration(r->conf->failover.brake_window_ms, least));
+    }
     if (sum < 99.999 || sum > 100.001) {
         at = AT(balancer.cpu_usage_weight);
         conf_problem(r->report, line_of(r, at), name_of(r, at),

@@ -281,6 +281,10 @@ static void timing_rules_are_kept(void **state)
     refuse("registry: {session-timeout: 30s}\nwork: {keep: 1m}\n",
            "f.yaml:2: work.keep: 1m is not more than twice "
            "registry.session-timeout (30s); raise it above 1m\n");
+    refuse("failover: {brake: {window: 90s}}\nwork: {forget-after: 90s}\n",
+           "f.yaml:2: work.forget-after: 90s is not longer than "
+           "failover.brake.window (90s); raise it above that\n");
+    accept("failover: {brake: {window: 90s}}\nwork: {forget-after: 91s}\n");
     refuse("balancer:\n  dynamic-weights: {cpu-usage: 50}\n",
            "f.yaml:2: balancer.dynamic-weights.cpu-usage: the three weights "
            "sum to 120; make them sum to 100\n");
