@@ -4,7 +4,8 @@
  * One call of the registry is under way at a time, and go_on() alone says which
  * is next. A window is *formed* when its text is made; from then on its puts
  * are `going`. One of which certainly nothing was applied is unformed: its puts
- * wait again, before the others.
+ * wait again, before the others. (A few lines more than 500: what is under way
+ * and what follows upon it are one machine.)
  */
 #include "coordinator/renewals/writer.h"
 
