@@ -27,7 +27,7 @@ BEAT = {"startupTime": 1700000000000, "processId": 7}
 
 
 def more(keep=KEEP):
-    return ("failover: {grace: 300ms, reconcile-interval: 1s}\n"
+    return (f"failover: {{grace: 300ms, reconcile-interval: 1s, brake: {{window: {keep - 1}s}}}}\n"
             f"work: {{keep: {keep}s, forget-after: {keep}s, collect-interval: 1s}}\nlog: {{level: debug}}\n")
 
 
