@@ -141,6 +141,8 @@ static bool told_twice(const struct gate *was, const struct gate *is)
     return was->state == is->state && gate_is_same(was, is) &&
            was->order == is->order && was->for_ms == is->for_ms &&
            was->ordered == is->ordered && was->cordoned == is->cordoned &&
+           was->left == is->left && was->n_past == is->n_past &&
+           was->heir_of.known == is->heir_of.known &&
            was->process.known == is->process.known &&
            !process_differs(&was->process, &is->process) &&
            strcmp(was->failover, is->failover) == 0;

@@ -283,6 +283,27 @@ static mono_ms seen_at(struct gates *g, struct clock *clock, mono_ms now,
     return gates_order_seen(g, NODE_WORKER, "w:1");
 }
 
+/* Put back to before a write, the next one has its version. */
+static void a_leave_at_a_version_that_is_known_is_news(void **state)
+{
+    struct clock clock = {.mono = 1000};
+    struct gates *g = gates_new(&clock, NULL);
+    struct gate gate = {
+        .state = GATE_OPEN, .process = process(1), .version = 4, .created = 2};
+
+    (void)state;
+    gates_learn(g, NODE_WORKER, "w:1", &gate);
+    gate.left = true;
+    gates_learn(g, NODE_WORKER, "w:1", &gate);
+    assert_true(gates_find(g, NODE_WORKER, "w:1")->left);
+    gate.left = false;
+    gate_retire(&gate, &(struct process){.known = true, .startup_time = 9});
+    gates_learn(g, NODE_WORKER, "w:1", &gate);
+    assert_false(gates_find(g, NODE_WORKER, "w:1")->left);
+    assert_int_equal(gates_find(g, NODE_WORKER, "w:1")->n_past, 1);
+    gates_free(&g);
+}
+
 /* Put back to before an order was given, the next one has its number. */
 static void an_order_of_the_same_number_may_be_another(void **state)
 {
@@ -345,6 +366,7 @@ int main(void)
         cmocka_unit_test(keys_go_there_and_back),
         cmocka_unit_test(who_leaves_gets_no_work_until_it_is_let_in_again),
         cmocka_unit_test(only_its_own_gate_says_that_a_process_left),
+        cmocka_unit_test(a_leave_at_a_version_that_is_known_is_news),
         cmocka_unit_test(an_order_of_the_same_number_may_be_another),
     };
 
