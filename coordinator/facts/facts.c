@@ -7,6 +7,7 @@
 #include "base/locks.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/conf.h"
 
 #include <string.h>
 #include <time.h>
@@ -110,7 +111,9 @@ static bool rest(struct facts *f, int64_t ms)
 static void *run(void *arg)
 {
     struct facts *f = arg;
-    int64_t ms = FIRST_MS;
+    /* A ZooKeeper that throttles its clients bears no more questions at once.
+     */
+    int64_t ms = f->conf->type == CONF_ZOOKEEPER ? FACTS_EVERY_MS : FIRST_MS;
 
     while (rest(f, ms)) {
         read_them(f);

@@ -1,8 +1,9 @@
 /*
  * facts.h - keeps reading what whoever runs the registry's store should know
- * (registry/facts.h), on a thread of its own: soon after the start, and then
- * every FACTS_EVERY_MS. What becomes a warning or a problem, and what cannot be
- * known, is said in the log, once each time that it begins; its end, too.
+ * (registry/facts.h), on a thread of its own: soon after the start (of
+ * ZooKeeper a minute later), and then every FACTS_EVERY_MS. What becomes a
+ * warning or a problem, and what cannot be known, is said in the log, once each
+ * time that it begins; its end, too.
  */
 #ifndef PELORUS_COORDINATOR_FACTS_FACTS_H
 #define PELORUS_COORDINATOR_FACTS_FACTS_H
