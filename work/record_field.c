@@ -60,8 +60,9 @@ static int read_address(const struct field *f, const struct json *item,
     return rc;
 }
 
-static int read_name(const struct field *f, const struct json *item,
-                     unsigned *out, struct err *err)
+/* The kind of a node takes a byte, any other enum that of an unsigned. */
+static int read_name(const struct field *f, const struct json *item, void *out,
+                     struct err *err)
 {
     char name[NAME_SIZE];
     enum node_kind kind = NODE_MASTER;
@@ -82,7 +83,10 @@ static int read_name(const struct field *f, const struct json *item,
         return err_set(err, ERR_INVALID, "`%s` is \"%s\", not master or worker",
                        f->key, node_kind_name(kind));
     }
-    *out = (unsigned)i;
+    if (f->type == FIELD_NAME)
+        *(unsigned *)out = (unsigned)i;
+    else
+        *(enum node_kind *)out = kind;
     return 0;
 }
 
