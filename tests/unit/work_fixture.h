@@ -124,7 +124,8 @@ static inline void fewest(void *arg, enum node_kind kind, const char *group,
             (s->only == NULL || strcmp(s->only, n->address) == 0) &&
             !is_excluded(n->address, exclude, n_exclude)) {
             best = has;
-            memcpy(out->address, n->address, sizeof(out->address));
+            (void)snprintf(out->address, sizeof(out->address), "%s",
+                           n->address);
             out->code = PROBLEM_NONE;
         }
     }
