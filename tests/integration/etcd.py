@@ -226,7 +226,7 @@ class Etcdctl:
         found = json.loads(self("get", "--prefix", prefix, "-w", "json"))
         return {base64.b64decode(kv["key"]).decode():
                 (kv["create_revision"], kv["mod_revision"], kv.get("lease", 0),
-                 base64.b64decode(kv.get("value", "")).decode()) for kv in found.get("kvs", [])}
+                 base64.b64decode(kv.get("value", "")).decode(errors="backslashreplace")) for kv in found.get("kvs", [])}
 
     def end(self):
         for p in self.running:
