@@ -272,8 +272,10 @@ void loop_turn(struct loop *loop, int64_t timeout_ms)
         return;
     }
     uv_update_time(&loop->uv);
+    /* Again and again: libuv calls timers that are due before it waits, too,
+     * and would then wait without this one. */
     (void)uv_timer_start(&loop->turn_timer, on_turn_timer, (uint64_t)timeout_ms,
-                         0);
+                         (uint64_t)timeout_ms);
     (void)uv_run(&loop->uv, UV_RUN_ONCE);
     (void)uv_timer_stop(&loop->turn_timer);
 }

@@ -354,6 +354,33 @@ static void a_turn_ends_after_its_timeout(void **state)
     assert_true(loop_clock(loop)->mono >= start + 29);
 }
 
+/* A timer that takes so long that others have become due meanwhile. */
+static void take_long(void *arg)
+{
+    mono_ms end = clock_mono_ms() + 20;
+
+    *(bool *)arg = true;
+    while (clock_mono_ms() <= end) {
+    }
+    uv_update_time(loop_uv(loop));
+}
+
+/* Its own timer may be due before it waits: on a busy machine 1 ms is soon
+ * over. It ends nevertheless. */
+static void a_turn_that_begins_late_ends_too(void **state)
+{
+    bool took_long = false, hung = false;
+    struct loop_timer *slow = loop_timer(loop, 0, 0, take_long, &took_long);
+    struct loop_timer *guard = loop_timer(loop, 20000, 0, set, &hung);
+
+    (void)state;
+    loop_turn(loop, 1);
+    assert_true(took_long);
+    assert_false(hung);
+    loop_timer_stop(&slow);
+    loop_timer_stop(&guard);
+}
+
 static void freeing_calls_what_was_posted(void **state)
 {
     struct loop_slot slot;
@@ -433,6 +460,7 @@ int main(void)
         TEST(one_turn_has_one_time),
         TEST(timers_fire_repeat_and_stop_themselves),
         TEST(a_turn_ends_after_its_timeout),
+        TEST(a_turn_that_begins_late_ends_too),
         TEST(freeing_calls_what_was_posted),
         TEST(a_loop_that_does_not_turn_shows),
     };
