@@ -215,9 +215,7 @@ static int check_files(const struct conf_registry *conf, struct err *err)
     return 0;
 }
 
-/* To jetcd the scheme of an address means nothing: it speaks TLS if it is given
- * a context for it, which DolphinScheduler does with all three files. */
-static char *endpoint_of(const struct conf_registry *conf, size_t i)
+char *etcd_endpoint_of(const struct conf_registry *conf, size_t i)
 {
     const char *text = conf->endpoints.items[i];
     bool tls = conf->cert_file != NULL && conf->key_file != NULL &&
@@ -246,7 +244,7 @@ static struct etcd *configure(struct loop *loop,
     e->retry_for_ms = conf->retry_max_duration_ms;
     e->endpoints = mem_array(conf->endpoints.n, sizeof(*e->endpoints));
     for (size_t i = 0; i < conf->endpoints.n; i++)
-        e->endpoints[e->n_endpoints++] = endpoint_of(conf, i);
+        e->endpoints[e->n_endpoints++] = etcd_endpoint_of(conf, i);
     e->none_writes = mem_printf("none of %zu member%s writes", e->n_endpoints,
                                 e->n_endpoints == 1 ? "" : "s");
     e->dispatch = etcd_dispatch_turn;

@@ -10,4 +10,9 @@
 registry_open_f etcd_open;
 registry_facts_f etcd_facts;
 
+/* The address as it is spoken to; the caller's. To jetcd the scheme of an address
+ * means nothing: it speaks TLS if it is given a context for it, which
+ * DolphinScheduler does with all three files. */
+char *etcd_endpoint_of(const struct conf_registry *conf, size_t i);
+
 #endif

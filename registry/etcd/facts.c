@@ -204,7 +204,8 @@ static void log_in(struct member *m)
 /* --- one member ---------------------------------------------------------- */
 
 struct status {
-    double size, used, quota, compacted; /* NAN: not known */
+    double size, used, compacted; /* NAN: not known */
+    double quota;                 /* negative: it has none */
     uint64_t revision;
     bool no_space, other_alarm;
     char version[32];
@@ -318,14 +319,17 @@ static void say_size(struct registry_facts *out, const struct status *s)
 {
     double quota = isfinite(s->quota) ? s->quota : QUOTA_DEFAULT;
     double share = quota > 0 ? s->size / quota : 0;
-    char a[FACT_SIZE], b[FACT_SIZE], c[FACT_SIZE];
+    char a[FACT_SIZE], b[FACT_SIZE] = "no quota", c[FACT_SIZE];
     enum fact_verdict verdict = s->no_space || share >= LAST ? FACT_PROBLEM
                                 : share >= NEARLY            ? FACT_WARNING
                                                              : FACT_OK;
 
     out->figures[FIGURE_SIZE] = s->size;
     out->figures[FIGURE_USED] = out->sample.used = s->used;
-    out->figures[FIGURE_QUOTA] = quota;
+    if (quota >= 0) { /* else --quota-backend-bytes=-1: the disk's end */
+        out->figures[FIGURE_QUOTA] = quota;
+        (void)registry_fact_bytes(quota, b);
+    }
     registry_fact_say(
         out, verdict, "etcd_size",
         s->no_space ? "etcdctl compact REVISION; etcdctl defrag; etcdctl "
@@ -335,7 +339,7 @@ static void say_size(struct registry_facts *out, const struct status *s)
               "--quota-backend-bytes"
             : NULL,
         "%s%s of %s%s, %s in use", s->no_space ? "no space left: " : "",
-        registry_fact_bytes(s->size, a), registry_fact_bytes(quota, b),
+        registry_fact_bytes(s->size, a), b,
         isfinite(s->quota) ? "" : " (its default; it does not tell its quota)",
         registry_fact_bytes(s->used, c));
     if (s->other_alarm)
@@ -479,8 +483,12 @@ void etcd_facts(const struct conf_registry *conf,
                           err.msg);
         return;
     }
-    for (size_t i = 0; i < conf->endpoints.n; i++)
-        visit(&r, conf, conf->endpoints.items[i]);
+    for (size_t i = 0; i < conf->endpoints.n; i++) {
+        char *endpoint = etcd_endpoint_of(conf, i);
+
+        visit(&r, conf, endpoint);
+        mem_free(endpoint);
+    }
     say_members(out, conf->endpoints.n, r.answer, r.why, r.mixed, r.version);
     if (r.answer == 0)
         return;

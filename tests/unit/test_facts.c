@@ -5,17 +5,23 @@
 #include "coordinator/facts/facts.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "conf/conf.h"
 #include "registry/registry.h"
 
+#include <arpa/inet.h>
 #include <math.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -129,6 +135,121 @@ static void a_registry_that_is_not_there_is_unknown_and_not_ok(void **state)
     conf_close(&conf);
 }
 
+/* --- an etcd of few words ------------------------------------------------ */
+
+struct few_words {
+    int listener;
+    char heard[65536]; /* of all requests */
+    size_t n;
+};
+
+static void answer(struct few_words *w, int fd)
+{
+    static const char status[] =
+        "{\"header\":{\"revision\":\"7\"},\"version\":\"3.5.0\","
+        "\"dbSize\":\"20480\",\"dbSizeInUse\":\"16384\"}";
+    static const char metrics[] = "etcd_server_quota_backend_bytes -1\n"
+                                  "etcd_debugging_mvcc_compact_revision 5\n";
+    const char *body, *request = w->heard + w->n;
+    char text[1024];
+    ssize_t n = recv(fd, w->heard + w->n, sizeof(w->heard) - 1 - w->n, 0);
+
+    if (n <= 0)
+        return;
+    w->n += (size_t)n;
+    w->heard[w->n] = '\0';
+    body = strncmp(request, "GET /metrics", 12) == 0 ? metrics : status;
+    (void)snprintf(text, sizeof(text),
+                   "HTTP/1.1 200 OK\r\nConnection: close\r\n"
+                   "Content-Length: %zu\r\n\r\n%s",
+                   strlen(body), body);
+    (void)send(fd, text, strlen(text), MSG_NOSIGNAL);
+}
+
+static void *serve(void *arg)
+{
+    struct few_words *w = arg;
+    int fd;
+
+    while ((fd = accept(w->listener, NULL, NULL)) >= 0) {
+        answer(w, fd);
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+/* The facts of `conf`, whose one endpoint becomes such a server's. */
+static void ask_few_words(struct conf *conf, struct few_words *w,
+                          struct registry_facts *f)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t size = sizeof(at);
+    pthread_t thread;
+    char *endpoint;
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    memset(w, 0, sizeof(*w));
+    w->listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(w->listener, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(w->listener, 8), 0);
+    assert_int_equal(getsockname(w->listener, (struct sockaddr *)&at, &size),
+                     0);
+    assert_int_equal(pthread_create(&thread, NULL, serve, w), 0);
+    endpoint = mem_printf("http://127.0.0.1:%u", ntohs(at.sin_port));
+    conf->registry.type = CONF_ETCD;
+    conf->registry.endpoints = (struct conf_list){&endpoint, 1};
+    registry_facts_read(&conf->registry, NULL, f);
+    conf->registry.endpoints = (struct conf_list){NULL, 0};
+    conf->registry.type = CONF_SQLITE;
+    mem_free(endpoint);
+    (void)shutdown(w->listener, SHUT_RDWR);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)close(w->listener);
+}
+
+static void an_etcd_may_have_no_quota(void **state)
+{
+    static struct few_words w;
+    struct registry_facts f;
+    struct conf conf;
+    bool told = false;
+
+    (void)state;
+    conf_defaults(&conf);
+    ask_few_words(&conf, &w, &f);
+    for (size_t i = 0; i < f.n; i++)
+        if (strcmp(f.facts[i].name, "etcd_size") == 0) {
+            told = true;
+            assert_int_equal(f.facts[i].verdict, FACT_OK);
+            assert_non_null(strstr(f.facts[i].text, "no quota"));
+        }
+    assert_true(told);
+    assert_true(isnan(f.figures[FIGURE_QUOTA]));
+    assert_true(f.figures[FIGURE_SIZE] > 0);
+    conf_close(&conf);
+}
+
+/* With all three files it is TLS that is spoken, whatever the scheme: nothing
+ * of a password is sent without. */
+static void facts_speak_tls_where_the_registry_does(void **state)
+{
+    static struct few_words w;
+    struct registry_facts f;
+    struct conf conf;
+
+    (void)state;
+    conf_defaults(&conf);
+    conf.registry.user = mem_strdup("somebody");
+    conf.registry.password = mem_strdup("secret");
+    conf.registry.cert_file = mem_strdup("/nonexistent/ca.pem");
+    conf.registry.key_cert_chain_file = mem_strdup("/nonexistent/us.pem");
+    conf.registry.key_file = mem_strdup("/nonexistent/us.key");
+    ask_few_words(&conf, &w, &f);
+    assert_null(strstr(w.heard, "secret"));
+    assert_null(strstr(w.heard, "HTTP/"));
+    conf_close(&conf);
+}
+
 static void the_thread_reads_and_ends_when_told(void **state)
 {
     mono_ms until = clock_mono_ms() + 20000;
@@ -182,6 +303,8 @@ int main(void)
         cmocka_unit_test(a_clock_is_far_beyond_its_grain_only),
         cmocka_unit_test(what_has_no_room_is_left_out),
         cmocka_unit_test(a_registry_that_is_not_there_is_unknown_and_not_ok),
+        cmocka_unit_test(an_etcd_may_have_no_quota),
+        cmocka_unit_test(facts_speak_tls_where_the_registry_does),
         cmocka_unit_test(the_thread_reads_and_ends_when_told),
         cmocka_unit_test(vacuum_says_what_to_do_where_there_is_no_file),
     };
