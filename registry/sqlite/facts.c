@@ -64,14 +64,17 @@ static int open_file(const char *path, sqlite3 **handle, struct pages *p,
 
     if (rc == SQLITE_OK) {
         (void)sqlite3_busy_timeout(*handle, BUSY_MS);
+        /* One state of the file: what is free is a part of all. */
+        (void)sqlite3_exec(*handle, "BEGIN", NULL, NULL, NULL);
         p->sessions = ask(*handle, "SELECT count(*) FROM session");
         p->timeout_ms = ask(*handle, "SELECT min(timeout_ms) FROM session");
         p->size = ask(*handle, "PRAGMA page_size");
         p->total = ask(*handle, "PRAGMA page_count");
         p->free = ask(*handle, "PRAGMA freelist_count");
+        rc = sqlite3_errcode(*handle);
+        (void)sqlite3_exec(*handle, "ROLLBACK", NULL, NULL, NULL);
         if (isfinite(p->sessions) && isfinite(p->size + p->total + p->free))
             return 0;
-        rc = sqlite3_errcode(*handle);
     }
     err_set(err, ERR_IO, "%s: %s", path, sqlite3_errstr(rc));
     (void)sqlite3_close(*handle);

@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -294,6 +295,40 @@ static void vacuum_says_what_to_do_where_there_is_no_file(void **state)
     conf_close(&conf);
 }
 
+static void a_file_is_looked_at_and_vacuumed(void **state)
+{
+    static const char make[] =
+        "PRAGMA journal_mode = WAL;"
+        "CREATE TABLE meta(id INTEGER PRIMARY KEY, revision INTEGER);"
+        "INSERT INTO meta VALUES(1, 7);"
+        "CREATE TABLE session(id INTEGER PRIMARY KEY, timeout_ms INTEGER);"
+        "CREATE TABLE t AS SELECT randomblob(200000) AS x; DROP TABLE t;";
+    char path[] = "/tmp/test_facts_XXXXXX", done[128];
+    struct registry_facts f;
+    struct conf conf;
+    sqlite3 *handle;
+    char *was;
+
+    (void)state;
+    (void)close(mkstemp(path));
+    assert_int_equal(sqlite3_open(path, &handle), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(handle, make, NULL, NULL, NULL), SQLITE_OK);
+    (void)sqlite3_close(handle);
+    conf_defaults(&conf);
+    was = conf.registry.path;
+    conf.registry.path = path;
+    registry_facts_read(&conf.registry, NULL, &f);
+    assert_int_equal(f.sample.position, 7);
+    assert_true(f.figures[FIGURE_USED] < f.figures[FIGURE_SIZE]);
+    assert_int_equal(
+        registry_vacuum(&conf.registry, false, done, sizeof(done), NULL), 0);
+    registry_facts_read(&conf.registry, NULL, &f);
+    assert_true(f.figures[FIGURE_USED] == f.figures[FIGURE_SIZE]);
+    conf.registry.path = was;
+    (void)unlink(path);
+    conf_close(&conf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +341,7 @@ int main(void)
         cmocka_unit_test(an_etcd_may_have_no_quota),
         cmocka_unit_test(facts_speak_tls_where_the_registry_does),
         cmocka_unit_test(the_thread_reads_and_ends_when_told),
+        cmocka_unit_test(a_file_is_looked_at_and_vacuumed),
         cmocka_unit_test(vacuum_says_what_to_do_where_there_is_no_file),
     };
 
