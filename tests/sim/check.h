@@ -133,6 +133,7 @@ struct check_node {
     mono_ms drain_until; /* of the drain that stands */
     bool undrain_asked;  /* ever */
     size_t markers;
+    uint64_t top; /* the highest epoch that it ever had */
 };
 
 enum check_phase {

@@ -255,12 +255,11 @@ static void check_forgotten(struct check *c, int node,
                    "failovers",
                    c->names[node], check_gate_name(was->state),
                    bound ? "bound" : "not bound", n->markers, n->unfinished);
-    for (int i = 0; i < CHECK_ITEMS; i++)
-        if (c->items[i].top > c->floor)
-            check_fail(c, "epochs-grow",
-                       "the gate of %s was removed, w-%d had %" PRIu64
-                       " and the floor is %" PRIu64,
-                       c->names[node], i, c->items[i].top, c->floor);
+    if (n->top > c->floor)
+        check_fail(c, "epochs-grow",
+                   "the gate of %s was removed, it had %" PRIu64
+                   " and the floor is %" PRIu64,
+                   c->names[node], n->top, c->floor);
     for (struct check_process *p = n->processes; p != NULL; p = p->next)
         p->fenced = p->moving = p->unbroken = p->ordered = p->bereft = false;
     c->result->forgotten++;

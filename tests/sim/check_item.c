@@ -252,8 +252,12 @@ void check_item_change(struct check *c, int i)
     check_agreement(c, i);
     if (check_by_person(c))
         check_given_again(c, i);
-    if (is->state == ITEM_ASSIGNED)
+    if (is->state == ITEM_ASSIGNED) {
+        struct check_node *n = &c->nodes[is->owner];
+
         check_ledger(c, i, is->owner, &is->process, is->epoch);
+        n->top = is->epoch > n->top ? is->epoch : n->top;
+    }
     if (check_by_person(c)) {
         item->top = is->epoch;
         return;
