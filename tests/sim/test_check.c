@@ -369,8 +369,18 @@ static void a_gate_that_is_removed_is_noticed(void **state)
     struct bench *b = *state;
 
     begin(b);
+    take_lock(b);
     WRITE(b, {GATE, NULL});
     expect(b, "gate-stays");
+}
+
+static void a_gate_that_goes_without_the_lock_is_noticed(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b);
+    WRITE(b, {GATE, NULL});
+    expect(b, "under-the-lock");
 }
 
 static void an_epoch_that_stays_is_noticed(void **state)
@@ -551,6 +561,7 @@ int main(void)
         TEST(a_fenced_process_that_comes_back_is_noticed),
         TEST(another_process_without_intent_is_noticed),
         TEST(a_gate_that_is_removed_is_noticed),
+        TEST(a_gate_that_goes_without_the_lock_is_noticed),
         TEST(an_epoch_that_stays_is_noticed),
         TEST(a_done_nobody_asked_for_is_noticed),
         TEST(an_epoch_below_the_floor_is_noticed),
