@@ -1,7 +1,7 @@
 /*
  * backend.h - the asynchronous half of the SQL registries, for sql.c
  * (loop: calls, the session's deadlines), hold.c and watch.c (loop),
- * worker.c, poll.c and own.c (worker), what opens one (sqlite.c, jdbc.c) and
+ * worker.c and poll.c (worker), what opens one (sqlite.c, jdbc.c) and
  * the tests. (Longer than 150 lines: it says of every field whose it is.)
  *
  * One worker thread has the connection. What it knows stands in `struct
@@ -114,8 +114,6 @@ struct sql_side {
     bool over;         /* and not by chance: told once more */
     bool changed;      /* by others, and not all looked at yet */
     bool dirty;        /* by ourselves */
-    bool unread;       /* and the feed has still to be read for it */
-    uint64_t began;    /* revision at the begin of the last group */
     int64_t soon_ms;   /* to the next poll; 0: as ever */
     bool looked;       /* the reaper has looked since the last change */
     mono_ms next_look; /* where the core says how often */
@@ -230,12 +228,6 @@ bool sql_session_over(int rc);
 bool sql_loop_turns(const struct sql *s);
 void sql_session_renewed(struct sql *s, mono_ms sent);
 void sql_session_wrote(struct sql *s, mono_ms sent);
-
-/* Worker (own.c): tell the watches what the group that was just committed has
- * written, without reading it. False: the feed has to be read. */
-bool sql_tell_own(struct sql *s, const struct sql_write *w) MUST_CHECK;
-/* Worker (poll.c): does a watch want this key? `arg`: struct sql_side. */
-sql_wanted_f sql_watched;
 
 /* Worker to loop (notes.c). */
 enum sql_note_type {

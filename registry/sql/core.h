@@ -204,13 +204,6 @@ typedef int sql_feed_read_f(struct sql_core *core, struct sql_feed *feed,
 typedef int sql_feed_skip_f(struct sql_core *core, struct sql_feed *feed,
                             struct err *err);
 
-/* Optional: all that the last transaction changed was told, and all before its
- * begin (at revision `began`) had been read: the position moves behind it.
- * False: somebody else's changes stand between. Only where every revision is of
- * one transaction, and they are counted without a gap. */
-typedef bool sql_feed_told_f(struct sql_core *core, struct sql_feed *feed,
-                             uint64_t began);
-
 /* Optional: sums over all keys below `prefix` (backend.h) while the store
  * stands where `feed` has come to. ERR_CONFLICT: it has moved on; ERR_INVALID:
  * below this prefix there is more than our own keys. */
@@ -245,7 +238,6 @@ struct sql_core_ops {
     sql_changed_f *changed;
     sql_feed_read_f *feed_read;
     sql_feed_skip_f *feed_skip;
-    sql_feed_told_f *feed_told;
     sql_sums_f *sums;
     sql_core_close_f *close;
 };

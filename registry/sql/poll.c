@@ -2,8 +2,8 @@
  * poll.c - what the worker does unasked: keep our session, end those of
  * the dead, grant locks and read the change feed.
  *
- * Runs on the worker's thread after every burst of jobs, so that those of our
- * own writes are seen at once that were not told already (own.c), and every `poll_ms` of the core, when it costs one
+ * Runs on the worker's thread after every burst of jobs, so that our own
+ * writes are seen at once, and every `poll_ms` of the core, when it costs one
  * cheap look (SQLite's `data_version`, a server's counter) unless somebody
  * else has written. Whoever has written once often writes again soon: where
  * looks are that cheap they then come closer, and further apart again while
@@ -147,7 +147,7 @@ static void session_begin(struct sql *s, mono_ms now)
     side->session = id;
     side->old = 0;
     side->failing = side->over = false;
-    side->dirty = side->unread = true;
+    side->dirty = true;
     side->looked = false;
     proved(side, now);
     sql_reaper_restart(&side->reaper, now);
@@ -222,7 +222,7 @@ static void reap(struct sql *s, mono_ms now)
                                          side->session, now, &reaped, &err)))
         sql_session_gone(s, &err);
     if (reaped > 0) {
-        side->dirty = side->unread = true;
+        side->dirty = true;
         side->looked = false;
     }
 }
@@ -255,7 +255,7 @@ static void grant_locks(struct sql *s)
     }
 }
 
-bool sql_watched(const void *arg, const char *key)
+static bool watched(const void *arg, const char *key)
 {
     const struct sql_side *side = arg;
     const struct sql_watch *sw;
@@ -282,9 +282,8 @@ static bool read_feed(struct sql *s)
     if (atomic_load(&s->feed_busy))
         return false;
     atomic_store(&s->feed_wanted, false);
-    if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH,
-                                   sql_watched, side, &rows, &missed, &more,
-                                   &err) != 0) {
+    if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH, watched,
+                                   side, &rows, &missed, &more, &err) != 0) {
         sql_report_trouble(s, &err);
         sql_rows_close(&rows);
         return false;
@@ -407,10 +406,9 @@ static void look(struct sql *s)
         sql_note(s, SQL_MOVED, side->session, now, NULL);
     reap(s, now);
     if (changed || side->dirty || side->changed) {
+        side->dirty = false;
         side->next_try = now;
-        if (changed || side->unread || side->changed)
-            side->changed = !read_feed(s);
-        side->dirty = side->unread = false;
+        side->changed = !read_feed(s);
     }
     compare(s, now);
     if (side->waiting != NULL && now >= side->next_try) {

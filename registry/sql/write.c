@@ -186,7 +186,6 @@ static int write_once(struct sql_side *side, struct sql_job *jobs, bool beat,
 
     assert(side->session != 0);
     assert(!side->lost);
-    side->began = core->ops->revision(core);
     if (rc == 0) {
         rc = apply_all(side, jobs, err);
         if (rc == 0)
@@ -263,7 +262,5 @@ void sql_write_end(struct sql *s, struct sql_write *w)
         sql_report_trouble(s, &err); /* of locks nobody is answered */
     }
     answer_all(side, w->jobs, &err);
-    if (rc == 0 && !sql_tell_own(s, w))
-        side->unread = true;
     sql_gather_done(&side->gather, w->n, worker_await(s->worker, 0, 0, 0));
 }

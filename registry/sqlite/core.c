@@ -68,6 +68,5 @@ const struct sql_core_ops sqlite_core_ops = {
     .changed = sqlite_changed,
     .feed_read = sqlite_feed_read,
     .feed_skip = sqlite_feed_skip,
-    .feed_told = sqlite_feed_told,
     .close = sqlite_db_close,
 };

@@ -56,6 +56,5 @@ sql_lock_leave_f sqlite_lock_leave;
 /* feed.c */
 sql_feed_read_f sqlite_feed_read;
 sql_feed_skip_f sqlite_feed_skip;
-sql_feed_told_f sqlite_feed_told;
 
 #endif

@@ -108,17 +108,3 @@ int sqlite_feed_skip(struct sql_core *core, struct sql_feed *feed,
     }
     return rc;
 }
-
-bool sqlite_feed_told(struct sql_core *core, struct sql_feed *feed,
-                      uint64_t began)
-{
-    struct sqlite_db *db = sqlite_db_of(core);
-
-    assert(!db->writing);
-    assert(began <= db->committed);
-    if (feed->rev != began + 1 || feed->key[0] != '\0')
-        return false;
-    db->fed = db->committed;
-    sql_feed_advance(feed, db->committed);
-    return true;
-}

@@ -71,55 +71,6 @@ static void another_clients_changes_are_told(void **state)
     seen_stop(&seen);
 }
 
-#define BURSTS     20
-#define OWN_WRITES 3
-
-/* Some of ours at once, one that is refused, and another's at the same time. */
-static void write_burst(struct world *w, struct registry *a, struct registry *b,
-                        int n)
-{
-    char keys[OWN_WRITES + 1][32];
-    struct got g[OWN_WRITES + 2] = {{0}};
-
-    for (int i = 0; i <= OWN_WRITES; i++) {
-        (void)snprintf(keys[i], sizeof(keys[i]), "/w/%d/%d", n, i);
-        registry_put(i < OWN_WRITES ? a : b, keys[i], keys[i], strlen(keys[i]),
-                     REGISTRY_ABSENT, 0, i == 1, got_reply, &g[i]);
-    }
-    registry_delete(a, "/w/none", 1, got_reply, &g[OWN_WRITES + 1]);
-    for (int i = 0; i < OWN_WRITES + 2; i++) {
-        world_until(w, g[i].answers > 0);
-        got_free(&g[i]);
-    }
-}
-
-/* Whoever knows what he wrote tells it as everybody else would. */
-static void own_writes_are_told_as_they_stand(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = world_open(w), *b = world_open(w);
-    struct seen seen = {0};
-
-    seen_start(w, a, &seen, "/w");
-    for (int n = 0; n < BURSTS; n++)
-        write_burst(w, a, b, n);
-    world_until(w, seen.n >= 1 + BURSTS * (OWN_WRITES + 1));
-    assert_int_equal(seen.n, 1 + BURSTS * (OWN_WRITES + 1));
-    for (size_t i = 1; i < seen.n; i++) {
-        const struct seen_event *e = &seen.events[i];
-        struct got g = {0};
-
-        assert_int_equal(e->type, REGISTRY_ADD);
-        assert_string_equal(e->value, e->key);
-        assert_int_equal(do_get(w, b, e->key, &g), ERR_OK);
-        assert_true(e->created == g.entries[0].created);
-        assert_true(e->version == g.entries[0].version);
-        assert_true(e->owner == g.entries[0].owner);
-        got_free(&g);
-    }
-    seen_stop(&seen);
-}
-
 static void changes_of_a_key_come_in_order(void **state)
 {
     struct world *w = *state;
@@ -323,7 +274,6 @@ int conformance_watch(void)
         CONFORMANCE_TEST(existing_keys_come_first_then_synced),
         CONFORMANCE_TEST(only_keys_below_the_prefix_are_told),
         CONFORMANCE_TEST(another_clients_changes_are_told),
-        CONFORMANCE_TEST(own_writes_are_told_as_they_stand),
         CONFORMANCE_TEST(changes_of_a_key_come_in_order),
         CONFORMANCE_TEST(a_key_made_again_is_remove_and_add),
         CONFORMANCE_TEST(a_write_of_the_same_value_is_an_update),
