@@ -6,7 +6,7 @@
  *
  * Every write is a revision, which stays until somebody compacts. A database
  * that reaches its quota takes no write any more, compacted or not, until it
- * was compacted, defragmented and its alarm disarmed. (More than 500 lines, by one.)
+ * was compacted, defragmented and its alarm disarmed.
  */
 #include "registry/etcd/etcd.h"
 
@@ -14,6 +14,7 @@
 #include "base/library/curl.h"
 #include "base/mem.h"
 #include "conf/conf.h"
+#include "registry/etcd/http.h"
 #include "registry/etcd/wire.h"
 
 #include <inttypes.h>
@@ -76,39 +77,11 @@ static size_t on_head(char *line, size_t size, size_t n, void *arg)
     return len;
 }
 
-/* The endpoint under the name of the authority, as in http.c. */
-static char *url_of(CURL *c, const struct member *m, const char *path,
-                    struct curl_slist **via)
-{
-    const char *authority = m->conf->authority;
-    const char *host = strstr(m->endpoint, "://");
-    const char *port = strrchr(m->endpoint, ':');
-    char *text, *url;
-
-    assert(host != NULL && port != NULL);
-    host += 3;
-    if (authority == NULL)
-        return mem_printf("%s%s", m->endpoint, path);
-    text = mem_printf("::%s", host);
-    *via = libcurl.curl_slist_append(NULL, text);
-    mem_free(text);
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_CONNECT_TO, *via);
-    url =
-        mem_printf("%.*s%s%s%s", (int)(host - m->endpoint), m->endpoint,
-                   authority, strchr(authority, ':') != NULL ? "" : port, path);
-    return url;
-}
-
 static void set_options(CURL *c, struct member *m)
 {
-    const struct conf_registry *conf = m->conf;
-
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
                                    (long)CONNECT_MS);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)CALL_MS);
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
     (void)libcurl.curl_easy_setopt(c, CURLOPT_ERRORBUFFER, m->problem);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_WRITEDATA, m);
@@ -117,23 +90,15 @@ static void set_options(CURL *c, struct member *m)
     if (m->body.len > 0)
         (void)libcurl.curl_easy_setopt(c, CURLOPT_POSTFIELDS,
                                        buf_text(&m->body));
-    if (conf->cert_file != NULL) {
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAINFO, conf->cert_file);
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
-    }
-    if (conf->key_cert_chain_file != NULL) {
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLCERT,
-                                       conf->key_cert_chain_file);
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLKEY, conf->key_file);
-    }
 }
 
 /* A POST of m->body, or a GET without one; the HTTP status, 0: m->problem. */
 static long ask(struct member *m, const char *path)
 {
     CURL *c = libcurl.curl_easy_init();
-    struct curl_slist *head = NULL, *via = NULL;
-    char *url, *line = NULL;
+    const struct etcd_reach reach = etcd_reach_of(m->conf);
+    struct curl_slist *head = NULL, *via;
+    char *line = NULL;
     long status = 0;
     CURLcode rc;
 
@@ -142,9 +107,8 @@ static long ask(struct member *m, const char *path)
     m->problem[0] = '\0';
     m->date = NAN;
     m->asked = clock_wall_ms();
-    url = url_of(c, m, path, &via);
+    via = etcd_http_aim(c, &reach, m->endpoint, path);
     set_options(c, m);
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_URL, url);
     head = libcurl.curl_slist_append(head, "Content-Type: application/json");
     if (m->token != NULL) {
         line = mem_printf("Authorization: %s", m->token);
@@ -161,7 +125,6 @@ static long ask(struct member *m, const char *path)
     libcurl.curl_slist_free_all(head);
     libcurl.curl_slist_free_all(via);
     mem_free(line);
-    mem_free(url);
     return status;
 }
 

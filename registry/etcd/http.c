@@ -13,7 +13,8 @@
  * repeatable may be rewound.
  *
  * Each running transfer has a connection of its own (HTTP/1.1; on shared h2
- * connections watches starve), kept for the next when it is over.
+ * connections watches starve), kept for the next when it is over. (A few lines
+ * more than 500: how a member is reached stands beside how it is asked.)
  */
 #include "registry/etcd/http.h"
 
@@ -32,7 +33,6 @@ struct etcd_transfer {
     struct etcd_post post;
     CURL *easy;
     struct curl_slist *headers, *connect_to;
-    char *url;
     size_t taken;     /* bytes of the body that libcurl has */
     bool sent;        /* it had some, now or before a rewind */
     struct buf reply; /* a stream: what was not handed out yet */
@@ -42,7 +42,7 @@ struct etcd_transfer {
 
 struct etcd_http {
     struct loop *loop;
-    char *authority, *ca_file, *cert_file, *key_file;
+    struct etcd_reach reach; /* its own */
     CURLM *multi;
     uv_timer_t timer;
     struct etcd_transfer *transfers;
@@ -67,10 +67,10 @@ static void one_closed(void *arg)
     if (--http->n_handles > 0)
         return;
     assert(closed != NULL);
-    mem_free(http->authority);
-    mem_free(http->ca_file);
-    mem_free(http->cert_file);
-    mem_free(http->key_file);
+    mem_free(http->reach.authority);
+    mem_free(http->reach.ca_file);
+    mem_free(http->reach.cert_file);
+    mem_free(http->reach.key_file);
     mem_free(http);
     libcurl.curl_global_cleanup();
     closed(closed_arg);
@@ -219,7 +219,6 @@ static void detach(struct etcd_transfer *t)
     libcurl.curl_easy_cleanup(t->easy);
     libcurl.curl_slist_free_all(t->headers);
     libcurl.curl_slist_free_all(t->connect_to);
-    MEM_FREE(t->url);
     DL_DELETE(http->transfers, t);
 }
 
@@ -335,30 +334,64 @@ static void drain(struct etcd_http *http)
 
 /* --- starting ------------------------------------------------------------ */
 
+struct etcd_reach etcd_reach_of(const struct conf_registry *conf)
+{
+    return (struct etcd_reach){
+        .authority = conf->authority,
+        .ca_file = conf->cert_file, /* jetcd's names of them */
+        .cert_file = conf->key_cert_chain_file,
+        .key_file = conf->key_file,
+    };
+}
+
 /* The endpoint under the name of the authority: curl connects to the one and
  * speaks to the other. */
-static void set_url(struct etcd_transfer *t)
+static struct curl_slist *set_url(CURL *c, const char *authority,
+                                  const char *endpoint, const char *path)
 {
-    const char *endpoint = t->post.endpoint;
-    const char *authority = t->http->authority;
     const char *host = strstr(endpoint, "://");
     const char *port = strrchr(endpoint, ':');
-    char *via;
+    struct curl_slist *connect_to = NULL;
+    char *url, *via;
 
     assert(host != NULL && port != NULL);
     host += 3;
     if (authority == NULL) {
-        t->url = mem_printf("%s%s", endpoint, t->post.path);
-        return;
+        url = mem_printf("%s%s", endpoint, path);
+    } else {
+        if (strchr(authority, ':') != NULL) /* it names a port, too */
+            port = "";
+        url = mem_printf("%.*s%s%s%s", (int)(host - endpoint), endpoint,
+                         authority, port, path);
+        via = mem_printf("::%s", host); /* whatever the URL says */
+        connect_to = libcurl.curl_slist_append(NULL, via);
+        mem_free(via);
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_CONNECT_TO, connect_to);
     }
-    if (strchr(authority, ':') != NULL) /* it names a port, too */
-        port = "";
-    t->url = mem_printf("%.*s%s%s%s", (int)(host - endpoint), endpoint,
-                        authority, port, t->post.path);
-    via = mem_printf("::%s", host); /* whatever the URL says */
-    t->connect_to = libcurl.curl_slist_append(NULL, via);
-    mem_free(via);
-    (void)libcurl.curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_URL, url); /* copied */
+    mem_free(url);
+    return connect_to;
+}
+
+struct curl_slist *etcd_http_aim(void *easy, const struct etcd_reach *reach,
+                                 const char *endpoint, const char *path)
+{
+    CURL *c = easy;
+
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)libcurl.curl_easy_setopt(c, CURLOPT_NOPROXY,
+                                   "*"); /* of the environment */
+    if (reach->ca_file != NULL) {
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAINFO, reach->ca_file);
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAPATH,
+                                       NULL); /* nobody else */
+    }
+    if (reach->cert_file != NULL) {
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLCERT, reach->cert_file);
+        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLKEY, reach->key_file);
+    }
+    return set_url(c, reach->authority, endpoint, path);
 }
 
 static void set_headers(struct etcd_transfer *t)
@@ -382,13 +415,11 @@ static void set_headers(struct etcd_transfer *t)
 /* Not one of these can fail but for want of memory. */
 static void set_options(struct etcd_transfer *t)
 {
-    const struct etcd_http *http = t->http;
     const struct {
         CURLoption option;
         long value;
     } numbers[] = {
         {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
-        {CURLOPT_NOSIGNAL, 1},
         {CURLOPT_QUICK_EXIT, 1}, /* no wait for DNS */
         {CURLOPT_CONNECTTIMEOUT_MS, (long)t->post.connect_ms},
         {CURLOPT_TCP_KEEPALIVE, 1},
@@ -404,10 +435,6 @@ static void set_options(struct etcd_transfer *t)
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         (void)libcurl.curl_easy_setopt(c, numbers[i].option, numbers[i].value);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_PRIVATE, t);
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_URL, t->url);
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)libcurl.curl_easy_setopt(c, CURLOPT_NOPROXY,
-                                   "*"); /* of the environment */
     (void)libcurl.curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->problem);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_READDATA, t);
@@ -415,15 +442,6 @@ static void set_options(struct etcd_transfer *t)
     (void)libcurl.curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
     (void)libcurl.curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    if (http->ca_file != NULL) {
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAINFO, http->ca_file);
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_CAPATH,
-                                       NULL); /* nobody else */
-    }
-    if (http->cert_file != NULL) {
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLCERT, http->cert_file);
-        (void)libcurl.curl_easy_setopt(c, CURLOPT_SSLKEY, http->key_file);
-    }
 }
 
 struct etcd_transfer *etcd_http_post(struct etcd_http *http,
@@ -441,7 +459,8 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
     t->easy = libcurl.curl_easy_init();
     assert(t->easy != NULL);
     buf_init(&t->reply, post->max_reply);
-    set_url(t);
+    t->connect_to =
+        etcd_http_aim(t->easy, &http->reach, post->endpoint, post->path);
     set_headers(t);
     set_options(t);
     DL_APPEND(http->transfers, t);
@@ -462,10 +481,11 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
         return err_set(err, ERR_IO, "libcurl cannot be initialised");
     http = mem_zalloc(sizeof(*http));
     http->loop = loop;
-    http->authority = mem_strdup(conf->authority);
-    http->ca_file = mem_strdup(conf->cert_file); /* jetcd's names of them */
-    http->cert_file = mem_strdup(conf->key_cert_chain_file);
-    http->key_file = mem_strdup(conf->key_file);
+    http->reach = etcd_reach_of(conf);
+    http->reach.authority = mem_strdup(http->reach.authority);
+    http->reach.ca_file = mem_strdup(http->reach.ca_file);
+    http->reach.cert_file = mem_strdup(http->reach.cert_file);
+    http->reach.key_file = mem_strdup(http->reach.key_file);
     http->multi = multi;
     (void)uv_timer_init(loop_uv(loop), &http->timer);
     http->timer.data = http;

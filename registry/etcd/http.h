@@ -10,11 +10,26 @@
 #include "base/loop.h"
 
 struct conf_registry;
+struct curl_slist;
 struct etcd_http;
 struct etcd_transfer;
 
-/* Copies what it needs of `conf`: the authority (the name in Host: and in the
- * certificate) and the names of the PEM files, those that are given. */
+/* What a member is reached with: the name in Host: and in its certificate, and
+ * the names of PEM files; NULL: not given. */
+struct etcd_reach {
+    char *authority, *ca_file, *cert_file, *key_file;
+};
+/* Borrowed from `conf`. */
+struct etcd_reach etcd_reach_of(const struct conf_registry *conf);
+
+/* `easy`, a CURL, is to ask this endpoint ("http://host:port") for this path:
+ * its URL, whom it connects to and trusts, and that no proxy of the environment
+ * is used. `reach` is copied. The result stays until `easy` is cleaned up, and
+ * then goes by curl_slist_free_all(); it may be NULL. Any thread. */
+struct curl_slist *etcd_http_aim(void *easy, const struct etcd_reach *reach,
+                                 const char *endpoint, const char *path);
+
+/* Copies what it needs of `conf`: what members are reached with. */
 int etcd_http_new(struct etcd_http **out, struct loop *loop,
                   const struct conf_registry *conf, struct err *err) MUST_CHECK;
 
