@@ -191,7 +191,6 @@ static void on_items_gone(void *arg, const struct registry_reply *reply)
 static void delete_items(struct collect *c)
 {
     struct txn txn;
-    struct buf value;
     assert(c->err.code == ERR_OK);
     assert(c->outstanding == 0);
     engine_txn_init(&txn, c->n + 2);
@@ -205,10 +204,7 @@ static void delete_items(struct collect *c)
         work_key(f->id, engine_txn_at(&txn, REGISTRY_DELETE, f->version));
     }
     assert(txn.n > 1);
-    buf_init(&value, 64);
-    work_epoch_floor_write(&value, c->floor);
-    memcpy(engine_txn_put(&txn, c->floor_version, &value), EPOCH_FLOOR_KEY,
-           sizeof(EPOCH_FLOOR_KEY));
+    engine_txn_floor(&txn, c->floor_version, c->floor);
     engine_txn_send(&txn, c->config.registry, on_items_gone, c);
 }
 

@@ -222,6 +222,8 @@ char *engine_txn_at(struct txn *t, enum registry_op_type type,
                     uint64_t version);
 /* The same; takes the memory of `value`, which needs no closing then. */
 char *engine_txn_put(struct txn *t, uint64_t version, struct buf *value);
+/* The floor of the epochs, as engine_floor_take() found its version. */
+void engine_txn_floor(struct txn *t, uint64_t version, uint64_t floor);
 /* done(arg, reply) as of registry_txn(); frees what it had. */
 void engine_txn_send(struct txn *t, struct registry *r, registry_reply_f *done,
                      void *arg);

@@ -325,15 +325,11 @@ static void send_deletes(struct forgetting *f)
 {
     struct engine *e = f->e;
     struct txn txn;
-    struct buf value;
     engine_txn_init(&txn, f->n + 2);
     engine_txn_check_lock(&txn, f->lock);
     if (!planted(PLANTED_FORGET_FLOORLESS)) {
         keep_highest(&f->floor, work_view_epoch(e->c.view));
-        buf_init(&value, 64);
-        work_epoch_floor_write(&value, f->floor);
-        memcpy(engine_txn_put(&txn, f->floor_version, &value), EPOCH_FLOOR_KEY,
-               sizeof(EPOCH_FLOOR_KEY));
+        engine_txn_floor(&txn, f->floor_version, f->floor);
     }
     for (size_t i = 0; i < f->n; i++) {
         struct candidate *c = &f->list[i];

@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 
+#include <string.h>
+
 void engine_txn_init(struct txn *t, size_t cap)
 {
     assert(cap > 0);
@@ -47,6 +49,15 @@ char *engine_txn_put(struct txn *t, uint64_t version, struct buf *value)
     t->values[t->n - 1] = buf_take(value);
     t->ops[t->n - 1].value = t->values[t->n - 1];
     return key;
+}
+
+void engine_txn_floor(struct txn *t, uint64_t version, uint64_t floor)
+{
+    struct buf value;
+    buf_init(&value, 64);
+    work_epoch_floor_write(&value, floor);
+    memcpy(engine_txn_put(t, version, &value), EPOCH_FLOOR_KEY,
+           sizeof(EPOCH_FLOOR_KEY));
 }
 
 void engine_txn_close(struct txn *t)
