@@ -13,47 +13,39 @@
 #include <ctype.h>
 #include <string.h>
 
-/* What DolphinScheduler 2.x to 3.3 and our own agent write. */
-static const char *const members[] = {"startupTime",
-                                      "processId",
-                                      "reportTime",
-                                      "serverStatus",
-                                      "host",
-                                      "port",
-                                      "cpuUsage",
-                                      "memoryUsage",
-                                      "diskUsage",
-                                      "jvmCpuUsage",
-                                      "jvmMemoryUsage",
-                                      "diskAvailable",
-                                      "loadAverage",
-                                      "availablePhysicalMemorySize",
-                                      "maxCpuloadAvg",
-                                      "reservedMemory",
-                                      "workerHostWeight",
-                                      "workerWaitingTaskCount",
-                                      "workerExecThreadCount",
-                                      "threadPoolUsage",
-                                      "slots",
-                                      "group",
-                                      "groups",
-                                      "place",
-                                      "instance"};
-
-/* Of these. A place is looked at with each PUT (coordinator/place.c). */
-static const char *const changing[] = {"reportTime",
-                                       "serverStatus",
-                                       "cpuUsage",
-                                       "memoryUsage",
-                                       "diskUsage",
-                                       "jvmCpuUsage",
-                                       "jvmMemoryUsage",
-                                       "diskAvailable",
-                                       "loadAverage",
-                                       "availablePhysicalMemorySize",
-                                       "workerWaitingTaskCount",
-                                       "threadPoolUsage",
-                                       "place"};
+/* What DolphinScheduler 2.x to 3.3 and our own agent write, and whether it is
+ * another one in each heartbeat (heartbeat_changes()). A place is looked at
+ * with each PUT (coordinator/place.c). */
+static const struct {
+    const char *name;
+    bool changes;
+} members[] = {
+    {"startupTime", false},
+    {"processId", false},
+    {"reportTime", true},
+    {"serverStatus", true},
+    {"host", false},
+    {"port", false},
+    {"cpuUsage", true},
+    {"memoryUsage", true},
+    {"diskUsage", true},
+    {"jvmCpuUsage", true},
+    {"jvmMemoryUsage", true},
+    {"diskAvailable", true},
+    {"loadAverage", true},
+    {"availablePhysicalMemorySize", true},
+    {"maxCpuloadAvg", false},
+    {"reservedMemory", false},
+    {"workerHostWeight", false},
+    {"workerWaitingTaskCount", true},
+    {"workerExecThreadCount", false},
+    {"threadPoolUsage", true},
+    {"slots", false},
+    {"group", false},
+    {"groups", false},
+    {"place", true},
+    {"instance", false},
+};
 
 /* What others call it. */
 static const struct {
@@ -114,9 +106,9 @@ static bool one_slip(const char *a, const char *b)
 
 bool heartbeat_changes(const char *member)
 {
-    for (size_t i = 0; i < ARRAY_LEN(changing); i++)
-        if (strcmp(member, changing[i]) == 0)
-            return true;
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (strcmp(member, members[i].name) == 0)
+            return members[i].changes;
     return false;
 }
 
@@ -125,14 +117,14 @@ bool heartbeat_knows(const char *member, const char **meant)
     assert(member != NULL);
     *meant = NULL;
     for (size_t i = 0; i < ARRAY_LEN(members); i++)
-        if (strcmp(member, members[i]) == 0)
+        if (strcmp(member, members[i].name) == 0)
             return true;
     for (size_t i = 0; i < ARRAY_LEN(members) && *meant == NULL; i++)
-        if (same_words(member, members[i]))
-            *meant = members[i];
+        if (same_words(member, members[i].name))
+            *meant = members[i].name;
     for (size_t i = 0; i < ARRAY_LEN(members) && *meant == NULL; i++)
-        if (one_slip(member, members[i]))
-            *meant = members[i];
+        if (one_slip(member, members[i].name))
+            *meant = members[i].name;
     for (size_t i = 0; i < ARRAY_LEN(others) && *meant == NULL; i++)
         if (same_words(member, others[i].name))
             *meant = others[i].meant;
