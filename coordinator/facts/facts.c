@@ -111,8 +111,8 @@ static bool rest(struct facts *f, int64_t ms)
 static void *run(void *arg)
 {
     struct facts *f = arg;
-    /* A ZooKeeper that throttles its clients bears no more questions at once.
-     */
+    /* A ZooKeeper that serves one request at a time lost our session when it
+     * was asked at the start. Why is not known. */
     int64_t ms = f->conf->type == CONF_ZOOKEEPER ? FACTS_EVERY_MS : FIRST_MS;
 
     while (rest(f, ms)) {
