@@ -109,6 +109,7 @@ bool find_record(struct world *w, const char *address,
 size_t owned_by(struct world *w, const char *address);
 size_t in_state(struct world *w, enum work_state state);
 size_t records(struct world *w, enum failover_phase phase);
+uint64_t epoch_floor(const struct world *w); /* 0: none stands */
 /* Marker and record of every item agree. */
 void check_agreement(struct world *w);
 bool logged(const struct world_coordinator *c, const char *word);

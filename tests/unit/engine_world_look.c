@@ -92,6 +92,16 @@ bool find_record(struct world *w, const char *address,
     return s.n > 0;
 }
 
+uint64_t epoch_floor(const struct world *w)
+{
+    const struct registry_entry *e = memory_find(w->store, EPOCH_FLOOR_KEY);
+    uint64_t floor = 0;
+    if (e != NULL)
+        assert_int_equal(
+            work_epoch_floor_read(e->value, e->value_len, &floor, NULL), 0);
+    return floor;
+}
+
 size_t records(struct world *w, enum failover_phase phase)
 {
     struct search s = {.state = (int)phase};

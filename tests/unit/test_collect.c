@@ -95,16 +95,6 @@ static void put(const char *id, enum work_state state, uint64_t epoch)
     put_item(&w, &item);
 }
 
-static uint64_t floor_now(void)
-{
-    const struct registry_entry *e = memory_find(w.store, EPOCH_FLOOR_KEY);
-    uint64_t floor = 0;
-    if (e != NULL)
-        assert_int_equal(
-            work_epoch_floor_read(e->value, e->value_len, &floor, NULL), 0);
-    return floor;
-}
-
 static void nothing_goes_before_its_time(void **state)
 {
     (void)state;
@@ -114,7 +104,7 @@ static void nothing_goes_before_its_time(void **state)
     collect();
     assert_int_equal(items, 0);
     assert_int_equal(in_state(&w, WORK_DONE), 1);
-    assert_int_equal(floor_now(), 0);
+    assert_int_equal(epoch_floor(&w), 0);
 }
 
 static void the_floor_never_falls(void **state)
@@ -129,12 +119,12 @@ static void the_floor_never_falls(void **state)
     collect();
     assert_int_equal(result.code, ERR_OK);
     assert_int_equal(items, 2);
-    assert_int_equal(floor_now(), 9);
+    assert_int_equal(epoch_floor(&w), 9);
     put("c", WORK_DONE, 2);
     world_run(&w, 11000);
     collect();
     assert_int_equal(items, 1);
-    assert_int_equal(floor_now(), 9);
+    assert_int_equal(epoch_floor(&w), 9);
 }
 
 static void a_lost_lock_collects_nothing(void **state)
@@ -151,7 +141,7 @@ static void a_lost_lock_collects_nothing(void **state)
     world_run(&w, 500);
     assert_true(ended);
     assert_int_equal(in_state(&w, WORK_DONE), 1);
-    assert_int_equal(floor_now(), 0);
+    assert_int_equal(epoch_floor(&w), 0);
 }
 
 static void more_than_a_txn_holds_goes_in_passes(void **state)
@@ -167,7 +157,7 @@ static void more_than_a_txn_holds_goes_in_passes(void **state)
     while (in_state(&w, WORK_DONE) > 0 && passes++ < 10)
         collect();
     assert_true(passes > 1 && passes < 10);
-    assert_int_equal(floor_now(), 300);
+    assert_int_equal(epoch_floor(&w), 300);
 }
 
 static void ignore(void *arg, const struct registry_reply *reply)
@@ -220,7 +210,7 @@ static void who_has_its_id_by_now_is_not_taken_for_it(void **state)
     world_run(&w, 11000);
     collect();
     assert_int_equal(items, 1);
-    assert_int_equal(floor_now(), 4);
+    assert_int_equal(epoch_floor(&w), 4);
 }
 
 static size_t n_records;

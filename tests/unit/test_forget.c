@@ -49,16 +49,6 @@ static struct gate closed(int64_t startup)
         .state = GATE_OPEN, .left = true, .process = process_of(startup)};
 }
 
-static uint64_t floor_now(void)
-{
-    const struct registry_entry *e = memory_find(w.store, EPOCH_FLOOR_KEY);
-    uint64_t floor = 0;
-    if (e != NULL)
-        assert_int_equal(
-            work_epoch_floor_read(e->value, e->value_len, &floor, NULL), 0);
-    return floor;
-}
-
 static size_t times(const char *word)
 {
     size_t n = 0;
@@ -83,7 +73,7 @@ static void who_died_is_forgotten_when_its_time_is_over(void **state)
     assert_int_equal(gate.state, GATE_FENCED);
     assert_int_equal(owned_by(&w, "m2:1"), 5);
     assert_true(world_until(&w, FORGET_MS, m1_is_forgotten));
-    assert_true(floor_now() >= 2); /* the epoch of what was moved */
+    assert_true(epoch_floor(&w) >= 2); /* the epoch of what was moved */
     assert_true(stands("m2:1"));
     assert_int_equal(times("intent:"), 1);
     world_run(&w, 3000);
@@ -244,7 +234,7 @@ static void who_comes_between_look_and_delete_keeps_his_gate(void **state)
         (void)forget("m1:1");
         w.between = NULL;
         if (steps_left >= 0)
-            continue; /* the pass was over before */
+            continue;                            /* the pass was over before */
         assert_true(find_gate(&w, "m1:1", &is)); /* his, or the next one */
         assert_int_equal(is.process.startup_time, 2);
         kept += answered != PROBLEM_NONE;
@@ -373,7 +363,7 @@ static void a_new_life_begins_above_the_former(void **state)
     put_gate(&w, "m1:1", &gate);
     world_run(&w, 500);
     assert_int_equal(forget("m1:1"), PROBLEM_NONE);
-    assert_true(floor_now() >= 41);
+    assert_true(epoch_floor(&w) >= 41);
     /* a failover after it counts on from there */
     node_start(&w, "m1:1", 1);
     world_run(&w, 500);

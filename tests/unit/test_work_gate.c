@@ -279,6 +279,22 @@ static void next_life(struct world *w, uint64_t version)
     assert_int_equal(gate_version(w), version);
 }
 
+/* What was decided on the gate as it stood at `version` is on its way, held up,
+ * while that is forgotten and the next one comes to its version; then it
+ * arrives. */
+static void arrives_in_the_next_life(struct world *w, struct side *s,
+                                     struct ended *e, uint64_t version)
+{
+    pass(w, 100);
+    assert_int_equal(memory_held_up(s->registry), 1);
+    forget_gate(w);
+    next_life(w, version);
+    memory_let_through(s->registry);
+    memory_hold_up(s->registry, false);
+    await(w, e);
+    assert_string_equal(e->code, "");
+}
+
 /* An order that was held up on its way, while the gate that it was decided on
  * was forgotten and another one came to its version: it is not written there.
  */
@@ -302,14 +318,7 @@ static void a_late_order_does_not_meet_the_next_gate(void **state)
     version = gate_version(w);
     memory_hold_up(s->registry, true);
     work_gate_order(s->work, &o, on_gate_reply, e);
-    pass(w, 100);
-    assert_int_equal(memory_held_up(s->registry), 1);
-    forget_gate(w);
-    next_life(w, version);
-    memory_let_through(s->registry);
-    memory_hold_up(s->registry, false);
-    await(w, e);
-    assert_string_equal(e->code, "");
+    arrives_in_the_next_life(w, s, e, version);
     gate = gate_at(w, NODE_MASTER, "m:1");
     assert_int_equal(gate.state, GATE_CORDONED); /* decided anew: it is whose */
     assert_int_equal(gate.process.startup_time, process_of(2).startup_time);
@@ -335,14 +344,7 @@ static void a_late_handover_does_not_meet_the_next_gate(void **state)
     memory_hold_up(s->registry, true);
     RESET(e);
     work_handover(s->work, "a", 1, on_reply, e);
-    pass(w, 100);
-    assert_int_equal(memory_held_up(s->registry), 1);
-    forget_gate(w);
-    next_life(w, version);
-    memory_let_through(s->registry);
-    memory_hold_up(s->registry, false);
-    await(w, e);
-    assert_string_equal(e->code, "");
+    arrives_in_the_next_life(w, s, e, version);
     assert_int_equal(e->item.state, WORK_WAITING); /* m:1 is another's now */
     ended_free(e);
     world_free(w);
