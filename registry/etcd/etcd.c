@@ -193,6 +193,7 @@ static const struct registry_ops ops = {
     .unlock = etcd_unlock,
     .prove = etcd_session_prove,
     .look = etcd_watches_look,
+    .poll_now = etcd_watches_hurry,
     .end = end,
     .close = close_,
     .free = release,

@@ -205,6 +205,8 @@ void etcd_feed_open(struct etcd *e, struct etcd_feed *f,
                     const struct etcd_key *key, const struct etcd_key *to,
                     uint64_t position, bool canary);
 void etcd_feed_close(struct etcd_feed *f); /* fine if closed */
+/* Somebody waits for what it tells. Fine if closed. */
+void etcd_feed_hurry(struct etcd_feed *f);
 /* A canary was written at `revision`: the streams have to bring it. */
 void etcd_feeds_expect_canary(struct etcd *e, uint64_t revision);
 void etcd_feeds_tick(struct etcd *e);
@@ -381,6 +383,8 @@ struct etcd_watch {
 registry_watch_begin_f etcd_watch_begin;
 registry_watch_end_f etcd_watch_end;
 registry_look_f etcd_watches_look; /* of those that are not active */
+/* Those that tell the key do not rest now. */
+registry_poll_now_f etcd_watches_hurry;
 void etcd_watches_stop(struct etcd *e);
 void etcd_watches_tick(struct etcd *e);
 

@@ -42,6 +42,12 @@ void etcd_feed_close(struct etcd_feed *f)
     assert(f->transfer == NULL);
 }
 
+void etcd_feed_hurry(struct etcd_feed *f)
+{
+    if (f->open && f->transfer != NULL)
+        etcd_transfer_hurry(f->transfer);
+}
+
 static void end(struct etcd_feed *f, bool missed, const char *why)
 {
     assert(f->open);

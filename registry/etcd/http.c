@@ -37,6 +37,7 @@ struct etcd_transfer {
     bool sent;        /* it had some, now or before a rewind */
     struct buf reply; /* a stream: what was not handed out yet */
     bool too_large;
+    struct etcd_socket *socket; /* a stream's, while libcurl waits for it */
     char problem[CURL_ERROR_SIZE];
 };
 
@@ -105,12 +106,23 @@ static size_t on_events(void *arg, uv_os_sock_t fd, int status, int events)
     return http->received - before;
 }
 
-static bool is_stream(CURL *easy)
+/* NULL: it is none. */
+static struct etcd_transfer *stream_of(CURL *easy)
 {
     struct etcd_transfer *t = NULL;
 
     (void)libcurl.curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
-    return t != NULL && t->post.piece != NULL;
+    return t != NULL && t->post.piece != NULL ? t : NULL;
+}
+
+static void socket_gone(struct etcd_http *http, struct etcd_socket **s)
+{
+    struct etcd_transfer *t;
+
+    DL_FOREACH (http->transfers, t)
+        if (t->socket == *s)
+            t->socket = NULL;
+    etcd_socket_close(s, one_closed, http);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
@@ -118,18 +130,19 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 {
     struct etcd_http *http = arg;
     struct etcd_socket *s = socket;
-    bool rests = what != CURL_POLL_REMOVE && is_stream(easy);
+    struct etcd_transfer *stream;
     int events = 0;
 
     if (what == CURL_POLL_REMOVE) {
         if (s != NULL) {
             (void)libcurl.curl_multi_assign(http->multi, fd, NULL);
-            etcd_socket_close(&s, one_closed, http);
+            socket_gone(http, &s);
         }
         return 0;
     }
+    stream = stream_of(easy);
     if (s == NULL) {
-        s = etcd_socket_new(http->loop, fd, rests, on_events, http);
+        s = etcd_socket_new(http->loop, fd, stream != NULL, on_events, http);
         if (s == NULL)
             return -1; /* the transfer fails */
         http->n_handles++;
@@ -139,7 +152,9 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
         events |= UV_READABLE;
     if ((what & CURL_POLL_OUT) != 0)
         events |= UV_WRITABLE;
-    return etcd_socket_wait(s, rests, events) ? 0 : -1;
+    if (stream != NULL)
+        stream->socket = s;
+    return etcd_socket_wait(s, stream != NULL, events) ? 0 : -1;
 }
 
 static void on_timer(uv_timer_t *handle)
@@ -239,6 +254,13 @@ bool etcd_transfer_cancel(struct etcd_transfer **t_ptr)
         transfer_free(t);
     }
     return sent;
+}
+
+void etcd_transfer_hurry(struct etcd_transfer *t)
+{
+    assert(t->post.piece != NULL);
+    if (t->socket != NULL)
+        etcd_socket_hurry(t->socket);
 }
 
 void etcd_transfer_pause(struct etcd_transfer *t)

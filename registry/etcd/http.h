@@ -72,6 +72,9 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
 /* No callback any more. True: the server may have got it. NULL is fine. */
 bool etcd_transfer_cancel(struct etcd_transfer **t);
 
+/* A stream: somebody waits for what it brings. */
+void etcd_transfer_hurry(struct etcd_transfer *t);
+
 /* For tests: its connection stays open, and nothing more comes from it. */
 void etcd_transfer_pause(struct etcd_transfer *t);
 
@@ -81,9 +84,10 @@ void etcd_transfer_pause(struct etcd_transfer *t);
  * On a stream that brings much in small pieces each would wake the process for
  * itself, which costs more than what it brings. Such a socket rests for
  * SOCKET_REST_MS after it was read, so that one wake-up takes what came
- * meanwhile; the first piece after a silence is never kept waiting.
+ * meanwhile; the first piece after a silence is never kept waiting, nor one
+ * that somebody waits for (etcd_socket_hurry()).
  */
-#define SOCKET_REST_MS 10
+#define SOCKET_REST_MS 50
 
 struct etcd_socket;
 
@@ -98,6 +102,10 @@ struct etcd_socket *etcd_socket_new(struct loop *loop, uv_os_sock_t fd,
 
 /* From now on wait for these. False: it cannot. */
 bool etcd_socket_wait(struct etcd_socket *s, bool rests, int events);
+
+/* What it brings is waited for: it rests no longer, nor before it is crowded
+ * again. */
+void etcd_socket_hurry(struct etcd_socket *s);
 
 /* No callback any more but closed(arg) in a later turn, then it is gone. */
 void etcd_socket_close(struct etcd_socket **s, loop_f *closed, void *arg);

@@ -2,16 +2,19 @@
  * socket.c - libuv's poll of a socket, and a timer instead of it while the
  * socket rests.
  *
- * Crowded: CROWD reads, each within SOCKET_REST_MS of the one before. What
- * brings FEW_BYTES or more at once is not left to rest: libcurl takes no more
- * than its buffer at a time.
+ * Crowded: CROWD reads, each within CLOSE_MS of the one before, until a rest
+ * brings less than LITTLE, which is what a crowd brings in that time. What
+ * brings MUCH at once is read again before it rests: libcurl takes no more than
+ * its buffer (64 KiB) at a time.
  */
 #include "registry/etcd/http.h"
 
 #include "base/mem.h"
 
-#define CROWD     8
-#define FEW_BYTES ((size_t)16 * 1024)
+#define CROWD    8
+#define CLOSE_MS 10
+#define LITTLE   ((size_t)2 * 1024)
+#define MUCH     ((size_t)48 * 1024)
 
 struct etcd_socket {
     uv_poll_t poll;
@@ -44,7 +47,7 @@ static void rest(struct etcd_socket *s)
 static bool may_rest(const struct etcd_socket *s, size_t n)
 {
     return s->rests && s->closed == NULL && s->events == UV_READABLE && n > 0 &&
-           n < FEW_BYTES;
+           n < MUCH;
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events)
@@ -56,7 +59,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     loop_enter(s->loop);
     now = loop_clock(s->loop)->mono;
     n = s->fn(s->arg, s->fd, status, events);
-    s->row = now - s->last <= SOCKET_REST_MS ? s->row + 1 : 0;
+    s->row = now - s->last <= CLOSE_MS ? s->row + 1 : 0;
     s->last = now;
     if (s->row >= CROWD && may_rest(s, n) && !s->resting)
         rest(s);
@@ -74,12 +77,24 @@ static void on_rested(uv_timer_t *handle)
     if (s->closed != NULL)
         return;
     s->last = loop_clock(s->loop)->mono;
-    if (may_rest(s, n)) {
+    if (n >= LITTLE && may_rest(s, n)) {
         rest(s);
         return;
     }
-    s->row = 0;
+    if (n < LITTLE)
+        s->row = 0;
     (void)etcd_socket_wait(s, s->rests, s->events);
+}
+
+void etcd_socket_hurry(struct etcd_socket *s)
+{
+    assert(s->closed == NULL);
+    s->row = 0;
+    if (!s->resting)
+        return;
+    (void)uv_timer_stop(&s->timer);
+    s->resting = false;
+    (void)uv_poll_start(&s->poll, s->events, on_poll); /* as it was before */
 }
 
 struct etcd_socket *etcd_socket_new(struct loop *loop, uv_os_sock_t fd,

@@ -280,6 +280,15 @@ void etcd_watches_look(struct registry *r)
             begin_list(w, true);
 }
 
+void etcd_watches_hurry(struct registry *r, const char *key)
+{
+    struct registry_watch *w;
+
+    DL_FOREACH (r->watches, w)
+        if (w->fn != NULL && registry_key_below(key, w->prefix))
+            etcd_feed_hurry(&((struct etcd_watch *)w->priv)->feed);
+}
+
 void etcd_watches_stop(struct etcd *e)
 {
     struct registry_watch *w;

@@ -5,15 +5,17 @@ one put a worker and report, as ten thousand processes would.
 """
 
 import base64
+import concurrent.futures
 import json
 import socket
+import statistics
 import sys
 import threading
 import time
 import urllib.request
 
 import dolphin
-from cluster import SLOW, Bare, check, cpu_seconds, equal, pace, run, settings, wait_for
+from cluster import SLOW, Api, Bare, check, cpu_seconds, equal, pace, run, settings, wait_for
 from dolphin import heartbeat
 from etcd import NAMESPACE, Registry
 
@@ -172,6 +174,29 @@ def test_ten_thousand_workers_report_every_ten_seconds(cluster):
     bare.row("heartbeats-etcd", share)
     check(first <= 2 * SLOW * pace(), f"the first snapshot took {first:.2f} s, 2 s allowed")
     check(share <= 0.15 * SLOW * pace(time.process_time), f"{share * 100:.1f} % of a core, 15 % allowed")
+
+
+# Writes crowd the stream that brings them, which rests then; but who wrote waits
+# for it.
+@settings(session=10, registry=Registry)
+def test_a_client_does_not_wait_for_its_write_while_a_stream_rests(cluster):
+    c = cluster.coordinator()
+    equal(c.api("PUT", "/v1/nodes/worker/10.0.0.1:1?ttl=1h",
+                {"startupTime": 1, "processId": 1, "slots": 60000}).status, 201, "a join")
+    took = []
+
+    def client(k):
+        api = Api(c.port)
+        for n in range(100):
+            began = time.monotonic()
+            equal(api("POST", "/v1/work", {"kind": "worker", "id": f"{k}-{n}"}).status, 201, "an item")
+            took.append(time.monotonic() - began)
+
+    with concurrent.futures.ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(client, range(CONNECTIONS)))
+    median = statistics.median(took)
+    print(f"     {len(took)} items, an answer after {median * 1000:.1f} ms")
+    check(median <= 0.04 * SLOW * pace(), f"an answer after {median * 1000:.1f} ms, 40 ms allowed")
 
 
 if __name__ == "__main__":

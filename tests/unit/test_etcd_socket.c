@@ -71,7 +71,7 @@ static void place_close(struct place *p)
 
 static void send_piece(struct place *p, size_t n)
 {
-    static const char piece[32 * 1024];
+    static const char piece[64 * 1024];
 
     assert_int_equal(send(p->theirs, piece, n, 0), (ssize_t)n);
 }
@@ -140,6 +140,51 @@ static void the_first_after_a_silence_is_read_at_once(void **state)
     place_close(&p);
 }
 
+/* More bytes while it rests than a crowd brings; then few: the next comes at
+ * once again. */
+static void what_brings_little_is_no_crowd_any_more(void **state)
+{
+    struct place p;
+    size_t calls, bytes;
+
+    (void)state;
+    place_open(&p, true);
+    while (!crowd(&p, 100, 1000)) {
+    }
+    bytes = (p.calls + 1) * 100;
+    send_piece(&p, 4000);
+    until_read(&p, bytes += 4000);
+    send_piece(&p, 1000);
+    calls = p.calls;
+    loop_turn(p.loop, 0);
+    assert_int_equal(p.calls, calls); /* it rests still */
+    until_read(&p, bytes += 1000);
+    send_piece(&p, 100);
+    calls = p.calls;
+    loop_turn(p.loop, 0);
+    assert_int_equal(p.calls, calls + 1);
+    place_close(&p);
+}
+
+static void who_waits_ends_the_rest(void **state)
+{
+    struct place p;
+    size_t calls;
+
+    (void)state;
+    place_open(&p, true);
+    while (!crowd(&p, 100, 1000)) {
+    }
+    calls = p.calls;
+    etcd_socket_hurry(p.socket);
+    loop_turn(p.loop, 0);
+    assert_int_equal(p.calls, calls + 1);
+    assert_false(crowd(&p, 100, 2)); /* nor does it rest again at once */
+    etcd_socket_hurry(p.socket);     /* one that does not rest */
+    assert_false(crowd(&p, 100, 2));
+    place_close(&p);
+}
+
 static void others_never_rest(void **state)
 {
     struct place p;
@@ -149,7 +194,7 @@ static void others_never_rest(void **state)
     assert_false(crowd(&p, 100, 200));
     place_close(&p);
     place_open(&p, true);
-    assert_false(crowd(&p, 20 * 1024, 200)); /* it brings much at once */
+    assert_false(crowd(&p, 60 * 1024, 200)); /* it brings much at once */
     place_close(&p);
 }
 
@@ -178,6 +223,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(one_that_is_crowded_rests_and_loses_nothing),
         TEST(the_first_after_a_silence_is_read_at_once),
+        TEST(what_brings_little_is_no_crowd_any_more),
+        TEST(who_waits_ends_the_rest),
         TEST(others_never_rest),
         TEST(it_may_be_closed_while_it_rests_and_when_it_is_read),
     };
