@@ -2,7 +2,7 @@
  * membership.c - the tables of nodes and keys, and the events that change
  * them. What a change means is decided in one place, membership_state.c.
  *
- * A little longer than 500 lines: the tables and whoever looks into them are
+ * Longer than 500 lines: the tables and whoever looks into them are
  * one.
  */
 #include "cluster/membership_priv.h"
@@ -26,34 +26,48 @@ void membership_emit(struct membership *m, const struct membership_event *ev)
 
 /* --- members ------------------------------------------------------------- */
 
+static const char *member_name(const struct roster_item *item)
+{
+    return CONTAINER_OF(item, struct member, item)->node.address;
+}
+
 static struct member *member_find(const struct membership *m,
                                   enum node_kind kind, const char *address)
 {
+    struct roster_item *item;
     struct member *e;
 
     assert(kind < NODE_KINDS);
-    HASH_FIND_STR(m->members[kind], address, e);
+    item = roster_find(&m->members[kind], address);
+    e = item != NULL ? CONTAINER_OF(item, struct member, item) : NULL;
     assert(e == NULL || e->node.kind == kind);
     return e;
 }
 
-static struct member *member_make(struct membership *m, enum node_kind kind,
-                                  const char *address)
+/* The registration in its block; it has one. */
+static struct registration *member_own(struct member *e)
 {
-    struct member *e = member_find(m, kind, address);
+    assert(e->key_room > 0);
+    return (struct registration *)(void *)(e + 1);
+}
 
+/* `key_room`: of the registration that comes with it; 0: none does. */
+static struct member *member_make(struct membership *m, enum node_kind kind,
+                                  const char *address, size_t key_room)
+{
     size_t len = strlen(address);
+    size_t own =
+        key_room > 0 ? offsetof(struct registration, key) + key_room : 0;
+    struct member *e = mem_zalloc(sizeof(*e) + own + len + 1);
 
     assert(len <= NODE_ADDRESS_MAX);
-    if (e != NULL)
-        return e;
-    e = mem_zalloc(sizeof(*e) + len + 1);
-    memcpy(e->address, address, len + 1);
+    assert(key_room <= REGISTRY_KEY_MAX + 1);
     e->node.kind = kind;
-    e->node.address = e->address;
+    e->node.address = memcpy((char *)(e + 1) + own, address, len + 1);
     e->node.gate = gates_find(m->config.gates, kind, address);
     e->node.load = heartbeat_no_load;
-    HASH_ADD_KEYPTR(hh, m->members[kind], e->address, len, e);
+    e->key_room = (uint16_t)key_room;
+    roster_add(&m->members[kind], &e->item);
     assert(e->node.gate != NULL);
     return e;
 }
@@ -61,9 +75,10 @@ static struct member *member_make(struct membership *m, enum node_kind kind,
 static void member_free(struct membership *m, struct member *e)
 {
     assert(e->registrations == NULL);
+    assert(!e->taken);
     windows_stop(&m->windows, &e->window);
     membership_uncount(m, e);
-    HASH_DEL(m->members[e->node.kind], e);
+    roster_remove(&m->members[e->node.kind], &e->item);
     mem_free((void *)(uintptr_t)e->node.groups);
     mem_free(e->node.problems);
     mem_free(e);
@@ -91,7 +106,7 @@ static void gate_changed(void *arg, const struct gate_known *known)
     if (e == NULL && (gate->state == GATE_ABSENT || gate->left))
         return;
     if (e == NULL)
-        e = member_make(m, known->kind, known->address);
+        e = member_make(m, known->kind, known->address, 0);
     e->node.gate = gates_find(m->config.gates, known->kind, known->address);
     assert(e->node.gate->state == gate->state);
     if (gate->state == GATE_ABSENT && e->registrations == NULL &&
@@ -101,16 +116,18 @@ static void gate_changed(void *arg, const struct gate_known *known)
         membership_review(m, e, NULL);
 }
 
-/* The member that a key names. A gate bars whom it bars, also at an address
- * that was forgotten: whom it names is known before it is told who is back. */
+/* The member that a key names, made with room for it. A gate bars whom it bars,
+ * also at an address that was forgotten: whom it names is known before it is
+ * told who is back. */
 static struct member *member_named(struct membership *m,
-                                   const struct node_key *names)
+                                   const struct node_key *names,
+                                   size_t key_room)
 {
     struct member *e = member_find(m, names->kind, names->address);
 
     if (e != NULL)
         return e;
-    e = member_make(m, names->kind, names->address);
+    e = member_make(m, names->kind, names->address, key_room);
     if (e->node.gate->state != GATE_ABSENT && !e->node.gate->left)
         membership_review(m, e, NULL);
     assert(e->node.kind == names->kind);
@@ -176,6 +193,29 @@ static struct registration *registration_standing(const struct membership *m,
     return r;
 }
 
+/* Zeroed: of the member's block, if that is free and has room. */
+static struct registration *registration_take(struct member *e, size_t key_room)
+{
+    size_t room = offsetof(struct registration, key) + key_room;
+    struct registration *r;
+
+    if (e->taken || e->key_room < key_room)
+        return mem_zalloc(room > sizeof(*r) ? room : sizeof(*r));
+    r = member_own(e);
+    e->taken = true;
+    return memset(r, 0, room);
+}
+
+static void registration_give(struct registration *r)
+{
+    struct member *e = r->member;
+
+    if (e->taken && r == member_own(e))
+        e->taken = false;
+    else
+        mem_free(r);
+}
+
 static void registration_free(struct membership *m, struct registration *r)
 {
     struct registration **at = &r->member->registrations;
@@ -191,7 +231,7 @@ static void registration_free(struct membership *m, struct registration *r)
     mem_free(r->problems);
     mem_free(r->path_problem);
     mem_free(r->written);
-    mem_free(r);
+    registration_give(r);
 }
 
 static struct registration *registration_make(struct membership *m,
@@ -200,15 +240,16 @@ static struct registration *registration_make(struct membership *m,
 {
     char usual[REGISTRY_KEY_MAX + 1];
     struct registration *r;
-    size_t len, room;
+    struct member *e;
+    size_t room;
 
     if (strcmp(key, node_key_ours(names->kind, names->address, usual)) == 0)
         key = "";
-    len = strlen(key);
-    room = offsetof(struct registration, key) + len + 1;
-    r = mem_zalloc(room > sizeof(*r) ? room : sizeof(*r));
-    memcpy(r->key, key, len + 1);
-    r->member = member_named(m, names);
+    room = strlen(key) + 1;
+    e = member_named(m, names, room);
+    r = registration_take(e, room);
+    memcpy(r->key, key, room);
+    r->member = e;
     r->ours = names->ours;
     if (names->group[0] != '\0')
         r->path_group = mem_strdup(names->group);
@@ -493,13 +534,17 @@ struct node *membership_find(const struct membership *m, enum node_kind kind,
 
 struct node *membership_next(const struct membership *m, struct node *it)
 {
-    struct member *e =
-        it == NULL ? NULL : CONTAINER_OF(it, struct member, node)->hh.next;
-    int k = it == NULL ? 0 : (int)it->kind + 1;
+    int k = it == NULL ? 0 : (int)it->kind;
+    const struct roster_item *last =
+        it == NULL ? NULL : &CONTAINER_OF(it, struct member, node)->item;
 
-    while (e == NULL && k < NODE_KINDS)
-        e = m->members[k++];
-    return e != NULL ? &e->node : NULL;
+    for (; k < NODE_KINDS; k++, last = NULL) {
+        struct roster_item *next = roster_next(&m->members[k], last);
+
+        if (next != NULL)
+            return &CONTAINER_OF(next, struct member, item)->node;
+    }
+    return NULL;
 }
 
 const char *membership_key(const struct node *node, size_t i,
@@ -548,6 +593,8 @@ struct membership *membership_new(const struct membership_config *config,
     assert(config->gates != NULL);
     assert(config->grace_ms >= 0 && config->settle_ms >= 0);
     m->config = *config;
+    for (int k = 0; k < NODE_KINDS; k++)
+        m->members[k].name = member_name;
     m->fn = fn;
     gates_listen(config->gates, gate_changed, m);
     m->arg = arg;
@@ -561,16 +608,20 @@ struct membership *membership_new(const struct membership_config *config,
 
 void membership_free(struct membership **m)
 {
-    struct member *e = NULL, *next_e = NULL;
+    struct node *n, *next;
 
     if (*m == NULL)
         return;
+    for (n = membership_next(*m, NULL); n != NULL; n = next) {
+        struct member *e = CONTAINER_OF(n, struct member, node);
+
+        next = membership_next(*m, n);
+        while (e->registrations != NULL)
+            registration_free(*m, e->registrations);
+        member_free(*m, e);
+    }
     for (int k = 0; k < NODE_KINDS; k++)
-        HASH_ITER (hh, (*m)->members[k], e, next_e) {
-            while (e->registrations != NULL)
-                registration_free(*m, e->registrations);
-            member_free(*m, e);
-        }
+        roster_close(&(*m)->members[k]);
     assert((*m)->windows.heap.n == 0);
     heap_close(&(*m)->windows.heap);
     membership_tally_close(*m);

@@ -51,12 +51,12 @@ struct node {
     enum node_kind kind;
     enum node_state state;
     enum node_status status;
-    bool registered;   /* a key stands, fresh within its ttl */
-    bool ours;         /* its key is below /pelorus/nodes */
-    bool degraded;     /* its last heartbeat was refused, or some of it */
-    bool unreadable;   /* nothing of it is known: it says nothing of its
+    bool registered : 1;   /* a key stands, fresh within its ttl */
+    bool ours : 1;         /* its key is below /pelorus/nodes */
+    bool degraded : 1;     /* its last heartbeat was refused, or some of it */
+    bool unreadable : 1;   /* nothing of it is known: it says nothing of its
                           load, or not whose it is */
-    bool unidentified; /* what stands there does not say who it is:
+    bool unidentified : 1; /* what stands there does not say who it is:
                           `process` is the last one known, give it no
                           work */
     uint16_t n_groups, n_problems; /* of the lists below */

@@ -11,7 +11,7 @@
 
 #include "base/map/hash_index.h"
 #include "base/map/heap.h"
-#include "base/table.h"
+#include "base/map/roster.h"
 
 /* --- windows of silence (membership_window.c) ---------------------------- */
 
@@ -70,7 +70,8 @@ void membership_turn(struct membership *m);
 
 struct member;
 
-/* One key. It is looked for among its member's, which the key names. */
+/* One key. It is looked for among its member's, which the key names, and mostly
+ * stands in one block with it. */
 struct registration {
     struct member *member;
     struct registration *next; /* of the same member */
@@ -90,19 +91,19 @@ struct registration {
     char *path_problem;                 /* of its key; NULL: none */
     struct heartbeat_problem *problems; /* of its heartbeat */
     uint16_t n_groups, n_problems;      /* of these lists */
+    uint32_t generation;                /* of `process` at this key, from 1 */
     enum node_status status;
-    uint32_t generation; /* of `process` at this key, from 1 */
-    bool doubted;        /* marked: it goes, unless it is heard of */
-    bool rewritten; /* the process of its key changed: it is the node of an old
-                       session */
-    bool ours;
-    bool stale;      /* its ttl is over */
-    bool refused;    /* its present heartbeat was, or some of it */
-    bool unreadable; /* nothing could be taken from it */
-    bool has_load;
-    bool anew;  /* of another session: its version may be another write's, in a
-                   store that went back */
-    char key[]; /* "": the one of ours that its member's address makes */
+    bool doubted : 1;   /* marked: it goes, unless it is heard of */
+    bool rewritten : 1; /* the process of its key changed: it is the node of an
+                           old session */
+    bool ours : 1;
+    bool stale : 1;      /* its ttl is over */
+    bool refused : 1;    /* its present heartbeat was, or some of it */
+    bool unreadable : 1; /* nothing could be taken from it */
+    bool has_load : 1;
+    bool anew : 1; /* of another session: its version may be another write's, in
+                      a store that went back */
+    char key[];    /* "": the one of ours that its member's address makes */
 };
 
 /* The last known process that its key told of; .known: there was one. */
@@ -121,23 +122,27 @@ enum counted {
     COUNTED_LATE,
 };
 
+/* In one block: it, the registration for which it was made, if for one, and its
+ * address. */
 struct member {
     struct node node;
-    UT_hash_handle hh; /* by address; in order of appearance */
     struct registration *registrations;
     struct window window;
-    struct heap_item recount; /* due when it may count as another */
-    uint32_t absent_place;    /* among those absent, from 1; 0: it is not */
-    uint8_t counted;          /* enum counted */
-    bool told;        /* its state was told once; until then it has none */
-    bool seen;        /* node.process was registered before our eyes */
-    bool crowded;     /* it is in more groups than it can show */
-    bool long_grace;  /* the key that went was rewritten */
     int64_t lease_ms; /* an earlier process wrote over its key: so long its
                          last heartbeat may still be good */
     uint64_t winner;  /* `created` of the registration that counts */
     int64_t report_time;
-    char address[];
+    struct roster_item item;
+    struct heap_item recount; /* due when it may count as another */
+    uint32_t absent_place;    /* among those absent, from 1; 0: it is not */
+    uint16_t key_room;   /* bytes of a key in the block's registration; 0: there
+                            is none */
+    uint8_t counted;     /* enum counted */
+    bool told : 1;       /* its state was told once; until then it has none */
+    bool seen : 1;       /* node.process was registered before our eyes */
+    bool crowded : 1;    /* it is in more groups than it can show */
+    bool long_grace : 1; /* the key that went was rewritten */
+    bool taken : 1;      /* the block's registration stands */
 };
 
 /* Who counts as what, of each kind (membership_tally.c). */
@@ -165,7 +170,7 @@ struct membership {
     bool emitting;
     struct registry_watch *watches[2]; /* by source; NULL: none */
     int64_t fresh_ms;                  /* of the one of ours */
-    struct member *members[NODE_KINDS];
+    struct roster members[NODE_KINDS]; /* by address; in order of appearance */
     struct windows windows;
     struct tally tally;
     bool synced[2], connected;

@@ -18,6 +18,8 @@
  */
 #include "cluster/membership_priv.h"
 
+#include "base/mem.h"
+
 #include <string.h>
 
 /* How long a node that never owned work is remembered as DOWN: well beyond
