@@ -58,9 +58,9 @@ struct group_name {
 };
 
 /* Sorted by name, each once; holds a reference to each. */
-struct group_list {
-    struct group_name **names;
+struct group_list { /* one block; NULL: none */
     size_t n;
+    struct group_name *names[];
 };
 
 /* What the coordinator keeps of a node, at node->user. */
@@ -68,20 +68,20 @@ struct coordinator_node_extra {
     uint32_t planned[2];   /* master: given by targets.c, markers not yet
                               seen; in this period and in the one before */
     mono_ms planned_since; /* when this period began */
-    size_t markers;        /* as the view last told */
+    uint32_t markers;      /* as the view last told */
     uint32_t owned;        /* of these: of the process that is there */
-    bool groups_due;       /* a definition changed; they are out of date */
     uint64_t work_index;
-    struct group_list defined;      /* by configuration and API; see groups.c */
-    struct group_list groups;       /* the effective ones */
+    struct group_list *defined;     /* by configuration and API; see groups.c */
+    struct group_list *groups;      /* the effective ones */
     struct problems_logged *logged; /* problems.c: those that are in the log;
                                        NULL: none ever was */
-    struct heap_item suspect;       /* lines.c: and that is not logged yet */
-    uint32_t changed_place; /* shown.c: in the list of the changed, from 1; 0:
-                               it is not there */
     struct node_verified *verified; /* nodes/; one block, or NULL */
-    struct heap_item age;           /* and in the heap of those that grow old */
     struct node *node;              /* whose it is */
+    struct heap_item suspect;       /* lines.c: and that is not logged yet */
+    struct heap_item age;   /* shown.c: in the heap of those that grow old */
+    uint32_t changed_place; /* and in the list of the changed, from 1; 0: it is
+                               not there */
+    bool groups_due;        /* a definition changed; they are out of date */
 };
 
 struct shown {
@@ -330,7 +330,8 @@ void coordinator_groups_end(struct coordinator *c);
 int coordinator_group_check(const char *name, char clean[NODE_GROUP_MAX + 1],
                             struct err *err) MUST_CHECK;
 
-void coordinator_group_list_close(struct coordinator *c, struct group_list *l);
+/* Freed; NULL then. */
+void coordinator_group_list_close(struct coordinator *c, struct group_list **l);
 
 /* targets.c */
 void coordinator_targets_update(struct coordinator *c, struct node *node);

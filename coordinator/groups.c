@@ -52,9 +52,14 @@ static void name_put(struct coordinator *c, struct group_name *n)
     c->groups_stale = true;
 }
 
+static size_t list_n(const struct group_list *l)
+{
+    return l == NULL ? 0 : l->n;
+}
+
 static size_t list_place(const struct group_list *l, const char *text)
 {
-    size_t low = 0, high = l->n;
+    size_t low = 0, high = list_n(l);
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -64,23 +69,23 @@ static size_t list_place(const struct group_list *l, const char *text)
         else
             high = mid;
     }
-    assert(low <= l->n);
+    assert(low <= list_n(l));
     return low;
 }
 
-static void list_add(struct coordinator *c, struct group_list *l,
+static void list_add(struct coordinator *c, struct group_list **at,
                      const char *text)
 {
-    size_t at = list_place(l, text);
+    size_t n = list_n(*at), i = list_place(*at, text);
+    struct group_list *l;
 
-    if (at < l->n && strcmp(l->names[at]->text, text) == 0)
+    if (i < n && strcmp((*at)->names[i]->text, text) == 0)
         return;
-    l->names = mem_regrow(l->names, l->n + 1, sizeof(struct group_name *));
-    memmove(&l->names[at + 1], &l->names[at],
-            (l->n - at) * sizeof(struct group_name *));
-    l->names[at] = name_get(c, text);
-    l->n++;
-    assert(at < l->n);
+    l = *at = mem_realloc(*at, sizeof(*l) + (n + 1) * sizeof(l->names[0]));
+    memmove(&l->names[i + 1], &l->names[i], (n - i) * sizeof(l->names[0]));
+    l->names[i] = name_get(c, text);
+    l->n = n + 1;
+    assert(i < l->n);
 }
 
 static void list_remove(struct coordinator *c, struct group_list *l,
@@ -88,22 +93,21 @@ static void list_remove(struct coordinator *c, struct group_list *l,
 {
     size_t at = list_place(l, text);
 
-    assert(at <= l->n);
-    if (at == l->n || strcmp(l->names[at]->text, text) != 0)
+    if (at == list_n(l) || strcmp(l->names[at]->text, text) != 0)
         return;
     name_put(c, l->names[at]);
     l->n--;
     memmove(&l->names[at], &l->names[at + 1],
-            (l->n - at) * sizeof(struct group_name *));
+            (l->n - at) * sizeof(l->names[0]));
+    assert(at <= l->n);
 }
 
-void coordinator_group_list_close(struct coordinator *c, struct group_list *l)
+void coordinator_group_list_close(struct coordinator *c, struct group_list **l)
 {
-    for (size_t i = 0; i < l->n; i++)
-        name_put(c, l->names[i]);
-    MEM_FREE(l->names);
-    l->n = 0;
-    assert(l->names == NULL);
+    for (size_t i = 0; i < list_n(*l); i++)
+        name_put(c, (*l)->names[i]);
+    MEM_FREE(*l);
+    assert(*l == NULL);
 }
 
 /* --- definitions --------------------------------------------------------- */
@@ -159,7 +163,7 @@ static void def_apply(struct coordinator *c, const struct group_def *g,
         if (join)
             list_add(c, &x->defined, g->name->text);
         else
-            list_remove(c, &x->defined, g->name->text);
+            list_remove(c, x->defined, g->name->text);
         x->groups_due = true;
     }
 }
@@ -444,7 +448,7 @@ void coordinator_groups_join(struct coordinator *c, struct node *node,
 {
     struct group_def *g, *tmp;
 
-    assert(node->kind == NODE_WORKER && x->defined.n == 0);
+    assert(node->kind == NODE_WORKER && list_n(x->defined) == 0);
     HASH_ITER (hh, c->groups, g, tmp)
         if (def_holds(g, node->address))
             list_add(c, &x->defined, g->name->text);
@@ -453,19 +457,19 @@ void coordinator_groups_join(struct coordinator *c, struct node *node,
 void coordinator_groups_update(struct coordinator *c, struct node *node,
                                struct coordinator_node_extra *x)
 {
-    struct group_list before = x->groups;
+    struct group_list *before = x->groups;
 
     assert(node->kind == NODE_WORKER);
-    x->groups = (struct group_list){0};
-    for (size_t i = 0; i < x->defined.n; i++)
-        list_add(c, &x->groups, x->defined.names[i]->text);
+    x->groups = NULL;
+    for (size_t i = 0; i < list_n(x->defined); i++)
+        list_add(c, &x->groups, x->defined->names[i]->text);
     for (size_t i = 0; i < node->n_groups; i++)
         if (strcmp(node->groups[i], "default") != 0)
             list_add(c, &x->groups, node->groups[i]);
     coordinator_group_list_close(c,
                                  &before); /* last: names that stay are kept */
     x->groups_due = false;
-    assert(x->groups.n <= x->defined.n + node->n_groups);
+    assert(list_n(x->groups) <= list_n(x->defined) + node->n_groups);
 }
 
 void coordinator_groups_tick(struct coordinator *c)

@@ -145,21 +145,21 @@ struct draft {
 /* Its groups, with "default" in its place. */
 static void draft_groups(struct draft *d, const struct group_list *l)
 {
-    size_t i = 0, n = 0;
+    size_t own = l == NULL ? 0 : l->n, i = 0, n = 0;
 
     assert(d->is.kind == NODE_WORKER);
-    d->is.n_groups = (uint16_t)(l->n + 1);
+    d->is.n_groups = (uint16_t)(own + 1);
     d->is.groups = coordinator_snapshot_only_default;
-    if (l->n == 0)
+    if (own == 0)
         return;
-    d->groups = mem_array(l->n + 1, sizeof(*d->groups));
-    while (i < l->n && strcmp(l->names[i]->text, "default") < 0)
+    d->groups = mem_array(own + 1, sizeof(*d->groups));
+    while (i < own && strcmp(l->names[i]->text, "default") < 0)
         d->groups[n++] = l->names[i++]->text;
     d->groups[n++] = "default";
-    while (i < l->n)
+    while (i < own)
         d->groups[n++] = l->names[i++]->text;
     d->is.groups = d->groups;
-    assert(n == l->n + 1);
+    assert(n == own + 1);
 }
 
 static void draft_gate(struct coordinator *c, struct draft *d,
@@ -201,7 +201,7 @@ static void draft_make(struct coordinator *c, struct draft *d,
         .degraded = node->degraded,
         .address = node->address,
         .load = node->load,
-        .owned = (uint32_t)x->markers,
+        .owned = x->markers,
         .work_index = x->work_index,
         .process = node->process,
         .last_report = node->last_report_wall,
@@ -210,7 +210,7 @@ static void draft_make(struct coordinator *c, struct draft *d,
     };
     draft_gate(c, d, node);
     if (node->kind == NODE_WORKER)
-        draft_groups(d, &x->groups);
+        draft_groups(d, x->groups);
     for (size_t i = 0; i < node->n_problems; i++)
         d->problems[i] = node->problems[i].text;
     d->is.problems = d->problems;

@@ -26,8 +26,9 @@ static void markers_told(struct coordinator_node_extra *x,
     size_t owned = owner->n_markers - owner->n_foreign;
 
     assert(owner->n_foreign <= owner->n_markers);
-    x->markers = owner->n_markers;
-    x->owned = owned < UINT32_MAX ? (uint32_t)owned : UINT32_MAX;
+    assert(owner->n_markers <= UINT32_MAX);
+    x->markers = (uint32_t)owner->n_markers;
+    x->owned = (uint32_t)owned;
     x->work_index = owner->index;
 }
 
@@ -141,13 +142,13 @@ void coordinator_targets_update(struct coordinator *c, struct node *node)
     if (node->kind != NODE_WORKER)
         return;
     coordinator_groups_update(c, node, x);
-    if (x->groups.n > NAMES_FEW)
-        names = mem_array(x->groups.n, sizeof(*names));
-    for (size_t i = 0; i < x->groups.n; i++)
-        names[i] = x->groups.names[i]->text;
+    w.n_groups = x->groups == NULL ? 0 : x->groups->n;
+    if (w.n_groups > NAMES_FEW)
+        names = mem_array(w.n_groups, sizeof(*names));
+    for (size_t i = 0; i < w.n_groups; i++)
+        names[i] = x->groups->names[i]->text;
     snprintf(w.address, sizeof(w.address), "%s", node->address);
     w.groups = names;
-    w.n_groups = x->groups.n;
     balancer_set(c->balancer, &w, c->clock->mono);
     balancer_own(c->balancer, node->address, x->owned, c->clock->mono);
     if (names != few)
