@@ -199,6 +199,7 @@ int sqlite_read_meta(struct sqlite_db *db, struct err *err)
 int sqlite_read_begin(struct sqlite_db *db, struct err *err)
 {
     assert(!db->writing);
+    db->cache.used++;
     return sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_BEGIN_READ), err);
 }
 
@@ -224,6 +225,7 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
     if (rc != 0)
         return rc;
     db->writing = true;
+    db->cache.used++;
     sqlite_forget_checked(db);
     db->own.beating = 0;
     rc = sqlite_read_meta(db, err);
@@ -350,6 +352,7 @@ int sqlite_changed(struct sql_core *core, bool interested, bool *changed,
     assert(!db->writing);
     (void)interested; /* it costs next to nothing */
     sqlite_look_closer(db);
+    sqlite_cache_tick(db);
     rc = sqlite_file_check(db, err);
     if (rc == 0)
         rc = sqlite_step(db, stmt, &row, err);

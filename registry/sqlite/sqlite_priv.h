@@ -106,6 +106,12 @@ struct sqlite_checked {
     uint64_t version, owner;
 };
 
+/* What says whether its pages are read at all (cache.c). */
+struct sqlite_cache {
+    uint64_t used, seen; /* transactions, and those at the last look */
+    mono_ms looked;
+};
+
 struct sqlite_db {
     struct sql_core core; /* first */
     sqlite3 *handle;
@@ -132,6 +138,7 @@ struct sqlite_db {
     bool writing;
     struct sqlite_checked checked[SQLITE_CHECKED_MAX]; /* node.c */
     size_t next_checked;
+    struct sqlite_cache cache;
 };
 
 static inline struct sqlite_db *sqlite_db_of(const struct sql_core *core)
@@ -202,6 +209,10 @@ void sqlite_look_closer(struct sqlite_db *db);
  * False, with what is wrong, also when it cannot be read; *busy: not now. */
 #define SQLITE_WRONG_SIZE 160
 bool sqlite_whole(struct sqlite_db *db, char *wrong, bool *busy);
+
+/* Give back what is cached, if next to nothing was read or written for some
+ * seconds (cache.c); between two transactions. */
+void sqlite_cache_tick(struct sqlite_db *db);
 
 /* A cached statement, reset and without bindings. */
 sqlite3_stmt *sqlite_stmt(struct sqlite_db *db, enum sqlite_stmt_id id);

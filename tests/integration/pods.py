@@ -179,8 +179,7 @@ def ten_percent(cluster, n, seconds, say=print):
     check(len(info) <= 2 * n + 100, f"{len(info)} lines: one to join, one to leave")
     equal(after["nodes"], before["nodes"], "nodes")
     near(before, after, "keys", 20)
-    # SQLite keeps pages of its file, 4 MiB for each of its connections
-    near(before, after, "MiB", 8 if isinstance(cluster.registry, SqliteStore) else 1)
+    near(before, after, "MiB", 0)
     near(before, after, "list ms", .5)
     near(before, after, "idle CPU %", 1)
     return c

@@ -542,6 +542,60 @@ static void what_others_write_again_and_again_is_known_soon(void **state)
     close_client(s, &r);
 }
 
+/* --- what is cached ------------------------------------------------------ */
+
+#define CACHED_KEYS 30000
+
+static int cached(struct sql_core *db)
+{
+    int now, most;
+
+    assert_int_equal(sqlite3_db_status(sqlite_db_of(db)->handle,
+                                       SQLITE_DBSTATUS_CACHE_USED, &now, &most,
+                                       0),
+                     SQLITE_OK);
+    return now;
+}
+
+/* Look as the worker does, and `reads` times at keys before each look. */
+static void look_for(struct sql_core *db, int64_t ms, size_t reads, int enough)
+{
+    mono_ms until = clock_mono_ms() + ms;
+    struct sql_rows rows = {0};
+    struct err err;
+    bool changed;
+
+    while (clock_mono_ms() < until && cached(db) > enough) {
+        for (size_t i = 0; i < reads; i++) {
+            assert_int_equal(sqlite_get(db, "/feed/1", &rows, &err), 0);
+            sql_rows_close(&rows);
+        }
+        assert_int_equal(sqlite_changed(db, true, &changed, &err), 0);
+        (void)poll(NULL, 0, 20);
+    }
+}
+
+/* What a burst left in the cache goes when hardly anybody asks any more, and
+ * stays for those who ask all the time. */
+static void what_is_cached_goes_when_nobody_asks(void **state)
+{
+    struct sql_core *db = open_db(*state);
+    struct err err;
+    int most;
+
+    assert_int_equal(sqlite_begin(sqlite_db_of(db), &err), 0);
+    for (size_t i = 0; i < CACHED_KEYS; i++)
+        write_key(db, i, false);
+    assert_int_equal(sqlite_commit(db, &err), 0);
+    most = cached(db);
+    assert_true(most > 2 << 20);
+    look_for(db, 7000, 5, 1 << 20);
+    assert_true(cached(db) == most);
+    look_for(db, 30000, 0, 1 << 18);
+    assert_true(cached(db) <= 1 << 18);
+    sqlite_db_close(&db);
+}
+
 /* One process has the file, and its name is gone. */
 static void a_file_that_was_removed_is_not_written_any_more(void **state)
 {
@@ -639,6 +693,7 @@ int main(void)
         TEST(others_get_the_file_between_groups),
         TEST(a_reader_slower_than_the_feed_lists_again),
         TEST(what_others_write_again_and_again_is_known_soon),
+        TEST(what_is_cached_goes_when_nobody_asks),
         TEST(a_file_that_was_removed_is_not_written_any_more),
         TEST(a_session_in_a_file_that_was_replaced_is_lost),
     };
