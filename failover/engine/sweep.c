@@ -37,7 +37,7 @@ static mono_ms fenced_at(struct engine *e, const struct node *n)
 {
     wall_ms at = work_view_lost_at(e->c.view, n->gate->failover);
     int64_t age = e->c.clock->wall - at;
-    assert(n->state == NODE_FENCED);
+    assert(n->gate->state == GATE_FENCED);
     if (at == 0)
         return -1;
     return e->c.clock->mono - (age > 0 ? age : 0);
@@ -58,7 +58,9 @@ static void sweep_node(struct engine *e, const struct node *n)
                                         n->gate->state != GATE_FENCED);
     int64_t lease = membership_lease(e->c.membership, n);
 
-    if (!owns && !told && n->state == NODE_FENCED)
+    /* whoever came to a closed gate and was not let in yet had nothing to lose,
+     * and may have left: what counts is whom the gate is closed to */
+    if (!owns && !told && n->gate->state == GATE_FENCED)
         failover_brake_see(e->brake, n->address, BRAKE_FENCED, lease,
                            fenced_at(e, n));
     else if (owns || (!told && seen))

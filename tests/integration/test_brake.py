@@ -54,6 +54,14 @@ class Beats:
             for a in addresses:
                 del self.due[a]
 
+    def come(self, addresses):
+        """Other processes at these addresses."""
+        with self.lock:
+            for a in addresses:
+                self.startup[a] += 1000
+                self.put(a)
+                self.due[a] = time.monotonic() + self.ttl / 3
+
     def end(self):
         self.over = True
         self.thread.join()

@@ -17,11 +17,13 @@
 #define BEAT_MS 2000
 
 static struct world w;
+static int64_t later[N]; /* that process started so much later than the first */
 
 static int open_world(void **state)
 {
     (void)state;
     world_open(&w, 1);
+    memset(later, 0, sizeof(later));
     return 0;
 }
 
@@ -185,13 +187,14 @@ static mono_ms next_beat[N];
 static void renew(size_t i)
 {
     char key[64], value[160];
+    int64_t startup = startup_of(i) + later[i];
     struct buf b;
     (void)snprintf(key, sizeof(key), "/pelorus/nodes/master/%s", name(i));
     (void)snprintf(value, sizeof(value),
                    "{\"startupTime\":%lld,\"processId\":%lld,\"ttl\":%d,"
                    "\"reportTime\":%lld}",
-                   (long long)startup_of(i), (long long)(startup_of(i) % 1000),
-                   TTL_MS, (long long)w.clock.wall);
+                   (long long)startup, (long long)(startup % 1000), TTL_MS,
+                   (long long)w.clock.wall);
     buf_init(&b, 256);
     buf_str(&b, value);
     put_key(&w, key, &b);
@@ -312,6 +315,24 @@ static void leave(size_t i)
     buf_close(&text);
 }
 
+/* The same where its gate is closed: nothing is said there. */
+static void go(size_t i)
+{
+    enum err_code code = ERR_CANCELLED;
+    char key[64];
+    const struct registry_entry *e;
+    struct registry_op op;
+    next_beat[i] = INT64_MAX;
+    (void)snprintf(key, sizeof(key), "/pelorus/nodes/master/%s", name(i));
+    e = memory_find(w.store, key);
+    assert_non_null(e);
+    op = registry_op_at(REGISTRY_DELETE, key, e->version);
+    registry_txn(w.admin, &op, 1, on_left, &code);
+    while (code == ERR_CANCELLED)
+        world_run(&w, 20);
+    assert_int_equal(code, ERR_OK);
+}
+
 static size_t all_records(void)
 {
     return records(&w, FAILOVER_HELD) + records(&w, FAILOVER_DONE) +
@@ -398,6 +419,51 @@ static void who_comes_back_is_let_in_and_keeps_nothing(void **state)
     assert_true(find_gate(&w, name(1), &gate));
     assert_true(gate_takes(&gate, &same));
     assert_int_equal(all_records(), 0);
+}
+
+static void on_lock(void *arg, enum err_code code)
+{
+    (void)arg;
+    assert_int_equal(code, ERR_OK);
+}
+
+static void on_lock_lost(void *arg)
+{
+    (void)arg;
+    fail();
+}
+
+/* Their gates are closed still, which they cannot say that they leave at: the
+ * lock is another's. */
+static void who_goes_before_he_was_let_in_is_not_missed(void **state)
+{
+    struct registry_lock *theirs;
+    struct gate gate;
+    (void)state;
+    ten_leases();
+    for (size_t i = 0; i < 6; i++)
+        leave(i);
+    world_run(&w, 2000);
+    theirs = registry_lock(w.admin, w.conf.master_lock, "other", -1, on_lock,
+                           on_lock_lost, NULL);
+    for (size_t i = 0; i < 6; i++) {
+        later[i] = 100; /* another process */
+        next_beat[i] = 0;
+    }
+    world_run(&w, BEAT_MS);
+    for (size_t i = 0; i < 6; i++) {
+        assert_true(find_gate(&w, name(i), &gate));
+        assert_int_equal(gate.state, GATE_FENCED);
+        go(i);
+    }
+    for (int i = 0; i < 100; i++) {
+        world_run(&w, 200);
+        assert_int_equal(engine_brake(w.c[0].engine), CAUSE_NONE);
+    }
+    registry_unlock(&theirs);
+    world_run(&w, 20000);
+    assert_int_equal(engine_brake(w.c[0].engine), CAUSE_NONE);
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
 }
 
 /* A coordinator that starts later sees old gates of who left, and of who was
@@ -548,6 +614,7 @@ int main(void)
         TEST(a_doubt_that_passes_writes_nothing),
         TEST(who_leaves_costs_nothing_and_is_not_missed),
         TEST(what_somebody_leaves_behind_moves_at_once),
+        TEST(who_goes_before_he_was_let_in_is_not_missed),
         TEST(who_comes_back_is_let_in_and_keeps_nothing),
         TEST(old_gates_are_nobody_and_needless_records_end),
         TEST(a_pair_that_was_replaced_goes_on_after_settle),
