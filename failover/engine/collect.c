@@ -5,6 +5,10 @@
  * the floor, which whoever collects beside us raises, too. Where versions
  * repeat it must not have risen since before the items were read: one of them
  * may have been collected, and its id used again up to the same version.
+ *
+ * How long a txn takes is the store's affair, so a pass has as many items as
+ * went well before: half of them after one that took too long, twice as many
+ * after one that took half the time.
  */
 #include "failover/engine/engine_priv.h"
 
@@ -13,7 +17,10 @@
 #include <string.h>
 
 #define PASS_MAX     256 /* items of one pass */
-#define FAILOVER_MAX 64  /* records of one pass */
+#define PASS_FIRST   64
+#define PASS_MIN     8
+#define FAILOVER_MAX 64 /* records of one pass */
+#define HOLD_MS      50 /* with the lock; a txn that is under way ends */
 
 struct finished {
     struct collect *of;
@@ -38,6 +45,8 @@ struct collect {
     const struct registry_lock *lock;
     collect_done_f *done;
     void *arg;
+    size_t most;  /* items of the next pass */
+    mono_ms held; /* since then */
     size_t collected, failovers;
     struct view_old records[FAILOVER_MAX]; /* being deleted */
     size_t n_records;
@@ -49,6 +58,7 @@ struct collect *engine_collect_new(const struct collect_config *config)
     assert(config->keep_ms > 0 && config->interval_ms > 0);
     c->config = *config;
     c->looked = config->clock->mono;
+    c->most = PASS_FIRST;
     return c;
 }
 
@@ -84,6 +94,22 @@ static size_t pass_size(const struct collect *c)
 {
     size_t max = registry_max_ops(c->config.registry) - 2;
     return max < PASS_MAX ? max : PASS_MAX;
+}
+
+static int64_t held_ms(const struct collect *c)
+{
+    assert(c->done != NULL);
+    return c->config.clock->mono - c->held;
+}
+
+static void learn_size(struct collect *c)
+{
+    int64_t took = held_ms(c);
+    if (took > HOLD_MS && c->most > PASS_MIN)
+        c->most /= 2;
+    else if (took <= HOLD_MS / 2 && c->n == c->most && c->most < PASS_MAX)
+        c->most *= 2;
+    assert(c->most >= PASS_MIN && c->most <= PASS_MAX);
 }
 
 static size_t surplus(const struct collect *c, size_t more,
@@ -158,7 +184,7 @@ static void collect_records(struct collect *c)
     struct txn txn;
     assert(c->outstanding == 0);
     c->n_records = 0;
-    if (c->err.code == ERR_OK)
+    if (c->err.code == ERR_OK && held_ms(c) < HOLD_MS)
         c->n_records =
             surplus(c, 0, c->records, max < FAILOVER_MAX ? max : FAILOVER_MAX);
     if (c->n_records == 0) {
@@ -179,6 +205,7 @@ static void collect_records(struct collect *c)
 static void on_items_gone(void *arg, const struct registry_reply *reply)
 {
     struct collect *c = arg;
+    learn_size(c);
     if (deleted(c, reply))
         for (size_t i = 0; i < c->n; i++)
             if (c->items[i].sent) {
@@ -235,6 +262,7 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
 {
     assert(lock != NULL && done != NULL);
     assert(c->done == NULL);
+    c->held = c->config.clock->mono;
     c->lock = lock;
     c->done = done;
     c->arg = arg;
@@ -300,14 +328,14 @@ void engine_collect_look(struct collect *c)
     char ids[PASS_MAX][WORK_ID_MAX + 1];
     char key[REGISTRY_KEY_MAX + 1];
     struct registry *r = c->config.registry;
+    size_t most = pass_size(c) < c->most ? pass_size(c) : c->most;
     if (c->stage == COLLECT_READS || c->done != NULL)
         return;
     c->began = c->config.clock->mono;
     c->session = registry_session(r);
     err_clear(&c->err);
-    c->n = work_view_collectable(c->config.view, c->config.keep_ms, ids,
-                                 pass_size(c));
-    if (c->n < pass_size(c))
+    c->n = work_view_collectable(c->config.view, c->config.keep_ms, ids, most);
+    if (c->n < most)
         c->looked = c->began;
     if (c->n == 0)
         return;

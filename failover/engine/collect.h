@@ -2,8 +2,8 @@
  * collect.h - removes what has been kept long enough: finished work, and
  * failover records beyond the newest 1,000. Under the lock, which others want,
  * too: so what is due is read before it is asked for, and under it there is one
- * txn, for as many as that takes. It is asked for when so many are due, or once
- * an interval for fewer; never while nothing is.
+ * txn, for as many as are gone in 50 ms. It is asked for when as many are due
+ * as a txn takes, or once an interval for fewer; never while nothing is.
  *
  * An id that was collected may be used again, so the txn that deletes an item
  * raises /pelorus/epoch-floor to at least its epoch: a new item starts above
