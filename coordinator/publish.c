@@ -274,6 +274,7 @@ void coordinator_publish_now(struct coordinator *c)
 void coordinator_publish_end(struct coordinator *c)
 {
     assert(c->shown.nodes.root == NULL);
+    coordinator_census_end(&c->shown.nodes);
     coordinator_snapshot_retire_arena(c->slot, &c->groups_arena);
     c->groups_list = NULL;
 }

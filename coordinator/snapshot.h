@@ -96,6 +96,14 @@ struct snapshot_counts {
     uint64_t locks_lost;
 };
 
+/* How many of all nodes are what: kept as they change (census.c). */
+struct snapshot_census {
+    int64_t state[NODE_KINDS][NODE_STATES];
+    int64_t busy[NODE_KINDS], degraded[NODE_KINDS]; /* of those that are up */
+    int64_t cordoned[NODE_KINDS], owned[NODE_KINDS];
+    int64_t slots, late, stale; /* of workers that are up */
+};
+
 struct snapshot {
     uint64_t index; /* grows with each published change */
     wall_ms as_of;  /* when the registry was last known good */
@@ -109,6 +117,8 @@ struct snapshot {
     const struct coordinator_snapshot_group *groups; /* by name; "default"
                                                         first */
     size_t n_groups;
+    struct snapshot_census census;
+    const uint32_t *group_up; /* of each group, workers that are up */
     struct snapshot_coordinator *coordinators;
     size_t n_coordinators;
     struct snapshot_problem *problems; /* the first ones */
@@ -248,6 +258,11 @@ struct snapshot_nodes {
     size_t n;
     uint64_t build; /* grows with each snapshot */
     size_t made;    /* branches, ever */
+    struct snapshot_census census;
+    struct snapshot_group_count *groups; /* those somebody is up in, by name */
+    uint32_t *group_up;                  /* as shown last */
+    const struct coordinator_snapshot_group *counted; /* of these */
+    bool groups_changed;                              /* since then */
 };
 /* Takes a block of mem.h; it stands in place of the one of the same name. */
 void coordinator_snapshot_nodes_put(struct snapshot_nodes *t,
@@ -258,7 +273,15 @@ void coordinator_snapshot_nodes_remove(
 const struct coordinator_snapshot_node *
 coordinator_snapshot_nodes_find(const struct snapshot_nodes *t,
                                 enum node_kind kind, const char *address);
-/* What stands there now is this snapshot's, for good. */
+/* A node's entry takes the place of another one; NULL: of none, none does. */
+void coordinator_census_change(struct snapshot_nodes *t,
+                               const struct coordinator_snapshot_node *was,
+                               const struct coordinator_snapshot_node *is);
+/* The counts are this snapshot's, which has its groups. */
+void coordinator_census_show(struct snapshot_nodes *t, struct snapshot *s);
+/* What they hold goes with the present snapshot: no other follows. */
+void coordinator_census_end(struct snapshot_nodes *t);
+/* What stands there now is this snapshot's, for good, and so are the counts. */
 void coordinator_snapshot_nodes_show(struct snapshot_nodes *t,
                                      struct snapshot *s);
 

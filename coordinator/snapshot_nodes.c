@@ -305,9 +305,11 @@ static struct snapshot_branch *put(struct snapshot_nodes *t,
         if (i == 0 ||
             compare(b->child[i - 1], node->kind, node->address) != 0) {
             t->n++;
+            coordinator_census_change(t, NULL, node);
             return insert(t, b, i, node);
         }
         marks = child_marks(b, i - 1);
+        coordinator_census_change(t, b->child[i - 1], node);
         coordinator_snapshot_retire(t->slot, b->child[i - 1]);
         b->child[i - 1] = node;
         if (marks != node->marks)
@@ -333,6 +335,7 @@ void coordinator_snapshot_nodes_put(struct snapshot_nodes *t,
     if (t->root == NULL) {
         t->root = branch_new(t, 0);
         t->n = 1;
+        coordinator_census_change(t, NULL, node);
         (void)insert(t, t->root, 0, node);
         return;
     }
@@ -357,6 +360,7 @@ static void drop(struct snapshot_nodes *t, struct snapshot_branch **at,
     i--;
     if (b->level == 0) {
         assert(b->child[i] == node);
+        coordinator_census_change(t, node, NULL);
         coordinator_snapshot_retire(t->slot, b->child[i]);
     } else {
         below = b->child[i];
@@ -398,5 +402,6 @@ void coordinator_snapshot_nodes_show(struct snapshot_nodes *t,
     assert(s->nodes == NULL);
     s->nodes = t->root;
     s->n_nodes = t->n;
+    coordinator_census_show(t, s);
     t->build++;
 }

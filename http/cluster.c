@@ -12,44 +12,27 @@
 
 /* --- the cluster --------------------------------------------------------- */
 
-/* Of all nodes. */
-struct tally {
-    unsigned state[NODE_KINDS][NODE_STATES];
-    uint64_t owned;
-};
-
-static void take_tally(struct tally *t, const struct snapshot *s)
-{
-    const struct coordinator_snapshot_node *n;
-    struct snapshot_walk w;
-
-    memset(t, 0, sizeof(*t));
-    coordinator_snapshot_walk(&w, s, NODE_MASTER, "");
-    while ((n = coordinator_snapshot_next(&w)) != NULL) {
-        assert(n->state < NODE_STATES);
-        t->state[n->kind][n->state]++;
-        t->owned += n->owned;
-    }
-}
-
-static void put_counts(struct buf *b, const struct tally *t)
+static void put_counts(struct buf *b, const struct snapshot_census *c)
 {
     json_open(b, "nodes", '{');
     for (int kind = 0; kind < NODE_KINDS; kind++) {
         json_open(b, node_kind_name((enum node_kind)kind), '{');
         for (int state = 0; state < NODE_STATES; state++)
             json_put_int(b, node_state_name((enum node_state)state),
-                         t->state[kind][state]);
+                         c->state[kind][state]);
         json_close(b, '}');
     }
     json_close(b, '}');
 }
 
-static void put_work_counts(struct buf *b, const struct snapshot *s,
-                            const struct tally *t)
+static void put_work_counts(struct buf *b, const struct snapshot *s)
 {
+    int64_t owned = 0;
+
+    for (int kind = 0; kind < NODE_KINDS; kind++)
+        owned += s->census.owned[kind];
     json_open(b, "work", '{');
-    json_put_u64(b, "assigned", t->owned);
+    json_put_int(b, "assigned", owned);
     json_put_int(b, "unassigned", s->unassigned);
     json_close(b, '}');
 }
@@ -197,7 +180,6 @@ static void put_registry(struct buf *b, const struct snapshot *s,
 
 void http_cluster_get(struct http_request *r)
 {
-    struct tally tally;
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
     struct second_stats second =
         second_stats(coordinator_second(r->h->coordinator));
@@ -216,10 +198,9 @@ void http_cluster_get(struct http_request *r)
         json_close(b, '}');
     }
     json_close(b, ']');
-    take_tally(&tally, s);
-    put_counts(b, &tally);
+    put_counts(b, &s->census);
     put_problems(b, s);
-    put_work_counts(b, s, &tally);
+    put_work_counts(b, s);
     put_balancer(b, s, &second);
     put_engines(b, s);
     json_open(b, "http", '{');

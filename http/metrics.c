@@ -152,79 +152,48 @@ static void put_regret(struct buf *b, const struct second_stats *s)
 
 /* --- the cluster --------------------------------------------------------- */
 
-/* Of all nodes, by what is said of them. */
-struct census {
-    double state[NODE_KINDS][NODE_STATES];
-    double busy[NODE_KINDS], degraded[NODE_KINDS], cordoned[NODE_KINDS];
-    double owned[NODE_KINDS], slots, late, stale;
-};
-
-static void take_census(struct census *c, const struct snapshot *s)
-{
-    const struct coordinator_snapshot_node *n;
-    struct snapshot_walk w;
-
-    coordinator_snapshot_walk(&w, s, NODE_MASTER, "");
-    while ((n = coordinator_snapshot_next(&w)) != NULL) {
-        bool up = n->state == NODE_UP;
-
-        assert(n->kind < NODE_KINDS);
-        assert(n->state < NODE_STATES);
-        c->state[n->kind][n->state]++;
-        c->busy[n->kind] += up && n->status == NODE_BUSY;
-        c->degraded[n->kind] += up && n->degraded;
-        c->cordoned[n->kind] += n->cordoned;
-        c->owned[n->kind] += n->owned;
-        if (!up || n->kind != NODE_WORKER)
-            continue;
-        c->slots += n->load.slots > 0 ? n->load.slots : 0;
-        c->late += n->report[0] == 'l';
-        c->stale += n->report[0] == 's';
-    }
-}
-
 static void by_kind(struct buf *b, const char *name, const char *type,
-                    const char *help, const double values[NODE_KINDS])
+                    const char *help, const int64_t values[NODE_KINDS])
 {
     family(b, name, type, help);
     for (int k = 0; k < NODE_KINDS; k++)
         sample(b, name, "kind", node_kind_name((enum node_kind)k), NULL, NULL,
-               values[k]);
+               (double)values[k]);
 }
 
 static void put_nodes(struct buf *b, const struct snapshot *s)
 {
     const char *name = "pelorus_nodes";
-    struct census c = {0};
+    const struct snapshot_census *c = &s->census;
 
-    take_census(&c, s);
     family(b, name, "gauge", "Nodes, by kind and state.");
     for (int k = 0; k < NODE_KINDS; k++)
         for (int state = 0; state < NODE_STATES; state++)
             sample(b, name, "kind", node_kind_name((enum node_kind)k), "state",
-                   node_state_name((enum node_state)state), c.state[k][state]);
+                   node_state_name((enum node_state)state),
+                   (double)c->state[k][state]);
     by_kind(b, "pelorus_nodes_busy", "gauge", "Nodes that are up and say BUSY.",
-            c.busy);
+            c->busy);
     by_kind(b, "pelorus_nodes_degraded", "gauge",
             "Nodes that are up and whose last heartbeat was refused, or some "
             "of it.",
-            c.degraded);
+            c->degraded);
     by_kind(b, "pelorus_nodes_cordoned", "gauge", "Nodes that are cordoned.",
-            c.cordoned);
+            c->cordoned);
     by_kind(b, "pelorus_work_items_owned", "gauge",
-            "Work items that a node of this kind owns.", c.owned);
+            "Work items that a node of this kind owns.", c->owned);
     single(b, "pelorus_work_items_unassigned", "gauge",
            "Work items that are waiting or held.", s->unassigned);
     single(b, "pelorus_workers_slots", "gauge",
-           "Slots that workers which are up have told.", c.slots);
+           "Slots that workers which are up have told.", (double)c->slots);
     name = "pelorus_workers_reports";
     family(b, name, "gauge",
            "Workers that are up, by the age of their last report: late (picked "
            "when nobody else is left), stale (not picked).");
     sample(b, name, "report", "fresh", NULL, NULL,
-           c.state[NODE_WORKER][NODE_UP] - c.late - c.stale);
-    sample(b, name, "report", "late", NULL, NULL, c.late);
-    sample(b, name, "report", "stale", NULL, NULL, c.stale);
+           (double)(c->state[NODE_WORKER][NODE_UP] - c->late - c->stale));
+    sample(b, name, "report", "late", NULL, NULL, (double)c->late);
+    sample(b, name, "report", "stale", NULL, NULL, (double)c->stale);
 }
 
 static void put_groups(struct buf *b, const struct snapshot *s)
@@ -232,10 +201,8 @@ static void put_groups(struct buf *b, const struct snapshot *s)
     const char *name = "pelorus_group_workers";
     size_t n =
         s->n_groups < METRICS_GROUPS_MAX ? s->n_groups : METRICS_GROUPS_MAX;
-    struct snapshot_alive *alive = mem_array(n, sizeof(*alive));
 
-    assert(n > 0);
-    coordinator_snapshot_alive(s, 0, n, alive);
+    assert(n > 0 && s->group_up != NULL);
     single(b, "pelorus_groups", "gauge",
            "Groups that are defined or that a worker names.",
            (double)s->n_groups);
@@ -243,9 +210,7 @@ static void put_groups(struct buf *b, const struct snapshot *s)
            "Workers of a group that are up; of the first 1000 groups.");
     for (size_t i = 0; i < n; i++)
         sample(b, name, "group", s->groups[i].name, NULL, NULL,
-               (double)alive[i].n);
-    coordinator_snapshot_alive_close(alive, n);
-    mem_free(alive);
+               (double)s->group_up[i]);
 }
 
 static void put_registry(struct buf *b, const struct snapshot *s)
@@ -325,7 +290,7 @@ static void put_health(struct buf *b, const struct http *h,
 
 static void put_engines(struct buf *b, const struct snapshot *s)
 {
-    double braked[NODE_KINDS], lock[NODE_KINDS], pending[NODE_KINDS];
+    int64_t braked[NODE_KINDS], lock[NODE_KINDS], pending[NODE_KINDS];
 
     for (int k = 0; k < NODE_KINDS; k++) {
         braked[k] = s->brake[k] != CAUSE_NONE;
@@ -374,13 +339,13 @@ static void put_counts(struct buf *b, const struct snapshot *s)
          "Times that a failover lock was lost while it was held.",
          offsetof(struct snapshot_counts, locks_lost)},
     };
-    double values[NODE_KINDS];
+    int64_t values[NODE_KINDS];
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         for (int k = 0; k < NODE_KINDS; k++) {
             const char *at = (const char *)&s->counts[k] + all[i].at;
 
-            values[k] = (double)*(const uint64_t *)(const void *)at;
+            values[k] = (int64_t) * (const uint64_t *)(const void *)at;
         }
         by_kind(b, all[i].name, "counter", all[i].help, values);
     }
