@@ -8,7 +8,7 @@
 #   make chaos       real clusters, killed and stopped at random: RUNS=N of SECONDS=60 each
 #   make partitions  likewise, their networks cut at random: RUNS=N
 #   make soak        clusters that live for long and lose owners: MINUTES=n, REGISTRY=all or one, NODES, RATE, LEASE
-#   make pods        what is left of 20,000 that joined, worked and left: PODS=n, ITEMS=n, REGISTRY=one
+#   make pods        what is left of 20,000 that joined, worked and left: PODS=n, ITEMS=n, IDLE=seconds, REGISTRY=one
 #   make contract    the API against openapi.yaml, also in chains of requests: SEEDS="1 2" EXAMPLES=50
 #   make interop    servers that are not in Debian, over the network: exact versions
 #   make model       the failover protocol, checked by spin
@@ -175,7 +175,7 @@ soak:
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) SAN=$(SAN) $(foreach v,MINUTES REGISTRY NODES RATE LEASE SEED,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/soak.py
 
 pods: all
-	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,PODS ITEMS REGISTRY,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/pods.py
+	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,PODS ITEMS IDLE REGISTRY,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/pods.py
 
 # Exact versions from PyPI; elsewhere and without a network this is an error.
 contract-tool:

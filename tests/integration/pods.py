@@ -3,9 +3,10 @@
 what is forgotten was forgotten, the cluster is as it was before them. And many
 finished items: whoever needs the lock meanwhile waits for no more than a txn.
 
-    make pods [PODS=20000] [ITEMS=50000] [REGISTRY=sqlite]
+    make pods [PODS=20000] [ITEMS=50000] [REGISTRY=sqlite] [IDLE=20]
 
-REGISTRY is one of soak_stores.py. test_pods.py runs the same in small.
+REGISTRY is one of soak_stores.py; for IDLE seconds nothing happens in the end.
+test_pods.py runs the same in small.
 """
 
 import calendar
@@ -21,6 +22,8 @@ from cluster import Api, Cluster, check, cpu_seconds, end_when_told, equal, wait
 from soak_stores import STORES, SqliteStore
 
 KEEP = 8        # seconds that finished items and gates are remembered
+HOLD_MS = 100   # the lock, to collect; but for what the machine does to one in a hundred
+LINES_AN_HOUR = 20  # at info, while nothing happens
 STAYS = "127.0.0.1:9001"
 VICTIM = "127.0.0.1:9002"
 BEAT = {"startupTime": 1700000000000, "processId": 7}
@@ -143,12 +146,13 @@ def near(before, after, what, slack):
 
 
 def ten_percent(cluster, n, seconds, say=print):
-    """A first wave is what the process needs at the least, for whatever it does."""
+    """A first wave is what the process needs for as many at once, whatever it does;
+    however many follow, it needs no more."""
     c = cluster.coordinator()
     c.api("PUT", f"/v1/nodes/master/{STAYS}?ttl=1h", BEAT)
     c.api("PUT", f"/v1/nodes/worker/{STAYS}?ttl=1h", BEAT)
     cluster.wait_up(c.api, STAYS)
-    pods(c, 0, max(n // 20, 50))
+    pods(c, 0, max(n // 5, 50))
     settle(cluster, c)
     before = look(cluster, c, seconds)
     say("before:", row(before))
@@ -216,14 +220,14 @@ def items(cluster, n, say=print):
     time.sleep(3)
     mark = len(c.text())
     collecting, _ = holds(c.text().splitlines())
-    idle = 20
+    idle = int(os.environ.get("IDLE") or 20)
     time.sleep(idle)
     lines = c.text()[mark:].splitlines()
     say(f"{n} items collected: {took:.0f} s after the last; {len(collecting)} locks, median "
         f"{statistics.median(collecting):.0f} ms, {max(collecting):.0f} at the longest; then {len(at_info(lines))} lines "
         f"at info and {len(holds(lines)[0])} locks in {idle} s")
     equal(holds(lines), ([], []), "locks while nothing is to collect")
-    check(len(at_info(lines)) == 0, lambda: f"idle lines: {at_info(lines)[:3]}")
+    check(len(at_info(lines)) <= LINES_AN_HOUR * idle // 3600, lambda: f"idle lines: {at_info(lines)[:3]}")
     return collecting
 
 
@@ -237,7 +241,7 @@ def main():
     if many:
         with Cluster(more=more(), heartbeat="10s", registry=registry) as cluster:
             lasted = sorted(items(cluster, many))
-            check(lasted[int(len(lasted) * .99)] <= 100, f"the lock was held for {lasted[-1]:.0f} ms")
+            check(lasted[int(len(lasted) * .99)] <= HOLD_MS, f"the lock was held for {lasted[-1]:.0f} ms")
     print("ok")
 
 
