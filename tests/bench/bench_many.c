@@ -30,7 +30,8 @@
 
 #define NS         1000000000
 #define MS         1000000
-#define JOIN_S     600 /* for all of them, at most */
+#define JOIN_S     1200 /* for all of them, at most */
+#define JOINING    256 /* at once: those who joined have to renew beside them */
 #define EACH       2   /* requests under way on a connection, at most */
 #define SEEN_S     2   /* a dead one is seen so soon after its ttl */
 #define READY_S    10  /* and a restarted coordinator is ready */
@@ -57,6 +58,7 @@ struct bench {
     struct wires *wires;
     struct node *node;
     size_t joined, accepted; /* nodes that have begun; reports */
+    size_t joining;          /* of them, under way */
     size_t turn;             /* whose report is next */
     size_t dead;             /* SIZE_MAX: nobody */
     uint64_t begun;          /* of the schedule; node i at i / nodes of it */
@@ -116,6 +118,7 @@ static void send_beat(struct bench *b, size_t i)
                    address, b->ttl, n->instance[0] != '\0' ? "&instance=" : "",
                    n->instance, len, body);
     n->under_way = true;
+    b->joining += n->instance[0] == '\0';
     n->sent = clock_mono_ns();
     send_text(b, BEAT, i, text, len);
 }
@@ -137,6 +140,7 @@ static void beat_answered(struct bench *b, const struct wire_answer *a)
     struct node *n = &b->node[a->of];
 
     n->under_way = false;
+    b->joining -= n->instance[0] == '\0';
     if (a->status >= 0 && a->status < STATUS_MAX &&
         b->statuses[a->status]++ == 0 && a->status >= 300)
         (void)printf("refused with %d: %.300s\n", a->status, a->body);
@@ -204,7 +208,7 @@ static void join_all(struct bench *b)
                    !n->under_way) {
             send_beat(b, b->turn);
             b->turn = (b->turn + 1) % b->joined;
-        } else if (b->joined < b->nodes) {
+        } else if (b->joined < b->nodes && b->joining < JOINING) {
             send_beat(b, b->joined++);
         } else {
             wires_wait(b->wires, now + MS);
