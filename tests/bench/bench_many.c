@@ -31,12 +31,13 @@
 #define NS         1000000000
 #define MS         1000000
 #define JOIN_S     1200 /* for all of them, at most */
-#define JOINING    256 /* at once: those who joined have to renew beside them */
-#define EACH       2   /* requests under way on a connection, at most */
-#define SEEN_S     2   /* a dead one is seen so soon after its ttl */
-#define READY_S    10  /* and a restarted coordinator is ready */
-#define TIDIED_S   60  /* by then it has given back what reading took */
-#define RSS_MIB    160 /* of 100,000 nodes */
+#define JOINING    256  /* at once, and requests in all meanwhile: */
+#define MEANWHILE  800  /* those who joined have to renew in time beside them */
+#define EACH       2    /* requests under way on a connection, at most */
+#define SEEN_S     2    /* a dead one is seen so soon after its ttl */
+#define READY_S    10   /* and a restarted coordinator is ready */
+#define TIDIED_S   60   /* by then it has given back what reading took */
+#define RSS_MIB    160  /* of 100,000 nodes */
 #define SCRAPES    20
 #define SCRAPE_MS  5  /* the shortest of these, whatever the number of nodes */
 #define LOOK_MS    50 /* how often one is looked at */
@@ -59,6 +60,7 @@ struct bench {
     struct node *node;
     size_t joined, accepted; /* nodes that have begun; reports */
     size_t joining;          /* of them, under way */
+    uint32_t *order;         /* of those who joined, as they report */
     size_t turn;             /* whose report is next */
     size_t dead;             /* SIZE_MAX: nobody */
     uint64_t begun;          /* of the schedule; node i at i / nodes of it */
@@ -191,29 +193,54 @@ static void drain(struct bench *b)
 
 /* --- phases -------------------------------------------------------------- */
 
+/* Nobody joins while those who have joined are kept waiting. */
+static bool may_join(const struct bench *b, uint64_t now)
+{
+    const struct node *n = &b->node[b->order[b->turn]];
+
+    return b->joined < b->nodes && b->joining < JOINING &&
+           wires_open_requests(b->wires) < MEANWHILE &&
+           (b->joined == 0 || now - n->sent < b->period * NS * 5 / 4);
+}
+
+static void join_one(struct bench *b)
+{
+    size_t last = b->joined++;
+
+    /* behind whoever was heard of last, that is before whose turn it is */
+    memmove(b->order + b->turn + 1, b->order + b->turn,
+            (last - b->turn) * sizeof(*b->order));
+    b->order[b->turn] = (uint32_t)last;
+    b->turn = (b->turn + 1) % b->joined;
+    send_beat(b, last);
+}
+
 /* All join; those who have, renew. */
 static void join_all(struct bench *b)
 {
     uint64_t began = clock_mono_ns(), period = b->period * NS;
 
+    b->order = mem_array(b->nodes, sizeof(*b->order));
+    b->order[0] = 0;
     while (b->joined < b->nodes || wires_open_requests(b->wires) > 0) {
         uint64_t now = clock_mono_ns();
-        struct node *n = &b->node[b->turn];
+        size_t first = b->order[b->turn];
+        struct node *n = &b->node[first];
 
         if (now - began > (uint64_t)JOIN_S * NS)
             rig_die(&b->rig, "they do not join in time");
         if (!has_room(b)) {
             wires_wait(b->wires, now + NS);
-        } else if (b->turn < b->joined && now - n->sent >= period &&
-                   !n->under_way) {
-            send_beat(b, b->turn);
+        } else if (b->joined > 0 && now - n->sent >= period && !n->under_way) {
             b->turn = (b->turn + 1) % b->joined;
-        } else if (b->joined < b->nodes && b->joining < JOINING) {
-            send_beat(b, b->joined++);
+            send_beat(b, first);
+        } else if (may_join(b, now)) {
+            join_one(b);
         } else {
             wires_wait(b->wires, now + MS);
         }
     }
+    mem_free(b->order);
     (void)printf("joined in %.1f s\n", (double)(clock_mono_ns() - began) / NS);
 }
 
