@@ -42,7 +42,9 @@ struct ring_writer {
     bool back;                 /* its slot is to be read */
     bool dead;                 /* what was sent of it applies no more */
     bool busy;
-    bool more; /* some wait that were in a window, or had no room there */
+    bool more; /* some wait that were in a window, or had no room there, or many
+                  do */
+    size_t added; /* since a window was formed */
     mono_ms begun, retry;
 };
 
@@ -291,6 +293,7 @@ static void form(struct ring_writer *r)
         DL_DELETE(r->waiting, put);
         DL_APPEND(r->going, put);
     }
+    r->added = 0;
     window_write(&r->text, &w, r->seq + 1, r->watched_ms);
     window_close(&w);
     (void)window_key(r->session, window_slot(r->seq + 1), r->key);
@@ -449,6 +452,8 @@ bool writer_add(struct ring_writer *r, struct writer_put *put)
         return false;
     put->deadline = now(r) + ATTEMPT_MS;
     DL_APPEND(r->waiting, put);
+    if (++r->added >= WRITER_MANY)
+        r->more = true;
     go_on(r);
     return true;
 }

@@ -16,7 +16,9 @@
  *   - Our entry gone: all of them end with ERR_UNAVAILABLE, unless that of the
  *     next session stands by then. A session has a ring of its own.
  *
- * The first one goes at once if the last write began WRITER_WINDOW_MS ago.
+ * The first one goes at once if the last write began WRITER_WINDOW_MS ago. So
+ * do WRITER_MANY: where ten thousand come in a second, no more than a thousand
+ * of their connections wait at a time, and there are twenty writes.
  *
  * Whoever verifies a registration notes writer_named() first, and reads
  * registration and gate then: who was named since stands in what is known here
@@ -31,6 +33,7 @@
 #include "registry/registry.h"
 
 #define WRITER_WINDOW_MS 200
+#define WRITER_MANY      512
 
 struct ring_writer;
 

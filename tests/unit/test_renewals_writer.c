@@ -223,6 +223,25 @@ static void the_first_goes_at_once_and_the_next_together(void **state)
     assert_true(writer_due(w->writer) == INT64_MAX);
 }
 
+static void many_do_not_wait_for_the_end_of_a_window(void **state)
+{
+    struct world *w = *state;
+    unsigned i;
+
+    begin_with_one(w);
+    for (i = 1; i < WRITER_MANY; i++)
+        assert_true(add(w, i));
+    run(w, 20);
+    assert_int_equal(w->puts[1].times, 0);
+    assert_true(add(w, i));
+    run(w, 100);
+    assert_int_equal(window_count(w, registry_session(w->registry), 2),
+                     WRITER_MANY);
+    for (i = 1; i <= WRITER_MANY; i++)
+        assert_true(w->puts[i].times == 1 &&
+                    w->puts[i].end == WRITER_COMMITTED);
+}
+
 static void nothing_is_grouped_unless_it_is_said(void **state)
 {
     struct world *w = *state;
@@ -463,6 +482,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_first_goes_at_once_and_the_next_together),
+        TEST(many_do_not_wait_for_the_end_of_a_window),
+        TEST(many_do_not_wait_for_the_end_of_a_window),
         TEST(nothing_is_grouped_unless_it_is_said),
         TEST(who_was_named_goes_to_the_left_and_the_others_again),
         TEST(nobody_is_acknowledged_without_our_entry),
