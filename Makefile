@@ -9,6 +9,7 @@
 #   make partitions  likewise, their networks cut at random: RUNS=N
 #   make soak        clusters that live for long and lose owners: MINUTES=n, REGISTRY=all or one, NODES, RATE, LEASE
 #   make pods        what is left of 20,000 that joined, worked and left: PODS=n, ITEMS=n, IDLE=seconds, REGISTRY=one
+#   make idle        what is logged while nothing happens: MINUTES=n, REGISTRY=one
 #   make contract    the API against openapi.yaml, also in chains of requests: SEEDS="1 2" EXAMPLES=50
 #   make interop    servers that are not in Debian, over the network: exact versions
 #   make model       the failover protocol, checked by spin
@@ -82,7 +83,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) $(
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions soak pods interop model bench benches bench-deps bench-old bench-readme bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline hammer
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions soak pods idle interop model bench benches bench-deps bench-old bench-readme bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline hammer
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -176,6 +177,9 @@ soak:
 
 pods: all
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,PODS ITEMS IDLE REGISTRY,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/pods.py
+
+idle: all
+	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,MINUTES REGISTRY,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/idle.py
 
 # Exact versions from PyPI; elsewhere and without a network this is an error.
 contract-tool:
