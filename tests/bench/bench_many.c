@@ -31,8 +31,7 @@
 #define NS         1000000000
 #define MS         1000000
 #define JOIN_S     1200 /* for all of them, at most */
-#define JOINING    256  /* at once, and requests in all meanwhile: */
-#define MEANWHILE  800  /* those who joined have to renew in time beside them */
+#define JOINING    256  /* at once: others have to renew in time beside them */
 #define EACH       2    /* requests under way on a connection, at most */
 #define SEEN_S     2    /* a dead one is seen so soon after its ttl */
 #define READY_S    10   /* and a restarted coordinator is ready */
@@ -199,7 +198,6 @@ static bool may_join(const struct bench *b, uint64_t now)
     const struct node *n = &b->node[b->order[b->turn]];
 
     return b->joined < b->nodes && b->joining < JOINING &&
-           wires_open_requests(b->wires) < MEANWHILE &&
            (b->joined == 0 || now - n->sent < b->period * NS * 5 / 4);
 }
 
