@@ -245,7 +245,7 @@ static void probe_first(struct member *m, struct status *s)
         return;
     key = mem_printf("%s/", m->conf->namespace_);
     buf_str(&m->body, "{\"key\":\"");
-    etcd_put_base64(&m->body, key, strlen(key));
+    buf_base64(&m->body, key, strlen(key));
     buf_str(&m->body, "\",\"revision\":\"1\",\"limit\":\"1\"}");
     root = ask_json(m, "/v3/kv/range");
     if (root != NULL)

@@ -1,5 +1,5 @@
 /*
- * wire.c - writing: keys, base64 and the bodies of requests.
+ * wire.c - writing: keys and the bodies of requests.
  *
  * Bodies go straight into a buffer. A body that does not fit overflows it and
  * is never sent; txns are bounded by registry.c before they come here.
@@ -70,40 +70,13 @@ void etcd_key_past(struct etcd_key *k, const char *s, size_t len)
     assert(k->len > 0);
 }
 
-/* --- base64 -------------------------------------------------------------- */
-
-void etcd_put_base64(struct buf *b, const void *data, size_t len)
-{
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *in = data;
-    char out[1024];
-    size_t n = 0;
-
-    for (size_t i = 0; i < len; i += 3) {
-        unsigned second = i + 1 < len ? in[i + 1] : 0;
-        unsigned third = i + 2 < len ? in[i + 2] : 0;
-
-        out[n++] = digits[in[i] >> 2];
-        out[n++] = digits[(in[i] & 3u) << 4 | second >> 4];
-        out[n++] = i + 1 < len ? digits[(second & 15u) << 2 | third >> 6] : '=';
-        out[n++] = i + 2 < len ? digits[third & 63u] : '=';
-        if (n == sizeof(out)) {
-            buf_add(b, out, n);
-            n = 0;
-        }
-    }
-    assert(n < sizeof(out));
-    buf_add(b, out, n);
-}
-
 /* --- parts of a request -------------------------------------------------- */
 
 static void put_bytes(struct buf *b, const char *name, const char *data,
                       size_t len)
 {
     json_put_raw(b, name, "\"");
-    etcd_put_base64(b, data, len);
+    buf_base64(b, data, len);
     buf_char(b, '"');
 }
 

@@ -45,8 +45,6 @@ void etcd_key_past(struct etcd_key *k, const char *s, size_t len);
 
 /* --- writing ------------------------------------------------------------- */
 
-void etcd_put_base64(struct buf *b, const void *data, size_t len);
-
 enum etcd_target {
     ETCD_CREATE, /* created at this revision; 0: there is none */
     ETCD_MOD,    /* written at this revision */

@@ -155,10 +155,10 @@ static void etcd(const char *url, const char *prefix, int64_t seconds)
 
     buf_init(&body, 4096);
     buf_str(&body, "{\"create_request\":{\"key\":\"");
-    etcd_put_base64(&body, prefix, len);
+    buf_base64(&body, prefix, len);
     buf_str(&body, "\",\"range_end\":\"");
     end[len - 1]++; /* what comes after all that begins so */
-    etcd_put_base64(&body, end, len);
+    buf_base64(&body, end, len);
     buf_str(&body, "\"}}");
     (void)curl_easy_setopt(easy, CURLOPT_URL, address);
     (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, buf_text(&body));

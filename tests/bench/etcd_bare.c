@@ -351,9 +351,9 @@ void etcd_bare_clear(const char *url, const char *space)
     body = &b.slots[0].body;
     etcd_key_range(&from, &to, space, "/");
     buf_str(body, "{\"key\":\"");
-    etcd_put_base64(body, from.s, from.len);
+    buf_base64(body, from.s, from.len);
     buf_str(body, "\",\"range_end\":\"");
-    etcd_put_base64(body, to.s, to.len);
+    buf_base64(body, to.s, to.len);
     buf_str(body, "\"}");
     root = ask(&b, "/v3/kv/deleterange");
     buf_reset(body);

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t len = size;
 
     buf_init(&text, size * 2 + 8);
-    etcd_put_base64(&text, data, size);
+    buf_base64(&text, data, size);
     len = text.len;
     if (size > 0) {
         assert(etcd_base64_decode(text.data, &len));
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     len = size;
     if (etcd_base64_decode(copy, &len)) {
         buf_reset(&text);
-        etcd_put_base64(&text, copy, len);
+        buf_base64(&text, copy, len);
         assert(text.len == size);
         assert(size == 0 || memcmp(text.data, data, size) == 0);
     }

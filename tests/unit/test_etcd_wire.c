@@ -43,7 +43,7 @@ static void base64_is_rfc_4648(void **state)
         struct buf b;
 
         buf_init(&b, 64);
-        etcd_put_base64(&b, pairs[i][0], strlen(pairs[i][0]));
+        buf_base64(&b, pairs[i][0], strlen(pairs[i][0]));
         assert_string_equal(buf_text(&b), pairs[i][1]);
         buf_close(&b);
         memcpy(text, pairs[i][1], len + 1);
