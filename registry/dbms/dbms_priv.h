@@ -12,8 +12,10 @@
  * feed has no gaps, absence can be checked, and two of us can not deadlock.
  * Renewing a session touches the session's row only.
  *
- * All text goes to the server in one form, hexadecimal literals of bytes:
- * there is nothing to quote, whatever a key or a value holds.
+ * Text goes to the server as hexadecimal literals of bytes: there is nothing to
+ * quote, whatever a key or a value holds. MySQL keeps what is written in its
+ * binlog, as it was sent: there, bytes of which none could end or change a
+ * literal stand as they are, others as base64 (text.c).
  *
  * Nothing is believed of a connection from one transaction to the next: a
  * pooler or a proxy may have put another server, or the session of somebody
@@ -144,7 +146,9 @@ struct dbms_link; /* a driver's connection */
 struct dbms_syntax {
     const char *now_ms;            /* the server's clock, epoch ms */
     const char *bytes, *bytes_end; /* around the hex digits of a literal */
-    const char *text, *text_end;   /* likewise, as text */
+    /* Around plain text, and around base64. NULL: always as digits. */
+    const char *plain, *plain_end, *base64, *base64_end;
+    const char *text, *text_end; /* likewise, as text */
     /* Many literals in one: PostgreSQL spends more time on a thousand literals
      * than on a thousand rows. NULL: it has no arrays. */
     const char *array, *array_item, *array_bytes_end, *array_numbers_end;
@@ -155,10 +159,14 @@ struct dbms_syntax {
      * and of a client's connection_config. */
     const char *data_mark, *client_mark;
     const char *share;   /* lock the rows read in share mode */
+    const char *fresh;   /* at the end of a SELECT of rows that this transaction
+                            has just written: as they are now, not as they were
+                            when it read first */
     const char *touch;   /* change a lock's row: SET ... */
     const char *writes;  /* a condition: nothing is written by whom it lets
                             write although it is read only, or "" */
-    const char *upsert;  /* end of an INSERT into pelorus_registry */
+    const char *put;     /* INSERT over rows of pelorus_registry that may be */
+    const char *upsert;  /* there, and how that ends */
     const char *ignore;  /* end of an INSERT that may find a duplicate */
     const char *last_id; /* a statement that tells the id of the INSERT */
     const char *hint;    /* wake others up, or "" */
@@ -196,8 +204,9 @@ struct dbms_driver {
     enum dbms_fault (*run)(struct dbms_link *link, const char *sql, size_t len,
                            dbms_row_f *row, void *arg, struct err *err);
     /* Optional, with `run`: an INSERT of `rows` rows at a time, without their
-     * text. `sql` has a '?' for each column. */
-    bool (*inserts)(const struct dbms_link *link);
+     * text. `sql` has a '?' for each column. Is it worth it, also `over` rows
+     * that stand there? */
+    bool (*inserts)(const struct dbms_link *link, bool over);
     enum dbms_fault (*insert)(struct dbms_link *link, const char *sql,
                               const struct dbms_column *columns, unsigned n,
                               size_t rows, struct err *err);
@@ -425,8 +434,10 @@ void dbms_start_stream(struct dbms *d);
 void dbms_start_txn(struct dbms *d, uint64_t raised);
 void dbms_bytes(struct dbms *d, const void *p, size_t n);
 void dbms_hex(struct buf *sql, const void *p, size_t n); /* the digits alone */
-/* A name of the feed; `last` is the key before, "" at the beginning. */
-void dbms_feed_name(struct dbms *d, const char *last, const char *key);
+/* A name of the feed, as bytes; `last` is the key before, "" at the beginning.
+ */
+void dbms_feed_name(const struct dbms *d, struct buf *names, const char *last,
+                    const char *key);
 void dbms_text(struct dbms *d, const char *s);  /* of DolphinScheduler's */
 void dbms_key(struct dbms *d, const char *key); /* with the namespace */
 /* " name IN (...)", key by key; `n` so far. */

@@ -69,6 +69,10 @@ static const struct dbms_syntax syntax = {
     .now_ms = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
     .bytes = "x'",
     .bytes_end = "'",
+    .plain = "_binary'",
+    .plain_end = "'",
+    .base64 = "FROM_BASE64('",
+    .base64_end = "')",
     .text = "CONVERT(x'",
     .text_end = "' USING utf8mb4)",
     .key_of = "CAST(data_key AS BINARY)",
@@ -79,13 +83,13 @@ static const struct dbms_syntax syntax = {
                  " COALESCE(data_value, '')))",
     .client_mark = "CRC32(COALESCE(connection_config, ''))",
     .share = " LOCK IN SHARE MODE",
+    .fresh = " LOCK IN SHARE MODE",
     /* A row that is written as it was is not compared; nobody reads it. */
     .touch = " SET create_time = create_time + INTERVAL"
              " IF(SECOND(create_time) % 2 = 0, 1, -1) SECOND",
     .writes = " AND @@global.read_only = 0",
-    .upsert = " ON DUPLICATE KEY UPDATE value = VALUES(value),"
-              " created = VALUES(created), version = VALUES(version),"
-              " owner = VALUES(owner)",
+    .put = "REPLACE",
+    .upsert = "",
     .ignore = "",
     .last_id = ";SELECT 'I', LAST_INSERT_ID()",
     .hint = "",
@@ -109,6 +113,7 @@ static const struct dbms_syntax syntax = {
 struct dbms_link {
     MYSQL *my;
     bool galera;
+    bool by_statement; /* its binlog holds the text of what writes */
 };
 
 /* --- errors -------------------------------------------------------------- */
@@ -121,6 +126,7 @@ static const struct meaning {
 } meanings[] = {
     {ER_DUP_ENTRY, DBMS_DUPLICATE, TROUBLE_NONE},
     {ER_LOCK_DEADLOCK, DBMS_ROLLED_BACK, TROUBLE_NONE},
+    {ER_CHECKREAD, DBMS_ROLLED_BACK, TROUBLE_NONE}, /* changed since it began */
     {GROUP_REPLICATION_ROLLBACK, DBMS_ROLLED_BACK, TROUBLE_NONE},
     {NOT_WAITED_FOR_LOCK, DBMS_WAITED, TROUBLE_NONE},
     {ER_LOCK_WAIT_TIMEOUT, DBMS_WAITED, TROUBLE_NONE}, /* undoes the statement
@@ -331,8 +337,19 @@ static void set_options(MYSQL *my, const struct dbms_target *t)
 }
 
 struct setup {
-    bool read_only, galera;
+    bool read_only, galera, log, by_row;
 };
+
+static void on_variable(struct setup *s, const struct dbms_cell *name,
+                        const struct dbms_cell *value)
+{
+    if (name->n == 8 && memcmp(name->p, "wsrep_on", 8) == 0)
+        s->galera = !dbms_is_off(value);
+    else if (name->n == 7 && memcmp(name->p, "log_bin", 7) == 0)
+        s->log = !dbms_is_off(value);
+    else
+        s->by_row = value->n == 3 && memcmp(value->p, "ROW", 3) == 0;
+}
 
 static void on_setup(void *arg, const struct dbms_cell *cells, unsigned n)
 {
@@ -343,7 +360,7 @@ static void on_setup(void *arg, const struct dbms_cell *cells, unsigned n)
     if (cells[0].n == 1 && cells[0].p[0] == 'W')
         s->read_only = !dbms_is_off(&cells[1]) || !dbms_is_off(&cells[n - 1]);
     else
-        s->galera = !dbms_is_off(&cells[1]);
+        on_variable(s, &cells[0], &cells[1]);
 }
 
 /* What a stopped process holds must not be held for ever. The comments are
@@ -356,20 +373,21 @@ static enum dbms_fault set_up(struct dbms_link *link,
     unsigned idle = seconds(t->idle_ms), lock = seconds(t->url.call_ms * 2 / 3);
     struct setup setup = {0};
     enum dbms_fault fault;
-    char sql[640];
+    char sql[768];
 
     assert(!link->galera);
     assert(!t->bare);
     assert(t->idle_ms > 0);
     (void)snprintf(sql, sizeof(sql),
-                   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+                   "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;"
                    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', autocommit = 1,"
                    " innodb_lock_wait_timeout = %u, wait_timeout = %u,"
                    " group_concat_max_len = 67108864"
                    " /*M! , idle_write_transaction_timeout = %u,"
                    " in_predicate_conversion_threshold = 0 */;"
                    "BEGIN;" READ_ONLY ";ROLLBACK;"
-                   "SHOW VARIABLES LIKE 'wsrep_on'",
+                   "SHOW VARIABLES WHERE Variable_name IN"
+                   " ('wsrep_on', 'log_bin', 'binlog_format')",
                    lock, idle * 4 + 1, idle);
     fault = run(link, sql, strlen(sql), on_setup, &setup, err);
     if (fault == DBMS_OK && setup.read_only) {
@@ -378,6 +396,7 @@ static enum dbms_fault set_up(struct dbms_link *link,
         return DBMS_NOT_HERE;
     }
     link->galera = setup.galera;
+    link->by_statement = setup.log && !setup.by_row;
     if (fault == DBMS_OK && setup.galera) /* no read is older than it began */
         fault = run(link, waits, strlen(waits), on_setup, &setup, err);
     return fault;
@@ -453,12 +472,14 @@ static bool returns(const struct dbms_link *link)
     return libmariadb.mariadb_connection(link->my) != 0;
 }
 
-/* MariaDB since 10.2. */
-static bool inserts(const struct dbms_link *link)
+/* MariaDB since 10.2. Its binlog takes rows that came so as rows, those that
+ * are written over with the old ones, too. */
+static bool inserts(const struct dbms_link *link, bool over)
 {
     unsigned long can = 0;
 
-    return !link->galera && libmariadb.mariadb_connection(link->my) != 0 &&
+    return !link->galera && !(over && link->by_statement) &&
+           libmariadb.mariadb_connection(link->my) != 0 &&
            libmariadb.mariadb_get_infov(
                link->my, MARIADB_CONNECTION_EXTENDED_SERVER_CAPABILITIES,
                &can) == 0 &&

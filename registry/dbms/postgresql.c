@@ -93,8 +93,10 @@ static const struct dbms_syntax syntax = {
                  " hashtextextended(coalesce(data_value, ''), client_id)))",
     .client_mark = "hashtextextended(coalesce(connection_config, ''), 0)",
     .share = " FOR SHARE",
+    .fresh = "",
     .touch = "",
     .writes = "",
+    .put = "INSERT",
     .upsert = " ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value,"
               " created = EXCLUDED.created, version = EXCLUDED.version,"
               " owner = EXCLUDED.owner",
@@ -375,7 +377,7 @@ static void add_array(struct buf *b, const struct dbms_column *column,
 /* "VALUES(?,?)" becomes "SELECT * FROM unnest($1,$2)". */
 static void add_unnest(struct buf *b, const char *sql, unsigned n)
 {
-    const char *values = strstr(sql, " VALUES(?"), *end;
+    const char *values = strstr(sql, "VALUES(?"), *end;
 
     assert(values != NULL);
     end = strchr(values, ')');
@@ -386,8 +388,9 @@ static void add_unnest(struct buf *b, const char *sql, unsigned n)
     buf_str(b, end);
 }
 
-static bool inserts(const struct dbms_link *link)
+static bool inserts(const struct dbms_link *link, bool over)
 {
+    (void)over;
     return link != NULL;
 }
 

@@ -57,7 +57,9 @@ int dbms_session_lost(uint64_t session, struct err *err)
 void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
                       bool beat)
 {
-    const char *now = d->target.driver->syntax->now_ms;
+    const struct dbms_syntax *w = d->target.driver->syntax;
+    /* Elsewhere it is seen that a server is read only before COMMIT is sent. */
+    const char *writes = d->alone ? w->writes : "";
 
     assert(session != 0);
     if (d->marked != 0 && session == d->session) {
@@ -72,19 +74,19 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
         buf_printf(&d->sql, "%" PRIu64, mark);
     if (beat) {
         buf_printf(&d->sql, ", beat = beat + 1, expires_ms = %s + %" PRId64,
-                   now, d->timeout_ms);
+                   w->now_ms, d->timeout_ms);
     }
     buf_printf(&d->sql,
                " WHERE id = %" PRIu64 "%s;SELECT 'S', id FROM pelorus_session"
-               " WHERE id = %" PRIu64,
-               session, d->target.driver->syntax->writes, session);
+               " WHERE id = %" PRIu64 "%s",
+               session, writes, session, w->fresh);
     if (beat) {
         buf_printf(&d->sql,
                    ";UPDATE t_ds_jdbc_registry_client_heartbeat"
                    " SET last_heartbeat_time = %s WHERE id = %" PRIu64
                    "%s;SELECT 'H', id FROM t_ds_jdbc_registry_client_heartbeat"
-                   " WHERE id = %" PRIu64,
-                   now, session, d->target.driver->syntax->writes, session);
+                   " WHERE id = %" PRIu64 "%s",
+                   w->now_ms, session, writes, session, w->fresh);
     }
 }
 

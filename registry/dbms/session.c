@@ -111,18 +111,22 @@ static void add_end(struct dbms *d, uint64_t id)
 static void add_keys(struct dbms *d, const struct rows *h, size_t from,
                      size_t to)
 {
-    const struct dbms_syntax *w = d->target.driver->syntax;
+    struct buf names;
 
     assert(from < to);
     assert(to <= h->names.n);
     assert(to - from <= DBMS_IN_MAX);
-    buf_printf(&d->sql,
-               "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
-               ", %zu, %s",
-               h->revision, from, w->bytes);
+    buf_init(&names, DBMS_IN_MAX * (SQL_FULL_KEY_MAX + 4));
     for (size_t i = from; i < to; i++)
-        dbms_feed_name(d, "", h->names.entries[i].key);
-    buf_printf(&d->sql, "%s);DELETE FROM pelorus_registry WHERE", w->bytes_end);
+        dbms_feed_name(d, &names, "", h->names.entries[i].key);
+    assert(!names.overflow);
+    buf_printf(&d->sql,
+               "INSERT INTO pelorus_change(rev,part,names)VALUES(%" PRIu64
+               ",%zu,",
+               h->revision, from);
+    dbms_bytes(d, names.data, names.len);
+    buf_close(&names);
+    buf_str(&d->sql, ");DELETE FROM pelorus_registry WHERE");
     for (size_t i = from; i < to; i++)
         dbms_in_next(d, i - from, h->names.entries[i].key);
     dbms_in_end(d);

@@ -29,7 +29,8 @@ void dbms_hex(struct buf *sql, const void *p, size_t n)
     }
 }
 
-void dbms_feed_name(struct dbms *d, const char *last, const char *key)
+void dbms_feed_name(const struct dbms *d, struct buf *names, const char *last,
+                    const char *key)
 {
     char name[SQL_FULL_KEY_MAX + 4];
     size_t shared = 0, whole;
@@ -48,7 +49,20 @@ void dbms_feed_name(struct dbms *d, const char *last, const char *key)
                      key + shared, DBMS_BREAK);
     }
     assert(n > 0 && (size_t)n < sizeof(name));
-    dbms_hex(&d->sql, name, (size_t)n);
+    buf_add(names, name, (size_t)n);
+}
+
+/* Printable, without what may end a literal or a statement in any mode of a
+ * server, or is more than a byte in any character set. */
+static bool is_plain(const void *p, size_t n)
+{
+    const unsigned char *bytes = p;
+
+    for (size_t i = 0; i < n; i++)
+        if ((bytes[i] < ' ' && bytes[i] != '\n') || bytes[i] > '~' ||
+            bytes[i] == '\'' || bytes[i] == '\\' || bytes[i] == ';')
+            return false;
+    return true;
 }
 
 /* `n` bytes behind the namespace, or without it, as `begin` ... `end`. */
@@ -67,7 +81,17 @@ void dbms_bytes(struct dbms *d, const void *p, size_t n)
     const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(p != NULL || n == 0);
-    add_literal(d, w->bytes, false, p, n, w->bytes_end);
+    if (w->plain == NULL || n == 0) {
+        add_literal(d, w->bytes, false, p, n, w->bytes_end);
+    } else if (is_plain(p, n)) {
+        buf_str(&d->sql, w->plain);
+        buf_add(&d->sql, p, n);
+        buf_str(&d->sql, w->plain_end);
+    } else {
+        buf_str(&d->sql, w->base64);
+        buf_base64(&d->sql, p, n);
+        buf_str(&d->sql, w->base64_end);
+    }
 }
 
 void dbms_text(struct dbms *d, const char *s)
@@ -80,10 +104,12 @@ void dbms_text(struct dbms *d, const char *s)
 
 void dbms_key(struct dbms *d, const char *key)
 {
-    const struct dbms_syntax *w = d->target.driver->syntax;
+    char name[SQL_FULL_KEY_MAX + 1];
+    int n = snprintf(name, sizeof(name), "%s%s", d->prefix, key);
 
     assert(key[0] == '/');
-    add_literal(d, w->bytes, true, key, strlen(key), w->bytes_end);
+    assert(n > 0 && (size_t)n < sizeof(name));
+    dbms_bytes(d, name, (size_t)n);
 }
 
 void dbms_in_next(struct dbms *d, size_t n, const char *key)

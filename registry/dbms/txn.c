@@ -224,7 +224,7 @@ static void add_guards(struct dbms *d)
         }
         buf_str(&d->sql, ";SELECT 'G', id FROM t_ds_jdbc_registry_lock");
         add_guard_row(d, &d->txn.guards[i]);
-        buf_str(&d->sql, d->certified ? "" : w->share);
+        buf_str(&d->sql, w->share);
     }
 }
 

@@ -98,8 +98,20 @@ static int begin_statement(struct dbms *d, enum dbms_fault *fault,
     return 0;
 }
 
+#define COLUMNS " INTO pelorus_registry(name,value,created,version,owner)"
+
+static const char *verb_of(const struct dbms *d, enum step step)
+{
+    return step == INSERTS ? "INSERT" : d->target.driver->syntax->put;
+}
+
+static const char *end_of(const struct dbms *d, enum step step)
+{
+    return step == INSERTS ? "" : d->target.driver->syntax->upsert;
+}
+
 /* INSERTS and UPDATES as columns, where the driver can. */
-static int insert_batch(struct dbms *d, const struct batch *b, const char *end,
+static int insert_batch(struct dbms *d, const struct batch *b, enum step step,
                         enum dbms_fault *fault, struct err *err)
 {
     const char *names[DBMS_IN_MAX], *values[DBMS_IN_MAX];
@@ -130,10 +142,8 @@ static int insert_batch(struct dbms *d, const struct batch *b, const char *end,
     for (size_t i = 0, at = 0; i < b->n; at += name_lens[i++])
         names[i] = text.data + at;
     buf_init(&sql, 1024);
-    buf_printf(&sql,
-               "INSERT INTO pelorus_registry(name, value, created, version,"
-               " owner) VALUES(?,?,?,?,?)%s",
-               end);
+    buf_printf(&sql, "%s" COLUMNS "VALUES(?,?,?,?,?)%s", verb_of(d, step),
+               end_of(d, step));
     rc = dbms_insert(d, buf_text(&sql), columns, ARRAY_LEN(columns), b->n,
                      fault, err);
     buf_close(&text);
@@ -147,7 +157,7 @@ static bool goes_as_columns(const struct dbms *d, const struct batch *b,
     const struct dbms_driver *driver = d->target.driver;
 
     return (step == INSERTS || step == UPDATES) && b->n >= BULK_MIN &&
-           driver->inserts != NULL && driver->inserts(d->link);
+           driver->inserts != NULL && driver->inserts(d->link, step == UPDATES);
 }
 
 static int write_batch(struct dbms *d, const struct batch *b, enum step step,
@@ -157,11 +167,8 @@ static int write_batch(struct dbms *d, const struct batch *b, enum step step,
 
     assert(b->n > 0);
     assert(b->n <= DBMS_IN_MAX);
-    if (goes_as_columns(d, b, step)) {
-        return insert_batch(
-            d, b, step == INSERTS ? "" : d->target.driver->syntax->upsert,
-            fault, err);
-    }
+    if (goes_as_columns(d, b, step))
+        return insert_batch(d, b, step, fault, err);
     rc = begin_statement(d, fault, err);
     if (rc == 0)
         add_statement(d, b, step);
@@ -203,14 +210,31 @@ static bool is_bytes(enum column column)
     return column == NAME || column == VALUE;
 }
 
-/* Bytes as hex digits between `begin` and `end`, or a number. */
+static uint64_t number_of(const struct dbms_slot *slot, enum column column)
+{
+    return column == CREATED   ? slot->created
+           : column == VERSION ? slot->version
+                               : slot->owner;
+}
+
+/* Of a row. */
 static void add_cell(struct dbms *d, const struct dbms_slot *slot,
+                     enum column column)
+{
+    if (column == NAME)
+        dbms_key(d, slot->key);
+    else if (column == VALUE)
+        dbms_bytes(d, slot->value, slot->value_len);
+    else
+        buf_u64(&d->sql, number_of(slot, column));
+}
+
+/* Of an array: bytes as hex digits between `begin` and `end`, or a number. */
+static void add_item(struct dbms *d, const struct dbms_slot *slot,
                      enum column column, const char *begin, const char *end)
 {
     if (!is_bytes(column)) {
-        buf_u64(&d->sql, column == CREATED   ? slot->created
-                         : column == VERSION ? slot->version
-                                             : slot->owner);
+        buf_u64(&d->sql, number_of(slot, column));
         return;
     }
     buf_str(&d->sql, begin);
@@ -226,16 +250,14 @@ static void add_cell(struct dbms *d, const struct dbms_slot *slot,
 static void add_as_rows(struct dbms *d, const struct batch *b,
                         const enum column *columns, size_t n)
 {
-    const struct dbms_syntax *w = d->target.driver->syntax;
-
     assert(b->n > 0);
     assert(n > 0);
-    assert(w->array == NULL);
-    buf_str(&d->sql, " VALUES ");
+    assert(d->target.driver->syntax->array == NULL);
+    buf_str(&d->sql, "VALUES");
     for (size_t i = 0; i < b->n; i++) {
         for (size_t c = 0; c < n; c++) {
             buf_str(&d->sql, c > 0 ? "," : i > 0 ? ",(" : "(");
-            add_cell(d, b->slots[i], columns[c], w->bytes, w->bytes_end);
+            add_cell(d, b->slots[i], columns[c]);
         }
         buf_char(&d->sql, ')');
     }
@@ -254,7 +276,7 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
         buf_printf(&d->sql, "%s%s", c > 0 ? "," : "", w->array);
         for (size_t i = 0; i < b->n; i++) {
             buf_str(&d->sql, i > 0 ? "," : "");
-            add_cell(d, b->slots[i], columns[c], w->array_item, "\"");
+            add_item(d, b->slots[i], columns[c], w->array_item, "\"");
         }
         buf_str(&d->sql, is_bytes(columns[c]) ? w->array_bytes_end
                                               : w->array_numbers_end);
@@ -273,14 +295,13 @@ static void add_batch(struct dbms *d, const struct batch *b,
 
 /* --- what is written ----------------------------------------------------- */
 
-static void add_rows(struct dbms *d, const struct batch *b, const char *end)
+static void add_rows(struct dbms *d, const struct batch *b, enum step step)
 {
     static const enum column columns[] = {NAME, VALUE, CREATED, VERSION, OWNER};
 
-    buf_str(&d->sql, "INSERT INTO pelorus_registry(name, value, created,"
-                     " version, owner)");
+    buf_printf(&d->sql, "%s" COLUMNS, verb_of(d, step));
     add_batch(d, b, columns, ARRAY_LEN(columns));
-    buf_str(&d->sql, end);
+    buf_str(&d->sql, end_of(d, step));
 }
 
 static void add_delete(struct dbms *d, const char *table, const struct batch *b,
@@ -297,7 +318,7 @@ static void add_new_leases(struct dbms *d, const struct batch *b)
 {
     static const enum column columns[] = {NAME, OWNER};
 
-    buf_str(&d->sql, "INSERT INTO pelorus_ephemeral(name, owner)");
+    buf_str(&d->sql, "INSERT INTO pelorus_ephemeral(name,owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
 }
 
@@ -312,18 +333,23 @@ static int by_key(const void *a, const void *b)
  * the keys themselves. */
 static void add_changes(struct dbms *d, const struct batch *b)
 {
-    const struct dbms_syntax *w = d->target.driver->syntax;
     const struct dbms_slot *sorted[DBMS_IN_MAX];
+    struct buf names;
 
-    buf_printf(&d->sql,
-               "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
-               ", %u, %s",
-               d->txn.last, ++d->txn.parts, w->bytes);
+    buf_init(&names, DBMS_IN_MAX * (SQL_FULL_KEY_MAX + 4));
     memcpy(sorted, b->slots, b->n * sizeof(sorted[0]));
     qsort(sorted, b->n, sizeof(sorted[0]), by_key);
     for (size_t i = 0; i < b->n; i++)
-        dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
-    buf_printf(&d->sql, "%s)", w->bytes_end);
+        dbms_feed_name(d, &names, i == 0 ? "" : sorted[i - 1]->key,
+                       sorted[i]->key);
+    assert(!names.overflow);
+    buf_printf(&d->sql,
+               "INSERT INTO pelorus_change(rev,part,names)VALUES(%" PRIu64
+               ",%u,",
+               d->txn.last, ++d->txn.parts);
+    dbms_bytes(d, names.data, names.len);
+    buf_char(&d->sql, ')');
+    buf_close(&names);
 }
 
 /* Nobody else can have made meanwhile what is inserted: the counter is ours. */
@@ -331,10 +357,8 @@ static void add_statement(struct dbms *d, const struct batch *b, enum step step)
 {
     switch (step) {
     case INSERTS:
-        add_rows(d, b, "");
-        break;
     case UPDATES:
-        add_rows(d, b, d->target.driver->syntax->upsert);
+        add_rows(d, b, step);
         break;
     case DELETIONS:
         add_delete(d, "pelorus_registry", b, "");
