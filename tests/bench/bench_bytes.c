@@ -12,6 +12,7 @@
  *
  *   bench_bytes --registry sqlite|zookeeper|etcd|mysql|postgresql
  *               [--beats N]               2,000 alone, ten times that in groups
+ *               [--binlog row|mixed]      of MariaDB, else as it has it
  */
 #include "base/buf.h"
 #include "base/clock.h"
@@ -60,7 +61,7 @@ static void beat(struct rig *rig, size_t beats, size_t in_flight)
 }
 
 static void measure(struct rig *rig, size_t beats, size_t in_flight,
-                    const char *how)
+                    const char *how, const char *binlog)
 {
     const struct store *s = &rig->store;
     uint64_t bytes = store_written(s), cpu_us = store_cpu_us(s);
@@ -72,16 +73,18 @@ static void measure(struct rig *rig, size_t beats, size_t in_flight,
     bytes = store_written(s) - bytes;
     (void)printf("%s, %s: %zu beats in %" PRId64 " ms\n", s->kind, how, beats,
                  clock_mono_ms() - began);
-    (void)snprintf(name, sizeof(name), "beat-bytes-%s-%s", s->kind, how);
+    (void)snprintf(name, sizeof(name), "beat-bytes-%s-%s%s%s", s->kind, how,
+                   binlog == NULL ? "" : "-", binlog == NULL ? "" : binlog);
     row_beside(name, "B", (double)bytes / (double)beats);
-    (void)snprintf(name, sizeof(name), "beat-cpu-%s-%s", s->kind, how);
+    (void)snprintf(name, sizeof(name), "beat-cpu-%s-%s%s%s", s->kind, how,
+                   binlog == NULL ? "" : "-", binlog == NULL ? "" : binlog);
     row_beside(name, "us", (double)cpu_us / (double)beats);
 }
 
 int main(int argc, char **argv)
 {
     static struct rig rig = {.name = "bench_bytes"};
-    const char *kind = NULL;
+    const char *kind = NULL, *binlog = NULL;
     size_t beats = 2000;
 
     for (int i = 1; i + 1 < argc; i += 2)
@@ -89,15 +92,17 @@ int main(int argc, char **argv)
             kind = argv[i + 1];
         else if (strcmp(argv[i], "--beats") == 0)
             beats = strtoul(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--binlog") == 0)
+            binlog = argv[i + 1];
     if (kind == NULL || beats < NODES || argc % 2 == 0)
         rig_die(&rig, "--registry is missing: see the head of the source");
-    store_keep_log();
+    store_keep_log(binlog);
     rig_make(&rig, kind, "");
     rig_open_writer(&rig);
     beat(&rig, NODES, GROUP); /* they join */
     beat(&rig, beats * 5, GROUP);
-    measure(&rig, beats, 1, "alone");
-    measure(&rig, beats * 10, GROUP, "group");
+    measure(&rig, beats, 1, "alone", binlog);
+    measure(&rig, beats * 10, GROUP, "group", binlog);
     rig_close_writer(&rig);
     return 0;
 }

@@ -21,6 +21,7 @@
 static struct zookeeper_server *zookeeper;
 static struct sql_server *sql;
 static bool logged;
+static const char *logged_as; /* NULL: as the server has it by itself */
 
 static void must(int rc, const struct err *err)
 {
@@ -182,6 +183,8 @@ static void run_logged(const struct sql_server *server,
         n++;
     argv[n++] = "--log-bin=binlog";
     argv[n++] = "--server-id=1";
+    if (logged_as != NULL)
+        argv[n++] = sql_server_arg("--binlog-format=%s", logged_as);
     argv[n] = NULL;
 }
 
@@ -207,9 +210,10 @@ static void start_sql(struct store *s, const struct sql_server_kind *kind)
                          url, kind->admin);
 }
 
-void store_keep_log(void)
+void store_keep_log(const char *format)
 {
     logged = true;
+    logged_as = format;
 }
 
 void store_start(struct store *s, const char *kind, const char *dir)

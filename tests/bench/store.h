@@ -22,8 +22,8 @@ struct store {
 };
 
 /* Before store_start(): a server that keeps its changes in a log only if it is
- * told to (MariaDB's binlog) is told to. */
-void store_keep_log(void);
+ * told to (MariaDB's binlog) is told to; its format, or NULL: its own. */
+void store_keep_log(const char *format);
 
 /*
  * Start the store of this kind, whose name is lent; `dir` is an existing
