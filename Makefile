@@ -78,7 +78,7 @@ ARCHIVE  := $(BUILD)/libpelorus.a
 TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c tests/sim/test_*.c tests/integration/test_*.c))
 TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/lib/*/*.c tests/$(1)/*.c))
-BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) $(wildcard tests/lib/memory/*.c) tests/bench/live/wire.c tests/lib/daemon.c \
+BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) $(wildcard tests/lib/memory/*.c) tests/bench/live/wire.c tests/lib/daemon.c tests/lib/proxy.c \
                 $(patsubst %,tests/registry/%_server.c,zookeeper sql mysql postgresql)
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))

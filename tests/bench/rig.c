@@ -3,6 +3,8 @@
  */
 #include "tests/bench/rig.h"
 
+#include "base/mem.h"
+
 #include <assert.h>
 #include <curl/curl.h>
 #include <stdio.h>
@@ -28,23 +30,31 @@ void rig_must(const struct rig *rig, int rc, const struct err *err)
 static void clean_up(void)
 {
     daemon_kill(&made->serve);
+    if (made->peer != NULL)
+        daemon_kill(&made->peer->serve);
     daemon_dir_remove(made->dir);
 }
 
 /* --- the coordinator ----------------------------------------------------- */
 
-static void write_conf(const struct rig *rig, const char *more)
+static void write_conf(const struct rig *rig, const char *path, uint16_t port,
+                       const char *yaml, const char *more)
 {
-    FILE *f = fopen(rig->conf, "w");
+    FILE *f = fopen(path, "w");
 
     if (f == NULL ||
         fprintf(f,
                 "listen: 127.0.0.1:%u\nregistry:\n  namespace: %s\n"
                 "  session-timeout: %ds\n%s%s",
-                rig->port, rig->store.conf.namespace_, RIG_SESSION_S,
-                rig->store.yaml, more) < 0 ||
+                port, rig->store.conf.namespace_, RIG_SESSION_S, yaml,
+                more) < 0 ||
         fclose(f) != 0)
         rig_die(rig, "the configuration cannot be written");
+}
+
+void rig_configure(struct rig *rig, const char *more)
+{
+    write_conf(rig, rig->conf, rig->port, rig->store.yaml, more);
 }
 
 void rig_make(struct rig *rig, const char *kind, const char *more)
@@ -60,10 +70,11 @@ void rig_make(struct rig *rig, const char *kind, const char *more)
     (void)snprintf(rig->log, sizeof(rig->log), "%s/pelorus.log", rig->dir);
     store_start(&rig->store, kind, rig->dir);
     rig->port = daemon_port();
-    write_conf(rig, more);
+    rig_configure(rig, more);
 }
 
-void rig_serve(struct rig *rig, const char *prefix)
+static void serve(const struct rig *rig, struct daemon *daemon,
+                  const char *conf, const char *log, const char *prefix)
 {
     const char *named = getenv("PELORUS");
     const char *program = named == NULL ? "build/pelorus" : named;
@@ -79,10 +90,54 @@ void rig_serve(struct rig *rig, const char *prefix)
     argv[n++] = program;
     argv[n++] = "serve";
     argv[n++] = "-c";
-    argv[n++] = rig->conf;
+    argv[n++] = conf;
     argv[n] = NULL;
-    rig->serve = (struct daemon){.name = "pelorus", .log = rig->log};
-    rig_must(rig, daemon_start(&rig->serve, argv, &err), &err);
+    *daemon = (struct daemon){.name = "pelorus", .log = log};
+    rig_must(rig, daemon_start(daemon, argv, &err), &err);
+}
+
+void rig_serve(struct rig *rig, const char *prefix)
+{
+    serve(rig, &rig->serve, rig->conf, rig->log, prefix);
+}
+
+/* The store's address stands once in it. */
+static char *through_port(const struct rig *rig, uint16_t port)
+{
+    static const char host[] = "127.0.0.1:";
+    const char *yaml = rig->store.yaml, *at = strstr(yaml, host);
+    char *end;
+
+    if (port == 0)
+        return mem_strdup(yaml);
+    if (at == NULL)
+        rig_die(rig, "this store has no address");
+    at += strlen(host);
+    (void)strtoul(at, &end, 10);
+    return mem_printf("%.*s%u%s", (int)(at - yaml), yaml, port, end);
+}
+
+void rig_peer_configure(struct rig *rig, struct rig_peer *peer,
+                        const char *more, uint16_t through)
+{
+    char *yaml = through_port(rig, through);
+
+    if (rig->peer == NULL) {
+        rig->peer = peer;
+        peer->port = daemon_port();
+        (void)snprintf(peer->conf, sizeof(peer->conf), "%s/peer.yaml",
+                       rig->dir);
+        (void)snprintf(peer->log, sizeof(peer->log), "%s/peer.log", rig->dir);
+    }
+    assert(rig->peer == peer);
+    write_conf(rig, peer->conf, peer->port, yaml, more);
+    mem_free(yaml);
+}
+
+void rig_peer_serve(struct rig *rig)
+{
+    assert(rig->peer != NULL);
+    serve(rig, &rig->peer->serve, rig->peer->conf, rig->peer->log, "");
 }
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
@@ -91,7 +146,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     return size * n;
 }
 
-double rig_metric(const struct rig *rig, const char *sample)
+static double metric(uint16_t port, const char *sample)
 {
     CURL *easy = curl_easy_init();
     const char *at = NULL;
@@ -100,7 +155,7 @@ double rig_metric(const struct rig *rig, const char *sample)
     char url[64];
 
     buf_init(&body, (size_t)8 << 20);
-    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", rig->port);
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", port);
     (void)curl_easy_setopt(easy, CURLOPT_URL, url);
     (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
@@ -112,6 +167,16 @@ double rig_metric(const struct rig *rig, const char *sample)
     curl_easy_cleanup(easy);
     buf_close(&body);
     return value;
+}
+
+double rig_metric(const struct rig *rig, const char *sample)
+{
+    return metric(rig->port, sample);
+}
+
+double rig_peer_metric(const struct rig *rig, const char *sample)
+{
+    return rig->peer == NULL ? -1 : metric(rig->peer->port, sample);
 }
 
 /* --- the writer ---------------------------------------------------------- */

@@ -18,12 +18,20 @@
 #define RIG_SESSION_S 30
 #define RIG_GROUP     50 /* keys of a txn, where the registry takes as many */
 
+/* A second coordinator on the same store. */
+struct rig_peer {
+    char conf[96], log[96];
+    uint16_t port;
+    struct daemon serve;
+};
+
 struct rig {
     const char *name; /* of the program, for messages */
     struct store store;
     char dir[64], conf[96], log[96];
     uint16_t port;
     struct daemon serve;
+    struct rig_peer *peer; /* lent until the program ends; NULL: none */
     /* the writer */
     struct loop *loop;
     struct registry *r;
@@ -44,6 +52,15 @@ void rig_make(struct rig *rig, const char *kind, const char *more);
 void rig_serve(struct rig *rig, const char *prefix);
 /* The value of one sample of /metrics, with its labels; -1: no answer. */
 double rig_metric(const struct rig *rig, const char *sample);
+
+/* Another end of its configuration, for the next start. */
+void rig_configure(struct rig *rig, const char *more);
+/* The same of the second one, which comes to the store through that port of
+ * 127.0.0.1 (0: as the first one). The first call makes it. */
+void rig_peer_configure(struct rig *rig, struct rig_peer *peer,
+                        const char *more, uint16_t through);
+void rig_peer_serve(struct rig *rig);
+double rig_peer_metric(const struct rig *rig, const char *sample);
 
 /* Connects; its ephemeral keys go when it closes. */
 void rig_open_writer(struct rig *rig);

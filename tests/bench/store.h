@@ -37,9 +37,16 @@ void store_start(struct store *s, const char *kind, const char *dir);
  * MariaDB's binlog, PostgreSQL's WAL, etcd's database, ZooKeeper's transaction
  * log, SQLite's log (all that this program wrote). And the processor time that
  * the server's processes, or this program, have spent, in microseconds. Both
- * end the process with a message if anything fails (store_cost.c).
+ * end the process with a message if anything fails, as does what follows
+ * (store_cost.c).
  */
 uint64_t store_written(const struct store *s);
+/*
+ * How often it has been written since any beginning: etcd's revisions,
+ * ZooKeeper's zxid, SQLite's revisions, PostgreSQL's transactions that write,
+ * MariaDB's in its binlog (store_keep_log()).
+ */
+uint64_t store_changes(const struct store *s);
 uint64_t store_cpu_us(const struct store *s);
 
 #endif

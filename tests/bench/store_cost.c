@@ -9,16 +9,18 @@
 #include "base/mem.h"
 #include "registry/dbms/dbms_priv.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <dirent.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define REPLY_MAX ((size_t)1 << 20)
-#define ADMIN     "pelorus" /* of PostgreSQL's test server */
 
 static NORETURN void die(const char *what)
 {
@@ -104,15 +106,16 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     return size * n;
 }
 
-static uint64_t etcd_written(const struct store *s)
+/* Ends with the program: the caller frees it not. */
+static const struct json *etcd_status(const struct store *s)
 {
+    static const struct json *root;
     char *url = mem_printf("%s/v3/maintenance/status", s->url);
-    const struct json *root = NULL;
     CURL *easy = curl_easy_init();
-    const char *size;
     struct buf body;
-    uint64_t n;
 
+    json_free(root);
+    root = NULL;
     buf_init(&body, REPLY_MAX);
     (void)curl_easy_setopt(easy, CURLOPT_URL, url);
     (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
@@ -121,28 +124,33 @@ static uint64_t etcd_written(const struct store *s)
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &body);
     if (curl_easy_perform(easy) != CURLE_OK ||
         json_parse(buf_text(&body), body.len, &root, NULL) != 0)
-        die("etcd does not tell its size");
-    size = json_string(json_get(root, "dbSizeInUse"));
-    if (size == NULL)
-        die("etcd's status has no dbSizeInUse");
-    n = strtoull(size, NULL, 10);
-    json_free(root);
+        die("etcd does not tell its status");
     curl_easy_cleanup(easy);
     buf_close(&body);
     mem_free(url);
-    return n;
+    return root;
 }
 
+static uint64_t told(const struct json *object, const char *name)
+{
+    const char *text = json_string(json_get(object, name));
+
+    if (text == NULL)
+        die("etcd's status lacks what is asked for");
+    return strtoull(text, NULL, 10);
+}
+
+/* What ends the first column of the only row: "0-1-17", "17". */
 static void on_number(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    if (n == 1)
-        *(uint64_t *)arg = dbms_u64(&cells[0]);
+    const char *text = n >= 1 && cells[0].p != NULL ? cells[0].p : "";
+    const char *last = strrchr(text, '-');
+
+    *(uint64_t *)arg = strtoull(last == NULL ? text : last + 1, NULL, 10);
 }
 
-static uint64_t postgresql_written(const struct store *s)
+static uint64_t sql_number(const struct store *s, const char *sql)
 {
-    static const char sql[] =
-        "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
     struct dbms_target target = {0};
     struct dbms_link *link = NULL;
     struct err err = {0};
@@ -150,7 +158,7 @@ static uint64_t postgresql_written(const struct store *s)
 
     if (dbms_target_parse(&target, s->url, &err) != 0)
         die(err.msg);
-    target.url.user = mem_strdup(ADMIN);
+    target.url.user = mem_strdup(s->conf.user);
     target.url.connect_ms = target.url.call_ms = target.idle_ms = 60000;
     if (target.driver->connect(&link, &target, &err) != DBMS_OK ||
         target.driver->run(link, sql, strlen(sql), on_number, &n, &err) !=
@@ -161,18 +169,81 @@ static uint64_t postgresql_written(const struct store *s)
     return n;
 }
 
+static uint64_t zookeeper_zxid(const struct store *s)
+{
+    const char *port = strrchr(s->conf.connect_string, ':') + 1;
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)atoi(port)),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char text[4096] = "";
+    const char *at;
+    size_t len = 0;
+    ssize_t n;
+
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0 ||
+        send(fd, "srvr", 4, MSG_NOSIGNAL) != 4)
+        die("ZooKeeper does not answer");
+    while ((n = recv(fd, text + len, sizeof(text) - 1 - len, 0)) > 0)
+        len += (size_t)n;
+    (void)close(fd);
+    at = strstr(text, "Zxid: 0x");
+    if (at == NULL)
+        die("ZooKeeper does not tell its zxid");
+    return strtoull(at + strlen("Zxid: 0x"), NULL, 16) & 0xffffffff;
+}
+
+static uint64_t sqlite_revision(const struct store *s)
+{
+    sqlite3_stmt *stmt = NULL;
+    sqlite3 *db = NULL;
+    uint64_t n;
+
+    if (sqlite3_open_v2(s->conf.path, &db, SQLITE_OPEN_READONLY, NULL) !=
+            SQLITE_OK ||
+        sqlite3_busy_timeout(db, 10000) != SQLITE_OK ||
+        sqlite3_prepare_v2(db, "SELECT revision FROM meta", -1, &stmt, NULL) !=
+            SQLITE_OK ||
+        sqlite3_step(stmt) != SQLITE_ROW)
+        die("the file cannot be read");
+    n = (uint64_t)sqlite3_column_int64(stmt, 0);
+    (void)sqlite3_finalize(stmt);
+    (void)sqlite3_close(db);
+    return n;
+}
+
+uint64_t store_changes(const struct store *s)
+{
+    switch (s->conf.type) {
+    case CONF_SQLITE:
+        return sqlite_revision(s);
+    case CONF_ZOOKEEPER:
+        return zookeeper_zxid(s);
+    case CONF_ETCD:
+        return told(json_get(etcd_status(s), "header"), "revision");
+    default:
+        return sql_number(s, strcmp(s->kind, "mysql") == 0
+                                 ? "SELECT @@gtid_binlog_pos"
+                                 : "SELECT txid_snapshot_xmax("
+                                   "txid_current_snapshot())");
+    }
+}
+
 uint64_t store_written(const struct store *s)
 {
+    static const char wal[] =
+        "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
+
     switch (s->conf.type) {
     case CONF_SQLITE:
         return own_written();
     case CONF_ZOOKEEPER:
         return zookeeper_written(s);
     case CONF_ETCD:
-        return etcd_written(s);
+        return told(etcd_status(s), "dbSizeInUse");
     default:
         return strcmp(s->kind, "mysql") == 0 ? sum_files(s->data, "binlog.0")
-                                             : postgresql_written(s);
+                                             : sql_number(s, wal);
     }
 }
 

@@ -26,7 +26,7 @@ class Swallower:
     COMMIT = b"\x07\x00\x00\x00\x03COMMIT"
 
     def __init__(self, port, key):
-        self.key = key.encode().hex().encode()
+        self.key = key.encode()
         self.target = ("127.0.0.1", port)
         self.port = server_port()
         self.swallowed = threading.Event()

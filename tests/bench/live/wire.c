@@ -30,7 +30,8 @@ struct asked {
 };
 
 struct wire {
-    int fd;
+    int fd; /* -1: there is none */
+    uint16_t port;
     char *out, *in;
     size_t out_n, out_cap, in_n;
     struct asked *asked; /* a ring: first, and n of them */
@@ -47,6 +48,7 @@ struct wires {
     size_t *full; /* connections with something to send */
     size_t n_full;
     size_t open; /* requests */
+    bool forgiving;
 };
 
 void wire_die(const char *fmt, ...)
@@ -61,25 +63,41 @@ void wire_die(const char *fmt, ...)
     exit(1);
 }
 
-static void wire_connect(struct wires *ws, size_t i, uint16_t port)
+/* No connection if it is refused and forgiven. */
+static void wire_dial(struct wires *ws, size_t i)
 {
+    struct wire *w = &ws->wires[i];
     struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(port),
+                             .sin_port = htons(w->port),
                              .sin_addr = {htonl(INADDR_LOOPBACK)}};
     struct epoll_event e = {.events = EPOLLIN, .data = {.u64 = i}};
-    struct wire *w = &ws->wires[i];
     int on = 1;
 
-    *w = (struct wire){.out_cap = OUT_FIRST, .cap = 64};
-    w->out = mem_array(w->out_cap, 1);
-    w->in = mem_array(IN_SIZE + 1, 1);
-    w->asked = mem_array(w->cap, sizeof(*w->asked));
+    assert(w->fd < 0);
     w->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (w->fd < 0 || connect(w->fd, (struct sockaddr *)&to, sizeof(to)) != 0)
-        wire_die("port %u: %s", port, strerror(errno));
+    if (w->fd >= 0 && ws->forgiving &&
+        connect(w->fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
+        close(w->fd);
+        w->fd = -1;
+        return;
+    }
+    if (w->fd < 0 || (!ws->forgiving &&
+                      connect(w->fd, (struct sockaddr *)&to, sizeof(to)) != 0))
+        wire_die("port %u: %s", w->port, strerror(errno));
     (void)setsockopt(w->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (epoll_ctl(ws->epoll, EPOLL_CTL_ADD, w->fd, &e) != 0)
         wire_die("epoll: %s", strerror(errno));
+}
+
+static void wire_connect(struct wires *ws, size_t i, uint16_t port)
+{
+    struct wire *w = &ws->wires[i];
+
+    *w = (struct wire){.fd = -1, .port = port, .out_cap = OUT_FIRST, .cap = 64};
+    w->out = mem_array(w->out_cap, 1);
+    w->in = mem_array(IN_SIZE + 1, 1);
+    w->asked = mem_array(w->cap, sizeof(*w->asked));
+    wire_dial(ws, i);
 }
 
 struct wires *wires_open(const uint16_t *ports, size_t n, wire_answer_f *answer,
@@ -109,7 +127,8 @@ void wires_close(struct wires **pointer)
     if (ws == NULL)
         return;
     for (size_t i = 0; i < ws->n; i++) {
-        close(ws->wires[i].fd);
+        if (ws->wires[i].fd >= 0)
+            close(ws->wires[i].fd);
         mem_free(ws->wires[i].out);
         mem_free(ws->wires[i].in);
         mem_free(ws->wires[i].asked);
@@ -125,16 +144,73 @@ size_t wires_open_requests(const struct wires *ws)
     return ws->open;
 }
 
+/* ---- what is lost -------------------------------------------------------- */
+
+void wires_forgive(struct wires *ws)
+{
+    ws->forgiving = true;
+}
+
+bool wire_is_idle(const struct wires *ws, size_t connection)
+{
+    assert(connection < ws->n);
+    return ws->wires[connection].n == 0;
+}
+
+/* Whoever is told may ask there again at once. */
+static void wire_lose(struct wires *ws, struct wire *w)
+{
+    struct wire_answer a = {.came = clock_mono_ns(), .body = ""};
+    struct asked *asked = w->asked;
+    size_t first = w->first, n = w->n, cap = w->cap;
+
+    assert(ws->forgiving);
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
+    w->out_n = w->in_n = w->first = w->n = 0;
+    w->asked = mem_array(w->cap, sizeof(*w->asked));
+    ws->open -= n;
+    for (size_t i = 0; i < n; i++) {
+        a.kind = asked[(first + i) % cap].kind;
+        a.of = asked[(first + i) % cap].of;
+        a.sent = asked[(first + i) % cap].sent;
+        ws->answer(ws->arg, &a);
+    }
+    mem_free(asked);
+}
+
+void wires_drop(struct wires *ws, uint64_t sent_before)
+{
+    for (size_t i = 0; i < ws->n; i++) {
+        struct wire *w = &ws->wires[i];
+
+        if (w->n > 0 && w->asked[w->first].sent < sent_before)
+            wire_lose(ws, w);
+    }
+}
+
+/* Those that could not be made. */
+static void lose_refused(struct wires *ws)
+{
+    for (size_t i = 0; ws->forgiving && i < ws->n; i++)
+        if (ws->wires[i].n > 0 && ws->wires[i].fd < 0)
+            wire_lose(ws, &ws->wires[i]);
+}
+
 /* ---- out ----------------------------------------------------------------- */
 
 /* False: the socket takes no more now. */
-static bool wire_flush(struct wire *w)
+static bool wire_flush(const struct wires *ws, struct wire *w)
 {
     ssize_t n = send(w->fd, w->out, w->out_n, MSG_NOSIGNAL | MSG_DONTWAIT);
 
     assert(w->out_n > 0);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
-        wire_die("the coordinator hung up: %s", strerror(errno));
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        if (!ws->forgiving)
+            wire_die("the coordinator hung up: %s", strerror(errno));
+        w->out_n = 0; /* reading tells */
+    }
     if (n > 0) {
         w->out_n -= (size_t)n;
         memmove(w->out, w->out + n, w->out_n);
@@ -149,7 +225,7 @@ void wires_flush(struct wires *ws)
     for (size_t i = 0; i < ws->n_full; i++) {
         struct wire *w = &ws->wires[ws->full[i]];
 
-        w->listed = w->out_n > 0 && !wire_flush(w);
+        w->listed = w->out_n > 0 && !wire_flush(ws, w);
         if (w->listed)
             ws->full[left++] = ws->full[i];
     }
@@ -178,6 +254,13 @@ void wire_send(struct wires *ws, size_t connection, int kind, uint32_t of,
     struct wire *w = &ws->wires[connection];
 
     assert(connection < ws->n);
+    if (w->fd < 0)
+        wire_dial(ws, connection);
+    if (w->fd < 0) { /* told by wires_wait() */
+        asked_add(w, (struct asked){kind, of, clock_mono_ns()});
+        ws->open++;
+        return;
+    }
     while (w->out_n + len > w->out_cap) {
         w->out_cap *= 2;
         w->out = mem_regrow(w->out, w->out_cap, 1);
@@ -191,7 +274,7 @@ void wire_send(struct wires *ws, size_t connection, int kind, uint32_t of,
     w->listed = true;
     assert(ws->n_full <= ws->n);
     if (w->out_n >= BATCH)
-        (void)wire_flush(w);
+        (void)wire_flush(ws, w);
 }
 
 /* ---- in ------------------------------------------------------------------ */
@@ -248,6 +331,10 @@ static void wire_read(struct wires *ws, struct wire *w)
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (n <= 0 && ws->forgiving) {
+        wire_lose(ws, w);
+        return;
+    }
     if (n <= 0)
         wire_die("the coordinator hung up%s%s", n < 0 ? ": " : "",
                  n < 0 ? strerror(errno) : "");
@@ -279,6 +366,7 @@ void wires_wait(struct wires *ws, uint64_t until)
     struct epoll_event events[64];
     int n;
 
+    lose_refused(ws);
     wires_flush(ws);
     sleep_until(ws->epoll, until, ws->n_full > 0);
     n = epoll_wait(ws->epoll, events, ARRAY_LEN(events), 0);

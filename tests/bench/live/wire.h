@@ -5,7 +5,8 @@
  * Requests are gathered until they are flushed, so that those of one moment
  * are one packet; answers come in the order of the requests of their
  * connection (RFC 9112, 9.3.2). One thread. What a correct server never does
- * (it hangs up, sends no length) ends the program with a message.
+ * (it hangs up, sends no length) ends the program with a message, unless it is
+ * forgiven.
  */
 #ifndef PELORUS_BENCH_WIRE_H
 #define PELORUS_BENCH_WIRE_H
@@ -22,8 +23,8 @@ struct wire_answer {
     int kind;            /* as it was sent, and what follows */
     uint32_t of;         /* the caller's */
     uint64_t sent, came; /* ns, clock_mono_ns() */
-    int status;
-    const char *body; /* ends with NUL; valid within the call only */
+    int status;          /* 0: lost with its connection */
+    const char *body;    /* ends with NUL; valid within the call only */
     size_t len;
 };
 
@@ -34,6 +35,14 @@ typedef void wire_answer_f(void *arg, const struct wire_answer *answer);
 struct wires *wires_open(const uint16_t *ports, size_t n, wire_answer_f *answer,
                          void *arg);
 void wires_close(struct wires **ws);
+
+/* From now on what is lost with a connection is told as such; the next request
+ * there connects anew. (What is no answer still ends the program.) */
+void wires_forgive(struct wires *ws);
+/* Close the connections with a request that was sent before then, ns. */
+void wires_drop(struct wires *ws, uint64_t sent_before);
+/* Nothing is under way there. */
+bool wire_is_idle(const struct wires *ws, size_t connection);
 
 /* A whole request; copied. */
 void wire_send(struct wires *ws, size_t connection, int kind, uint32_t of,
