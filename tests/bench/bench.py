@@ -69,6 +69,12 @@ WANTED = {
     "heartbeats-etcd": "10,000 workers reporting every 10 s, etcd",
     "heartbeats-mysql": "10,000 workers reporting every 10 s, MariaDB",
     "heartbeats-postgresql": "10,000 workers reporting every 10 s, PostgreSQL",
+    **{f"renewals-{kind}-{row}": f"10,000 nodes renewing in groups every 10 s, {name}: {what}" for kind, name in (
+        ("etcd", "etcd"), ("mysql", "MariaDB"), ("zookeeper", "ZooKeeper"), ("postgresql", "PostgreSQL"), ("sqlite", "SQLite"))
+       for row, what in (("writes", "writes of the store"), ("p99", "p99"), ("lost", "leases lost in failures"))},
+    "renewals-etcd-bytes": "etcd's growth by them, beside single renewals",
+    "renewals-etcd-cpu": "etcd's processor, beside single renewals",
+    "renewals-mysql-bytes-grouped": "MariaDB's binlog, of one (2,507 was a single one's)",
     "publish-one": "a snapshot after one change beside a whole one, 10,000 nodes",
 }
 
@@ -81,6 +87,8 @@ STEADY = {
     "ready-nodes": "readiness after a restart, 10,000 nodes",
     "demo": "make demo",
 }
+
+KINDS = ("sqlite", "zookeeper", "etcd", "mysql", "postgresql")
 
 # name, command below the root ({build}: the tree that is measured; {now}: this one), how often.
 PROGRAMS = [
@@ -105,11 +113,10 @@ PROGRAMS = [
     ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand_workers", 1),
     ("heartbeats-etcd", "python3 tests/integration/test_etcd_scale.py ten_thousand_workers", 1),
     ("heartbeats-sql", "python3 tests/integration/test_jdbc.py ten_thousand_workers", 1),
-    ("renewals-sqlite", "python3 tests/integration/test_renewals.py sqlite", 1),
-    ("renewals-etcd", "python3 tests/integration/test_renewals.py etcd", 1),
-    ("renewals-zookeeper", "python3 tests/integration/test_renewals.py zookeeper", 1),
+    *((f"renewals-{kind}{'-faults' * faults}", f"{{now}}/tests/bench/bench_renewals --registry {kind}{' --faults' * faults}", 1)
+      for kind in KINDS for faults in (False, True)),
     *((f"bytes-{kind}", "{build}/tests/bench/bench_bytes --registry " + kind, 1)
-      for kind in ("sqlite", "zookeeper", "etcd", "mysql", "postgresql")),
+      for kind in KINDS),
     ("failover", "python3 tests/bench/failover.py last_item", 1),
     ("demo", "python3 tests/bench/failover.py demo", 1),
 ]
@@ -130,8 +137,8 @@ NEEDS = {
     "heartbeats-zookeeper": ZOOKEEPER,
     "heartbeats-etcd": ["etcd"],
     "heartbeats-sql": SQL,
-    "renewals-zookeeper": ZOOKEEPER[:1] + ZOOKEEPER[2:3],
-    "renewals-etcd": ["etcd"],
+    **{f"renewals-{kind}{faults}": needs for faults in ("", "-faults") for kind, needs in (
+        ("zookeeper", ZOOKEEPER[:1] + ZOOKEEPER[2:3]), ("etcd", ["etcd"]), ("mysql", SQL[:1]), ("postgresql", SQL[1:]))},
     "bytes-zookeeper": ZOOKEEPER[:1] + ZOOKEEPER[2:3],
     "bytes-etcd": ["etcd"],
     "bytes-mysql": SQL[:1],

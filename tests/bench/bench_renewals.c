@@ -37,8 +37,9 @@
 #define STOP_S  5
 #define TOLD_S  3 /* until a coordinator has heard what was renewed */
 #define LOG_MAX ((size_t)64 << 20)
-#define ETCD    "etcd"
-#define MYSQL   "mysql"
+/* Of MariaDB's binlog, for a single renewal, when they were the only ones and
+ * its rows were dearer: b950823, measured so. */
+#define BINLOG_BYTES 2507
 
 struct bench {
     struct rig rig;
@@ -46,6 +47,7 @@ struct bench {
     const char *kind, *binlog;
     size_t nodes, seconds, period, ttl, connections, coordinators;
     bool faults;
+    size_t lost; /* leases, while one of them failed */
     struct herd *herd;
     pid_t proxy;
     uint16_t proxy_port;
@@ -242,24 +244,26 @@ static void tell_share(const struct bench *b, const char *what, double grouped,
 static void tell(const struct bench *b, const struct cost *single,
                  const struct cost *grouped)
 {
-    bool etcd = strcmp(b->kind, ETCD) == 0, mysql = strcmp(b->kind, MYSQL) == 0;
+    bool etcd = strcmp(b->kind, "etcd") == 0;
+    bool mysql = strcmp(b->kind, "mysql") == 0;
 
     row_at_most(row_name(b, "writes"), "writes/s", grouped->writes, 20);
     row_beside(row_name(b, "writes-single"), "writes/s", single->writes);
     row_at_most(row_name(b, "p99"), "ms", grouped->counts.p99, 300);
     row_beside(row_name(b, "p99-single"), "ms", single->counts.p99);
-    row_at_most(row_name(b, "lost"), "leases",
+    row_at_most(row_name(b, "refused"), "renewals",
                 (double)(grouped->counts.lost + grouped->counts.refused), 0);
     tell_share(b, "ours", grouped->ours_us, single->ours_us, 0);
     if (!has_server(b))
         return;
-    tell_share(b, "bytes", grouped->bytes, single->bytes,
-               etcd    ? 1. / 15
-               : mysql ? 1. / 40
-                       : 0);
+    tell_share(b, "bytes", grouped->bytes, single->bytes, etcd ? 1. / 15 : 0);
     tell_share(b, "cpu", grouped->store_us, single->store_us, etcd ? .125 : 0);
     row_beside(row_name(b, "bytes-single"), "B", single->bytes);
-    row_beside(row_name(b, "bytes-grouped"), "B", grouped->bytes);
+    if (mysql)
+        row_at_most(row_name(b, "bytes-grouped"), "B", grouped->bytes,
+                    BINLOG_BYTES / 40.);
+    else
+        row_beside(row_name(b, "bytes-grouped"), "B", grouped->bytes);
     row_beside(row_name(b, "cpu-single"), "us", single->store_us);
     row_beside(row_name(b, "cpu-grouped"), "us", grouped->store_us);
 }
@@ -346,7 +350,7 @@ static void begin_proxy(struct bench *b)
 
 /* --- faults -------------------------------------------------------------- */
 
-static double missed(const struct bench *b)
+static size_t missed(const struct bench *b)
 {
     static const char *const lines[] = {"-registration ", "~node-suspect ",
                                         "-node-down "};
@@ -354,21 +358,21 @@ static double missed(const struct bench *b)
 
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         n += said(b->rig.log, lines[i]);
-    return (double)n;
+    return n;
 }
 
-/* Whoever went on all the time has missed nobody. */
 static void judge(struct bench *b, const char *what)
 {
     struct herd_counts c = herd_counted(b->herd);
     char name[32];
 
     (void)snprintf(name, sizeof(name), "lost-%s", what);
-    (void)printf("%s, %s: %zu renewals, %zu sent again, p99 %.0f ms, at most "
-                 "%.0f\n",
-                 b->kind, what, c.accepted, c.again, c.p99, c.most);
-    row_at_most(row_name(b, name), "leases",
-                (double)(c.lost + c.refused) + missed(b), 0);
+    (void)printf("%s, %s: %zu renewals, %zu told 503 and %zu lost were sent "
+                 "again, p99 %.0f ms, at most %.0f\n",
+                 b->kind, what, c.accepted, c.busy, c.again - c.busy, c.p99,
+                 c.most);
+    row_beside(row_name(b, name), "leases", (double)c.lost);
+    b->lost += c.lost + c.refused;
     (void)snprintf(name, sizeof(name), "p99-%s", what);
     row_beside(row_name(b, name), "ms", c.p99);
     row_at_least(
@@ -394,6 +398,13 @@ static void be_cut_off(struct bench *b)
     (void)kill(b->proxy, SIGKILL);
 }
 
+/* Whoever went on all the time has missed nobody either. */
+static void tell_lost(const struct bench *b)
+{
+    row_at_most(row_name(b, "lost"), "leases", (double)(b->lost + missed(b)),
+                0);
+}
+
 static void break_one(struct bench *b)
 {
     begin(b, "grouped");
@@ -406,12 +417,13 @@ static void break_one(struct bench *b)
     daemon_cont(b->coordinators > 1 ? &b->peer.serve : &b->rig.serve);
     run_for(b, (double)b->ttl);
     judge(b, "stopped");
-    if (b->coordinators == 1)
-        return;
-    daemon_kill(&b->peer.serve);
-    run_for(b, (double)b->ttl + TOLD_S);
-    judge(b, "killed");
-    be_cut_off(b);
+    if (b->coordinators > 1) {
+        daemon_kill(&b->peer.serve);
+        run_for(b, (double)b->ttl + TOLD_S);
+        judge(b, "killed");
+        be_cut_off(b);
+    }
+    tell_lost(b);
 }
 
 /* --- the whole ----------------------------------------------------------- */

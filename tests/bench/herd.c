@@ -163,6 +163,7 @@ static void answered(void *arg, const struct wire_answer *a)
         accepted(h, &h->node[a->of], a);
         return;
     }
+    h->counts.busy += a->status == 503;
     if (a->status != 0 && a->status != 503) {
         h->counts.refused++;
         if (!h->told)

@@ -47,6 +47,7 @@ void herd_count(struct herd *h);
 struct herd_counts {
     size_t accepted;       /* renewals */
     size_t again;          /* that were sent again */
+    size_t busy;           /* of them: after a 503 */
     size_t refused;        /* answers that are neither 2xx nor 503 */
     size_t lost;           /* leases that were over before they were renewed */
     double p50, p99, most; /* ms, from a renewal's first try to its 200 */
