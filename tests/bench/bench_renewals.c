@@ -12,7 +12,7 @@
  *
  *   bench_renewals [--registry sqlite|zookeeper|etcd|mysql|postgresql]
  *                  [--nodes N] [--seconds S] [--period S] [--ttl S]
- *                  [--connections N]         10,000, 30, 10, 30, 300
+ *                  [--connections N]         10,000, 30, 10, 30, 500
  *                  [--binlog row|mixed]      of MariaDB, else as it has it
  *                  [--faults]
  */
@@ -436,7 +436,7 @@ static void read_arguments(struct bench *b, int argc, char **argv)
                         .seconds = 30,
                         .period = 10,
                         .ttl = 30,
-                        .connections = 300};
+                        .connections = 500};
     for (int i = 1; i < argc; i++) {
         const struct {
             const char *name;
