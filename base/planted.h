@@ -54,6 +54,10 @@
     Y(RINGS_UNREAD) /* and without the fresh read of the rings */              \
     Y(MARK_SILENT)  /* a mark raises nothing */
 
+/* Likewise: test_coordinator_renewals finds them. */
+#define PLANTED_IN_PUTS(W)                                                     \
+    W(RETURN_SILENT) /* nor does who comes where nobody could be named */
+
 /* Those of forgetting a gate: test_forget finds them. */
 #define PLANTED_FORGETTING(Z)                                                  \
     Z(FORGET_FLOORLESS)   /* the floor stays */                                \
@@ -62,7 +66,8 @@
 
 enum planted_bug {
 #define X(bug) PLANTED_##bug,
-    PLANTED_BUGS(X) PLANTED_IN_GROUPS(X) PLANTED_FORGETTING(X)
+    PLANTED_BUGS(X) PLANTED_IN_GROUPS(X) PLANTED_IN_PUTS(X)
+        PLANTED_FORGETTING(X)
 #undef X
 };
 

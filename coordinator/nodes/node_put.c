@@ -184,7 +184,10 @@ static void put_write(struct coordinator_node_request *n)
     if (has_life)
         ops[n_ops++] = life;
     n->n_ops = n_ops;
-    coordinator_request_txn(&n->base, ops, n_ops);
+    if (n->names)
+        coordinator_request_take(&n->base, n->kind, n->address, ops, n_ops);
+    else
+        coordinator_request_txn(&n->base, ops, n_ops);
     buf_close(&text);
 }
 
@@ -316,6 +319,13 @@ static void put_read(struct request *r, const struct registry_reply *reply)
     }
     n->process = n->next.process;
     n->gate_version = 0;
+    /* It may be one that stood there before: whoever knows it from then, and
+     * saw nothing of what stands now, would renew what it was. So it is named
+     * (docs/design/renewals.md). All else comes later than what it replaces. */
+    n->names = n->ruling == NODE_RULES_REPLACE && !standing.process.known &&
+               !planted(PLANTED_RETURN_SILENT);
+    if (n->names)
+        raiser_expect(r->c->raiser);
     if (there)
         coordinator_node_renew_look(n, &standing, &reply->entries[0]);
     if (!n->fits && gate_unlikely(n))

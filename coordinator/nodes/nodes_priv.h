@@ -88,6 +88,7 @@ struct coordinator_node_request {
     uint64_t gate_version; /* 0: none was seen */
     bool gate_may_go;      /* what has its version may be another life of it */
     bool written, created, waits;
+    bool names; /* its txn raises `taken` */
     /* renew.c */
     struct load load; /* what its body says, and a window tells */
     bool busy;

@@ -31,6 +31,7 @@ struct ring_writer {
 
     uint64_t session;       /* whose ring it is */
     uint64_t entry_version; /* of our entry in it; 0: to be read */
+    bool homeless;          /* it was not there when it was looked for */
     uint64_t seq;           /* of the last window that was committed */
     int64_t watched_ms;     /* the longest of this ring */
     struct slot slots[WINDOW_SLOTS];
@@ -255,10 +256,11 @@ static bool named(const struct ring_writer *r, const struct writer_put *put)
            taken_names(&r->taken, put->since, put->kind, put->address);
 }
 
+static const struct writer_reply left = {.end = WRITER_LEFT};
+
 /* Those who have to go otherwise. */
 static void sort_out(struct ring_writer *r)
 {
-    static const struct writer_reply left = {.end = WRITER_LEFT};
     static const struct writer_reply late = {.end = WRITER_TOO_LATE};
     struct writer_put *lefts = NULL, *lates = NULL, *put, *next;
 
@@ -315,11 +317,13 @@ static void on_entry(void *arg, const struct registry_reply *reply)
     r->busy = false;
     if (!ours) {
         r->retry = now(r) + RETRY_MS;
-        if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND)
-            fail_all(&r->waiting, ERR_UNAVAILABLE,
-                     "this coordinator has no session that others see");
+        if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND) {
+            r->homeless = true;
+            end_all(&r->waiting, &left);
+        }
         return;
     }
+    r->homeless = false;
     if (r->session != session) {
         memset(r->slots, 0, sizeof(r->slots));
         r->seq = 0;
@@ -388,7 +392,7 @@ static void go_on(struct ring_writer *r)
         read_taken(r);
         return;
     }
-    if (!window_is_due(r))
+    if (!window_is_due(r) && !r->homeless)
         return;
     if (r->entry_version == 0 ||
         r->session != registry_session(r->config.registry)) {
@@ -435,7 +439,7 @@ void writer_free(struct ring_writer **writer, bool told)
 bool writer_named(const struct ring_writer *r, uint64_t *out)
 {
     *out = r->taken.named;
-    return r->read_once && r->taken_session != 0 &&
+    return r->read_once && !r->homeless && r->taken_session != 0 &&
            r->taken_session == registry_session(r->config.registry);
 }
 
@@ -448,7 +452,7 @@ bool writer_add(struct ring_writer *r, struct writer_put *put)
 {
     assert(put->done != NULL && put->address != NULL);
     assert(put->watched_ms > 0 && put->watched_ms <= WINDOW_WATCHED_MAX);
-    if (!r->read_once || named(r, put))
+    if (!r->read_once || r->homeless || named(r, put))
         return false;
     put->deadline = now(r) + ATTEMPT_MS;
     DL_APPEND(r->waiting, put);
@@ -503,8 +507,10 @@ mono_ms writer_due(const struct ring_writer *r)
 {
     mono_ms due;
 
-    if (r->busy || (r->waiting == NULL && r->text.len == 0))
+    if (r->busy || (r->waiting == NULL && r->text.len == 0 && !r->homeless))
         return INT64_MAX;
+    if (r->waiting == NULL && r->text.len == 0)
+        return r->retry;
     due = r->text.len > 0 || r->more ? now(r) : r->begun + WRITER_WINDOW_MS;
     return due > r->retry ? due : r->retry;
 }

@@ -13,8 +13,8 @@
  *     the window the very same is put again, at the version read. Nothing else
  *     is written before one of the two is known to have been applied, or that
  *     neither can be (what they checked has moved, the session has ended).
- *   - Our entry gone: all of them end with ERR_UNAVAILABLE, unless that of the
- *     next session stands by then. A session has a ring of its own.
+ *   - Our entry gone: all of them go to the left, and whoever comes is judged
+ *     alone, until that of the next session stands. It has a ring of its own.
  *
  * The first one goes at once if the last write began WRITER_WINDOW_MS ago. So
  * do WRITER_MANY: where ten thousand come in a second, no more than a thousand
@@ -83,14 +83,15 @@ void writer_free(struct ring_writer **r, bool told);
  * finds out. */
 void writer_look(struct ring_writer *r);
 /* How many names `taken` had, as it is known here; false: it was not read in
- * this session. Whoever reads behind it, and in the same session, sees all that
+ * this session, or our entry is not there. Whoever reads behind it, and in the same session, sees all that
  * those who were named before did. */
 bool writer_named(const struct ring_writer *r, uint64_t *named);
 /* Are renewals written in groups, as far as is known? */
 bool writer_open(const struct ring_writer *r);
 
 /* done() once, and never before this returns. False, and no call: it is to be
- * judged alone, because groups are not written, or it was named. */
+ * judged alone, because groups are not written, our entry is not there, or it
+ * was named. */
 bool writer_add(struct ring_writer *r, struct writer_put *put) MUST_CHECK;
 
 /* Time passes: at least every 50 ms. */

@@ -270,6 +270,8 @@ end: do
         }
     :: d_step { pstep[c] == P_GROUP && TAKEN_OK(c) && !GROUP_OK(c) ->   /* 503: another one, please */
         REACHED(entry_refused); vname[c] = 0; vproc[c] = 0; put_ends(c) }
+    :: d_step { pstep[c] == P_GROUP && TAKEN_OK(c) && !GROUP_OK(c) ->   /* it writes itself instead */
+        REACHED(entry_alone); vname[c] = 0; vproc[c] = 0; own[c] = 1; pstep[c] = P_TAKEN }
     od
 }
 

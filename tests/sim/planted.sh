@@ -2,8 +2,8 @@
 # planted.sh - would the simulator notice? For each mistake of
 # base/planted.h the program is built with it and seeds are run until one
 # fails, at most PLANTED_SEEDS. A mistake that no seed shows is a failure. Those
-# of PLANTED_IN_GROUPS and PLANTED_FORGETTING a unit test is to notice,
-# tests/unit/test_removal and test_forget.
+# of PLANTED_IN_GROUPS, PLANTED_IN_PUTS and PLANTED_FORGETTING a unit test is to
+# notice: tests/unit/test_removal, test_coordinator_renewals and test_forget.
 #
 #     BUILD=build tests/sim/planted.sh [BUG...]
 #
@@ -17,8 +17,9 @@ LIBRARIES="libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcur
 PLANTED_CFLAGS=${PLANTED_CFLAGS:--std=c11 -D_GNU_SOURCE -I. -g -O2 $(pkg-config --cflags $LIBRARIES)}
 LIBS="$(pkg-config --libs $LIBRARIES) -lpthread -lm"
 in_groups=$(sed -n 's/^ *Y(\([A-Z_]*\)).*/\1/p' base/planted.h)
+in_puts=$(sed -n 's/^ *W(\([A-Z_]*\)).*/\1/p' base/planted.h)
 forgetting=$(sed -n 's/^ *Z(\([A-Z_]*\)).*/\1/p' base/planted.h)
-bugs=${*:-$(sed -n 's/^ *X(\([A-Z_]*\)).*/\1/p' base/planted.h) $in_groups $forgetting}
+bugs=${*:-$(sed -n 's/^ *X(\([A-Z_]*\)).*/\1/p' base/planted.h) $in_groups $in_puts $forgetting}
 TEST_LIBS="$LIBS -lzookeeper_mt -lcjson -lcmocka -ldl"
 passed=0
 failed=0
@@ -42,9 +43,12 @@ build() {
     echo "$anew" | xargs -P "$(nproc)" -I{} sh -c \
         '$0 $1 -DPELORUS_PLANTED=PLANTED_$2 -c -o "$3/$(echo "${4%.c}" | tr / -).o" "$4"' \
         "$CC" "$PLANTED_CFLAGS" "$1" "$dir" {} || return 1
-    case " $(echo $in_groups) / $(echo $forgetting) " in
-    *" $1 "*"/"*)
+    case " $(echo $in_groups) / $(echo $in_puts) / $(echo $forgetting) " in
+    *" $1 "*"/"*"/"*)
         $CC -o "$dir/sim" "$dir"/*.o "$BUILD/tests/unit/test_removal.o" $memory "$BUILD/libpelorus.a" $TEST_LIBS
+        ;;
+    *"/"*" $1 "*"/"*)
+        $CC -o "$dir/sim" "$dir"/*.o "$BUILD/tests/unit/test_coordinator_renewals.o" $memory "$BUILD/libpelorus.a" $TEST_LIBS
         ;;
     *" $1 "*)
         $CC -o "$dir/sim" "$dir"/*.o "$BUILD/tests/unit/test_forget.o" "$BUILD"/tests/unit/engine_world*.o $memory \
