@@ -56,7 +56,9 @@
 
 /* Likewise: test_coordinator_renewals finds them. */
 #define PLANTED_IN_PUTS(W)                                                     \
-    W(RETURN_SILENT) /* nor does who comes where nobody could be named */
+    W(RETURN_SILENT) /* nor does who comes where nobody could be named */      \
+    W(MEMORY_NARROW) /* answered from memory though others wait no longer */   \
+    W(LISTED_BEFORE) /* verified by what was told before `taken` was read */
 
 /* Those of forgetting a gate: test_forget finds them. */
 #define PLANTED_FORGETTING(Z)                                                  \

@@ -326,17 +326,30 @@ void gates_listen(struct gates *g, gates_changed_f *changed, void *arg)
     g->listeners[g->n_listeners++].arg = arg;
 }
 
-struct gates *gates_new(const struct clock *clock, struct registry *registry)
+struct gates *gates_new_idle(const struct clock *clock,
+                             struct registry *registry)
 {
     struct gates *g = mem_zalloc(sizeof(*g));
 
     assert(clock != NULL);
     g->clock = clock;
     g->registry = registry;
-    if (registry != NULL) {
-        g->watch = registry_watch(registry, GATE_PREFIX, on_event, g);
-        registry_watch_freshness(g->watch, REGISTRY_FRESH_MS);
-    }
+    return g;
+}
+
+void gates_watch(struct gates *g)
+{
+    assert(g->registry != NULL && g->watch == NULL);
+    g->watch = registry_watch(g->registry, GATE_PREFIX, on_event, g);
+    registry_watch_freshness(g->watch, REGISTRY_FRESH_MS);
+}
+
+struct gates *gates_new(const struct clock *clock, struct registry *registry)
+{
+    struct gates *g = gates_new_idle(clock, registry);
+
+    if (registry != NULL)
+        gates_watch(g);
     return g;
 }
 

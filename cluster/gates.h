@@ -38,6 +38,10 @@ typedef void gates_changed_f(void *arg, const struct gate_known *known);
 /* Watches from now on, events come later; `registry` NULL: nothing is watched,
  * and gates_learn() tells what is known. Both are borrowed for life. */
 struct gates *gates_new(const struct clock *clock, struct registry *registry);
+/* The same, but that it watches from gates_watch() on. */
+struct gates *gates_new_idle(const struct clock *clock,
+                             struct registry *registry);
+void gates_watch(struct gates *g);
 /* Nobody is called any more. The gates stay for those who still look at them.
  * Not needed when the registry is gone without a word. */
 void gates_unwatch(struct gates *g);

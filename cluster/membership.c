@@ -357,6 +357,8 @@ static void key_written(struct membership *m,
     take_ttl(m, r, &hb, entry->owner);
     membership_review(m, r->member, r);
     assert(r->member->registrations != NULL);
+    if (r->ours && m->config.written != NULL)
+        m->config.written(m->arg, &r->member->node, entry);
 }
 
 static void key_removed(struct membership *m,

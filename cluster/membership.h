@@ -123,6 +123,11 @@ struct membership_key {
 };
 typedef void membership_key_f(void *arg, const struct membership_key *key);
 
+/* What was written at a key of ours, after its node was judged by it: `node` is
+ * whose it is. All is borrowed. */
+typedef void membership_written_f(void *arg, struct node *node,
+                                  const struct registry_entry *entry);
+
 /* A node was judged anew, and its events were told: any of its fields may be
  * another one, also where no event follows from that. */
 typedef void membership_looked_f(void *arg, struct node *node);
@@ -134,8 +139,9 @@ struct membership_config {
     int64_t settle_ms;
     int64_t heartbeat_interval_ms;
     int64_t session_timeout_ms;
-    membership_key_f *key;       /* told with the events' `arg`; may be NULL */
-    membership_looked_f *looked; /* likewise */
+    membership_key_f *key; /* told with the events' `arg`; may be NULL */
+    membership_written_f *written; /* likewise */
+    membership_looked_f *looked;   /* likewise */
     int64_t answer_ms; /* the registry is asked for a sign of life at least so
                           often; see membership_answer_due() */
 };

@@ -113,6 +113,12 @@ static void on_key(void *arg, const struct membership_key *told)
                                  told->removed ? NULL : told->refused);
 }
 
+static void on_written(void *arg, struct node *node,
+                       const struct registry_entry *entry)
+{
+    coordinator_node_renew_told(arg, node, entry);
+}
+
 /* Its gate, a marker or its failover changed. */
 static void on_owner(void *arg, const struct work_view_owner *owner)
 {
@@ -257,6 +263,7 @@ static void make_membership(struct coordinator *c)
         .clock = c->clock,
         .gates = c->gates,
         .key = on_key,
+        .written = on_written,
         .looked = on_looked,
         .grace_ms = c->conf->failover.grace_ms,
         .settle_ms = c->conf->failover.settle_ms,
@@ -366,6 +373,14 @@ void coordinator_reload(struct coordinator *c)
     c->dirty_soon = true;
 }
 
+void coordinator_watch_nodes(struct coordinator *c)
+{
+    gates_watch(c->gates);
+    membership_watch(c->membership, c->registry);
+}
+
+/* Nodes and their gates too, but in groups after what they rest on was read:
+ * coordinator_renewals_begin(). */
 static void begin_watching(struct coordinator *c)
 {
     struct registry *r = c->registry;
@@ -378,7 +393,6 @@ static void begin_watching(struct coordinator *c)
         registry_watch(r, COORDINATORS_PREFIX, coordinator_entry_event, c);
     c->watch_groups =
         registry_watch(r, GROUPS_PREFIX, coordinator_groups_event, c);
-    membership_watch(c->membership, r);
     coordinator_renewals_begin(c);
     c->listener = registry_listen(r, on_state, c);
 }
@@ -404,7 +418,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->policy = c->conf->balancer.policy;
     c->second = second_new(c->balancer);
     balancer_hold(c->balancer, true);
-    c->gates = gates_new(c->clock, c->registry);
+    c->gates = gates_new_idle(c->clock, c->registry);
     c->raiser = raiser_new(c->clock, c->registry);
     make_membership(c);
     make_removal(c);

@@ -113,6 +113,7 @@ struct peer {
     struct snapshot_coordinator entry;
     uint64_t owner; /* the session its entry stands in */
     bool renewals;  /* it reads those in groups, and is told to write them */
+    bool watches;   /* it waits for as long as a registration says */
     UT_hash_handle hh;
 };
 
@@ -359,6 +360,11 @@ void coordinator_renewals_state(struct coordinator *c,
 void coordinator_renewals_told(struct coordinator *c,
                                const struct membership_key *told);
 void coordinator_renewals_tick(struct coordinator *c);
+/* coordinator.c, for them: nodes and their gates are watched from now on. */
+void coordinator_watch_nodes(struct coordinator *c);
+/* What a watch told of a registration of ours, after its node was judged. */
+void coordinator_node_renew_told(struct coordinator *c, struct node *node,
+                                 const struct registry_entry *entry);
 /* Those by which registrations are removed, from now on; NULL: they go. */
 void coordinator_use_rings(struct coordinator *c, struct rings *rings);
 

@@ -75,8 +75,7 @@ static void entry_write(struct coordinator *c)
     json_put_str(&b, "version", PELORUS_VERSION);
     json_put_int(&b, "started", c->started);
     json_put_str(&b, "locks", entry_locks(c, locks));
-    if (c->conf->renewals == CONF_RENEWALS_GROUPED)
-        json_put_int(&b, "renewals", 1);
+    json_put_int(&b, "renewals", c->conf->renewals == CONF_RENEWALS_GROUPED);
     json_close(&b, '}');
     assert(!b.overflow);
     c->entry_writing = registry_session(c->registry);
@@ -167,6 +166,7 @@ static void entry_seen(struct coordinator *c, const char *address,
         p->entry.started = json_int(json, "started", 0);
         c->peers_changed += p->renewals != reads_renewals(json);
         p->renewals = reads_renewals(json);
+        p->watches = json_get(json, "renewals") != NULL;
     }
     json_free(json);
 }

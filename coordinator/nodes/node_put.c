@@ -51,16 +51,11 @@ static void put_taken(struct coordinator_node_request *n, const char *why)
         why, n->process.startup_time, n->process.process_id);
 }
 
-/* A third of its ttl, so that one that is lost does no harm; and as often as
- * the balancer wants to know. */
 static int64_t renew_after(const struct coordinator_node_request *n)
 {
-    int64_t interval = n->base.c->conf->balancer.heartbeat_interval_ms;
-    int64_t third = n->ttl_ms / 3;
-
     assert(n->ttl_ms >= TTL_MIN_MS);
     assert(n->ttl_ms <= TTL_MAX_MS);
-    return coordinator_node_renew_after(n, third < interval ? third : interval);
+    return coordinator_node_renew_after(n, n->every_ms);
 }
 
 static void put_accepted(struct coordinator_node_request *n,
@@ -103,6 +98,17 @@ static void put_too_late(struct coordinator_node_request *n)
         &n->base, PROBLEM_TOO_LATE, ERR_TIMEOUT,
         "it waited for longer than its ttl before it could be carried out: "
         "the lease that it asks for is over. Send it again");
+}
+
+/* Others know of its life what they knew before. */
+void coordinator_node_remembered(struct coordinator_node_request *n)
+{
+    struct write_index wrote = {.n = 0};
+
+    assert(!n->written);
+    n->created = false;
+    coordinator_index_add_at(&wrote, n->base.key, n->created_revision, 0);
+    put_accepted(n, &wrote);
 }
 
 static void put_begin(struct request *r);
@@ -172,7 +178,7 @@ static void put_write(struct coordinator_node_request *n)
     has_life =
         coordinator_node_life_put(&n->life, n->base.c, n->base.key, &life);
     memcpy(n->next.registration, n->life.name, sizeof(n->life.name));
-    n->next.leased = coordinator_node_grouped(n->base.c);
+    coordinator_node_renew_write(n);
     buf_init(&text, 2 * NODE_BODY_MAX);
     node_claim_write(&text, buf_text(&n->others), &n->next, n->ttl_ms);
     assert(!text.overflow);
@@ -447,6 +453,15 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
     return rc;
 }
 
+/* A third of its ttl, so that one that is lost does no harm; and as often as
+ * the balancer wants to know. */
+static int64_t every_ms(const struct coordinator *c, int64_t ttl_ms)
+{
+    int64_t interval = c->conf->balancer.heartbeat_interval_ms;
+
+    return ttl_ms / 3 < interval ? ttl_ms / 3 : interval;
+}
+
 void coordinator_node_put(struct coordinator *c, const struct node_put *put,
                           coordinator_reply_f *done, void *arg)
 {
@@ -458,6 +473,7 @@ void coordinator_node_put(struct coordinator *c, const struct node_put *put,
     if (n == NULL)
         return;
     n->ttl_ms = put->ttl_ms;
+    n->every_ms = every_ms(c, put->ttl_ms);
     n->takeover = put->takeover;
     n->expires = c->clock->mono - put->age_ms + put->ttl_ms;
     snprintf(n->new_instance, sizeof(n->new_instance), "%016" PRIx64,

@@ -178,6 +178,7 @@ static void delete_write(struct coordinator_node_request *n,
 
     assert(gate == NULL || gate->left);
     failover_failpoint("node-before-leave", 1);
+    coordinator_node_renew_forget(n);
     buf_init(&text, REGISTRY_VALUE_MAX);
     if (gate != NULL) {
         gate_write(&text, gate);

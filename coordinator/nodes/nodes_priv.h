@@ -58,6 +58,11 @@ struct renewals {
                        unknown ones that rings.h keeps */
     size_t n_told, told_cap;
     bool anew; /* the store went back */
+    /* Nodes and gates are watched: since a read of `taken` in this session,
+     * when it had so many names; 0: nobody is verified by what they tell. */
+    bool watches;
+    uint64_t listed_session, listed_named;
+    bool listed_gates; /* and the gates were all told in that session */
 };
 
 #define NODE_WARNINGS_MAX 16
@@ -97,7 +102,12 @@ struct coordinator_node_request {
     uint64_t since;  /* and how many were, then */
     bool fits;       /* what was read may be renewed in a window */
     int64_t watched_ms;
-    unsigned left; /* so often it was named meanwhile */
+    unsigned left;    /* so often it was named meanwhile */
+    int64_t every_ms; /* how often it is to renew, at the least */
+    mono_ms began;    /* this attempt: before it was sent */
+    bool early;       /* long before it was due */
+    bool widen; /* again: others are to wait for it longer, so that it may be
+                   answered from memory */
     struct writer_put put;
 };
 
@@ -109,7 +119,8 @@ int coordinator_node_body_check(struct coordinator_node_request *n,
 
 /*
  * renew.c. Before anything is read; then: is it a renewal of one that was
- * verified? True: it is in a window, and coordinator_node_renewed() follows.
+ * verified? True: it is in a window, and coordinator_node_renewed() follows, or
+ * it was answered from memory.
  */
 void coordinator_node_renew_begin(struct coordinator_node_request *n);
 bool coordinator_node_renew_known(struct coordinator_node_request *n);
@@ -119,14 +130,20 @@ void coordinator_node_renew_look(struct coordinator_node_request *n,
                                  const struct node_claim *standing,
                                  const struct registry_entry *e);
 bool coordinator_node_renew_read(struct coordinator_node_request *n);
+/* For so long it is to be watched, and stands as a lease: before it writes
+ * itself, in n->next. */
+void coordinator_node_renew_write(struct coordinator_node_request *n);
 /* It was written by itself, and its gate does not bar it. */
 void coordinator_node_renew_written(struct coordinator_node_request *n);
+/* It is leaving, by our hand. */
+void coordinator_node_renew_forget(struct coordinator_node_request *n);
 /* How often, or a little sooner, so that not all come at once. */
 int64_t coordinator_node_renew_after(const struct coordinator_node_request *n,
                                      int64_t every_ms);
 /* Are renewals written in groups, as far as we know? */
 bool coordinator_node_grouped(const struct coordinator *c);
-/* node_put.c: what became of it. */
+/* node_put.c: it is answered from memory; and what became of it. */
+void coordinator_node_remembered(struct coordinator_node_request *n);
 void coordinator_node_renewed(struct coordinator_node_request *n,
                               const struct writer_reply *reply);
 

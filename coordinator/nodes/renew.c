@@ -6,8 +6,18 @@
  * window tells, and the registration is *verified*: it and its gate were read
  * after `taken` had been read, in one session, and nobody has named it since.
  * What was verified is kept beside the node, so that the next PUT reads
- * nothing. All else is a write of its own, as node_put.c has it. What the
- * watches tell may end a verification; none is made by it.
+ * nothing. All else is a write of its own, as node_put.c has it.
+ *
+ * What the watches tell may end a verification. It makes one as long as the
+ * session stands in which `taken` was read before they began: then it counts as
+ * read after that (coordinator_node_renew_told()), so that a start costs no
+ * reads for each node.
+ *
+ * Whoever renews again and again long before he has to is answered *from
+ * memory*, in `single` too, if his registration says that others wait for him
+ * for a third of his ttl longer: his second early renewal in a row is written
+ * so. Only who brings his instance along: who left begins anew without it, so
+ * that nobody is taken for him who has not heard of it.
  *
  * What keeps the 200 true is the writer's txn (renewals/writer.h), not what is
  * kept here.
@@ -15,10 +25,14 @@
 #include "coordinator/nodes/nodes_priv.h"
 
 #include "base/mem.h"
+#include "base/planted.h"
 
 #include <string.h>
 
-#define LEFT_MAX 3 /* named again and again: then by itself */
+#define LEFT_MAX    3    /* named again and again: then by itself */
+#define EARLY_MAX   2    /* so many early ones: others are to wait longer */
+#define LOAD_STEP   1000 /* .02, of pool 2: about the same (window.h) */
+#define LOAD_UNTOLD 65535
 
 /* A registration as it was read, or written. */
 struct node_verified {
@@ -31,7 +45,15 @@ struct node_verified {
     int32_t ttl_ms, watched_ms;
     uint32_t generation;
     bool confirmed;
-    char name[]; /* the instance, where its holder does not bring it */
+    bool sees; /* may be renewed in a window: `since` is known */
+    bool told; /* by a watch: its gates have to be known likewise */
+    /* its last renewal that we committed ourselves: when, before it was sent;
+     * 0 none */
+    mono_ms renewed;
+    uint16_t load[4];
+    bool busy;
+    uint8_t early; /* so many before it was due, in a row */
+    char name[];   /* the instance, where its holder does not bring it */
 };
 
 static struct ring_writer *writer(const struct coordinator_node_request *n)
@@ -94,30 +116,136 @@ static uint64_t instance_hash(const char *instance)
     return hash_quick(instance, strlen(instance));
 }
 
-/* As it stands, and as it would be renewed: n->next. */
-static void keep(struct coordinator_node_request *n, int64_t watched_ms)
+/* As it stands. What is known of the same one's last renewal is kept. */
+static struct node_verified *keep_claim(struct node_verified **at,
+                                        const struct node_claim *is,
+                                        uint64_t created)
 {
-    const struct node_claim *is = &n->next;
     size_t len = is->confirmed ? 0 : strlen(is->instance);
-    struct node_verified **at = verified_of(n), *v;
+    struct node_verified *v = mem_zalloc(sizeof(*v) + len + 1);
 
-    assert(n->sees && n->created_revision != 0);
-    if (at == NULL)
-        return;
+    if (*at != NULL && (*at)->created == created &&
+        (*at)->generation == is->generation) {
+        v->renewed = (*at)->renewed;
+        v->busy = (*at)->busy;
+        v->early = (*at)->early;
+        memcpy(v->load, (*at)->load, sizeof(v->load));
+    }
     mem_free(*at);
-    *at = v = mem_zalloc(sizeof(*v) + len + 1);
-    v->epoch = n->base.c->renewals->epoch;
-    v->created = n->created_revision;
-    v->since = n->since;
-    v->steady = n->steady;
+    *at = v;
+    v->created = created;
     v->instance = instance_hash(is->instance);
     v->process = process_hash(&is->process);
     v->startup = is->body_startup;
-    v->ttl_ms = (int32_t)n->ttl_ms;
-    v->watched_ms = (int32_t)watched_ms;
     v->generation = is->generation;
     v->confirmed = is->confirmed;
     memcpy(v->name, is->instance, len);
+    return v;
+}
+
+/* As it would be renewed: n->next. */
+static struct node_verified *keep(struct coordinator_node_request *n,
+                                  int64_t watched_ms)
+{
+    struct node_verified **at = verified_of(n), *v;
+
+    assert(n->created_revision != 0);
+    if (at == NULL)
+        return NULL;
+    v = keep_claim(at, &n->next, n->created_revision);
+    v->epoch = n->base.c->renewals->epoch;
+    v->since = n->since;
+    v->sees = n->sees;
+    v->steady = n->steady;
+    v->ttl_ms = (int32_t)n->ttl_ms;
+    v->watched_ms = (int32_t)watched_ms;
+    return v;
+}
+
+/* --- from memory --------------------------------------------------------- */
+
+static void load_of(const struct coordinator_node_request *n, uint16_t out[4])
+{
+    struct renewal r = {0};
+
+    renewal_tell(&r, &n->load, NULL);
+    memcpy(out, r.load, sizeof(r.load));
+}
+
+/* It was committed, by us. */
+static void remember(struct node_verified *v,
+                     const struct coordinator_node_request *n)
+{
+    v->renewed = n->began;
+    v->busy = n->busy;
+    load_of(n, v->load);
+}
+
+static bool same_load(const struct node_verified *v,
+                      const struct coordinator_node_request *n)
+{
+    uint16_t now[4];
+
+    load_of(n, now);
+    for (size_t i = 0; i < ARRAY_LEN(now); i++)
+        if (now[i] != v->load[i] &&
+            (now[i] == LOAD_UNTOLD || v->load[i] == LOAD_UNTOLD ||
+             now[i] > v->load[i] + LOAD_STEP ||
+             v->load[i] > now[i] + LOAD_STEP))
+            return false;
+    return v->busy == n->busy;
+}
+
+/* What others have to wait for at least, so that he may be remembered. */
+static int64_t wide_ms(const struct coordinator_node_request *n)
+{
+    return n->ttl_ms + n->ttl_ms / 3;
+}
+
+/* Does every coordinator that we see wait for as long as a registration says?
+ * An older one removes what has a ttl when that is over. */
+static bool all_watch(const struct coordinator *c)
+{
+    for (const struct peer *p = c->peers; p != NULL; p = p->hh.next)
+        if (!p->watches)
+            return false;
+    return c->peers_synced;
+}
+
+static bool may_remember(const struct coordinator_node_request *n,
+                         const struct node_verified *v)
+{
+    return v->confirmed && v->renewed != 0 && n->ask.instance[0] != '\0' &&
+           all_watch(n->base.c);
+}
+
+/* Less than a third of its ttl, and so that whoever keeps to what he is told
+ * hardly ever meets it, nor his reports grow old. */
+static bool from_memory(const struct coordinator_node_request *n,
+                        const struct node_verified *v)
+{
+    int64_t age = n->base.c->clock->mono - v->renewed;
+
+    assert(n->every_ms <= n->ttl_ms / 3);
+    return may_remember(n, v) && age >= 0 && age < n->every_ms * 3 / 4 &&
+           (v->watched_ms >= wide_ms(n) || planted(PLANTED_MEMORY_NARROW)) &&
+           same_load(v, n) && coordinator_is_current(n->base.c);
+}
+
+static bool is_early(const struct coordinator_node_request *n, mono_ms last)
+{
+    return last != 0 && n->base.c->clock->mono - last < n->every_ms / 2;
+}
+
+static bool wants_wide(const struct coordinator_node_request *n,
+                       struct node_verified *v)
+{
+    if (!is_early(n, v->renewed))
+        v->early = 0;
+    else if (v->early < EARLY_MAX)
+        v->early++;
+    return v->early == EARLY_MAX && v->watched_ms < wide_ms(n) &&
+           may_remember(n, v);
 }
 
 /* --- into the window ----------------------------------------------------- */
@@ -130,8 +258,11 @@ static void on_window(void *arg, const struct writer_reply *reply)
     switch (reply->end) {
     case WRITER_COMMITTED:
         /* nobody had named it when that was committed */
-        if (v != NULL && *v != NULL && (*v)->created == n->created_revision &&
-            !writer_named(writer(n), &(*v)->since))
+        if (v == NULL || *v == NULL || (*v)->created != n->created_revision ||
+            (*v)->generation != n->put.renewal.generation)
+            break;
+        remember(*v, n);
+        if (!writer_named(writer(n), &(*v)->since))
             MEM_FREE(*v);
         break;
     case WRITER_LEFT:
@@ -188,30 +319,60 @@ static bool still_stands(const struct coordinator_node_request *n,
                          const struct node_verified *v, const struct node *node)
 {
     return v->epoch == n->base.c->renewals->epoch && node->registered &&
-           node->ours && node->process.known &&
+           node->ours && node->process.known && !node->unidentified &&
            node->process.created == v->created &&
            process_hash(&node->process) == v->process &&
            !gate_bars(node->gate, &node->process);
 }
 
+/* What the watches told counts once all gates were, in the session in which
+ * `taken` was read before. */
+static bool gates_told(const struct coordinator *c)
+{
+    struct renewals *r = c->renewals;
+
+    if (gates_synced(c->gates) && r->listed_session != 0 &&
+        r->listed_session == registry_session(c->registry))
+        r->listed_gates = true;
+    return r->listed_gates || planted(PLANTED_LISTED_BEFORE);
+}
+
+/* As he would be answered. */
+static void take_known(struct coordinator_node_request *n,
+                       const struct node_verified *v, const struct node *node)
+{
+    const char *name = v->confirmed ? n->ask.instance : v->name;
+
+    n->created_revision = v->created;
+    n->process = node->process;
+    n->waits = node->gate->state == GATE_FENCED;
+    memcpy(n->next.instance, name, strlen(name) + 1);
+}
+
 bool coordinator_node_renew_known(struct coordinator_node_request *n)
 {
     struct node *node = node_of(n);
-    const struct node_verified *v;
-    const char *name;
+    struct node_verified *v;
 
-    if (!coordinator_node_grouped(n->base.c) || n->takeover || node == NULL ||
-        n->base.attempt.doubt)
+    if (n->takeover || node == NULL || n->base.attempt.doubt)
         return false;
+    n->early = is_early(n, node->last_report);
     v = coordinator_node_extra(n->base.c, node)->verified;
     if (v == NULL || !still_stands(n, v, node) || v->ttl_ms != n->ttl_ms ||
         v->steady != n->steady || !is_he(n, v, &node->process))
         return false;
-    n->created_revision = v->created;
-    n->process = node->process;
-    n->waits = node->gate->state == GATE_FENCED;
-    name = v->confirmed ? n->ask.instance : v->name;
-    memcpy(n->next.instance, name, strlen(name) + 1);
+    if (from_memory(n, v)) {
+        take_known(n, v, node);
+        coordinator_node_remembered(n);
+        return true;
+    }
+    n->widen = wants_wide(n, v);
+    if (n->widen || !coordinator_node_grouped(n->base.c) || !v->sees ||
+        (v->told && !gates_told(n->base.c)))
+        return false;
+    take_known(n, v, node);
+    if (v->told && planted(PLANTED_LISTED_BEFORE))
+        (void)writer_named(writer(n), &v->since);
     return add(n, v->since, v->generation, v->watched_ms);
 }
 
@@ -219,7 +380,8 @@ bool coordinator_node_renew_known(struct coordinator_node_request *n)
 
 void coordinator_node_renew_begin(struct coordinator_node_request *n)
 {
-    n->fits = false;
+    n->fits = n->widen = n->early = false;
+    n->began = n->base.c->clock->mono;
     n->sees = coordinator_node_grouped(n->base.c) && n->left < LEFT_MAX &&
               writer_named(writer(n), &n->since);
 }
@@ -244,8 +406,8 @@ void coordinator_node_renew_look(struct coordinator_node_request *n,
                                  const struct node_claim *standing,
                                  const struct registry_entry *e)
 {
-    n->fits = n->sees && n->ruling == NODE_RULES_RENEW && names_itself(n) &&
-              standing->leased && !standing->doubted &&
+    n->fits = n->sees && !n->widen && n->ruling == NODE_RULES_RENEW &&
+              names_itself(n) && standing->leased && !standing->doubted &&
               standing->ttl_ms == n->ttl_ms &&
               standing->watched_ms <= WINDOW_WATCHED_MAX &&
               standing->confirmed == n->next.confirmed &&
@@ -259,19 +421,96 @@ bool coordinator_node_renew_read(struct coordinator_node_request *n)
 {
     assert(n->fits && n->created_revision != 0);
     n->fits = false;
-    keep(n, n->watched_ms);
+    (void)keep(n, n->watched_ms);
     return add(n, n->since, n->next.generation, n->watched_ms);
+}
+
+void coordinator_node_renew_write(struct coordinator_node_request *n)
+{
+    if (n->widen && n->ruling == NODE_RULES_RENEW &&
+        n->next.watched_ms < wide_ms(n))
+        n->next.watched_ms = wide_ms(n);
+    n->next.leased = coordinator_node_grouped(n->base.c) ||
+                     (n->next.watched_ms > n->ttl_ms && all_watch(n->base.c));
 }
 
 void coordinator_node_renew_written(struct coordinator_node_request *n)
 {
     int64_t watched =
         n->next.watched_ms > n->ttl_ms ? n->next.watched_ms : n->ttl_ms;
+    bool wide = watched >= wide_ms(n);
+    struct node_verified *v;
 
     assert(n->written);
-    if (n->sees && n->ruling == NODE_RULES_RENEW && n->next.leased &&
-        n->created_revision != 0 && watched <= WINDOW_WATCHED_MAX)
-        keep(n, watched);
-    else
+    if (n->ruling != NODE_RULES_RENEW || n->created_revision == 0 ||
+        watched > WINDOW_WATCHED_MAX ||
+        !(n->sees ? n->next.leased : n->early || wide)) {
         forget(n);
+        return;
+    }
+    v = keep(n, watched);
+    if (v != NULL)
+        remember(v, n);
+}
+
+void coordinator_node_renew_forget(struct coordinator_node_request *n)
+{
+    forget(n);
+}
+
+/* --- one that is told ---------------------------------------------------- */
+
+/* A registration that may be renewed in a window says so. */
+static bool says_lease(const struct registry_entry *e)
+{
+    return memmem(e->value, e->value_len, "\"lease\"", 7) != NULL;
+}
+
+static bool is_known(const struct node_verified *v, const struct coordinator *c,
+                     const struct node_claim *is,
+                     const struct registry_entry *e, uint64_t steady)
+{
+    return v != NULL && v->epoch == c->renewals->epoch &&
+           v->created == e->created && v->generation == is->generation &&
+           v->steady == steady && v->confirmed == is->confirmed &&
+           v->ttl_ms == is->ttl_ms;
+}
+
+/* Were the watches begun after `taken` was read, in the session that stands? */
+static bool told_after_taken(const struct coordinator *c)
+{
+    const struct renewals *r = c->renewals;
+
+    if (planted(PLANTED_LISTED_BEFORE))
+        return true;
+    return r != NULL && r->listed_session != 0 && coordinator_node_grouped(c) &&
+           r->listed_session == registry_session(c->registry);
+}
+
+void coordinator_node_renew_told(struct coordinator *c, struct node *node,
+                                 const struct registry_entry *entry)
+{
+    const struct renewals *r = c->renewals;
+    struct node_verified **at, *v;
+    struct node_claim is;
+    uint64_t steady;
+
+    if (!told_after_taken(c) || entry->owner != 0 || !says_lease(entry))
+        return;
+    node_claim_read(&is, entry->value, entry->value_len);
+    if (!is.process.known || !is.leased || is.doubted ||
+        is.instance[0] == '\0' || is.watched_ms > WINDOW_WATCHED_MAX)
+        return;
+    at = &coordinator_node_extra(c, node)->verified;
+    steady = steady_of(entry->value, entry->value_len);
+    if (is_known(*at, c, &is, entry, steady))
+        return;
+    v = keep_claim(at, &is, entry->created);
+    v->epoch = r->epoch;
+    v->since = r->listed_named;
+    v->sees = v->told = true;
+    v->steady = steady;
+    v->ttl_ms = (int32_t)is.ttl_ms;
+    v->watched_ms =
+        (int32_t)(is.watched_ms > is.ttl_ms ? is.watched_ms : is.ttl_ms);
 }

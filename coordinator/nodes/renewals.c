@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "cluster/renewals/renewal.h"
 
 #include <inttypes.h>
@@ -197,11 +198,35 @@ static void mode_tick(struct coordinator *c)
 
 /* --- its parts ----------------------------------------------------------- */
 
+static void watch_nodes(struct coordinator *c)
+{
+    c->renewals->watches = true;
+    coordinator_watch_nodes(c);
+}
+
+/* `taken` was read, the first time: what the watches tell from here on was read
+ * after it, as long as the session is the same. */
+static void on_taken(void *arg)
+{
+    struct coordinator *c = arg;
+    struct renewals *r = c->renewals;
+
+    if (r->watches)
+        return;
+    if (writer_named(r->writer, &r->listed_named))
+        r->listed_session = registry_session(c->registry);
+    if (!r->watches)
+        watch_nodes(c);
+}
+
 static void make_writer(struct coordinator *c)
 {
     struct renewals *r = c->renewals;
-    const struct writer_config config = {
-        .clock = c->clock, .registry = c->registry, .entry_key = r->entry_key};
+    const struct writer_config config = {.clock = c->clock,
+                                         .registry = c->registry,
+                                         .entry_key = r->entry_key,
+                                         .known = on_taken,
+                                         .arg = c};
 
     assert(r->writer == NULL);
     r->writer = writer_new(&config);
@@ -213,6 +238,7 @@ static void make_rings(struct coordinator *c)
 
     assert(r->rings == NULL && r->watch == NULL);
     r->epoch++;
+    r->listed_session = 0;
     c->renewals_synced = false;
     r->rings = rings_new(on_renewal, on_gap, c);
     coordinator_use_rings(c, r->rings);
@@ -244,6 +270,10 @@ void coordinator_renewals_begin(struct coordinator *c)
     r->mode.c = c;
     r->mode.agreed = -1;
     make_rings(c);
+    if (c->conf->renewals == CONF_RENEWALS_GROUPED)
+        make_writer(c);
+    if (r->writer == NULL || planted(PLANTED_LISTED_BEFORE))
+        watch_nodes(c);
 }
 
 void coordinator_renewals_state(struct coordinator *c,
@@ -251,6 +281,8 @@ void coordinator_renewals_state(struct coordinator *c,
 {
     if (state == REGISTRY_WENT_BACK)
         c->renewals->anew = true;
+    else if (c->renewals->writer != NULL && registry_state_is_up(state))
+        writer_wake(c->renewals->writer);
 }
 
 void coordinator_renewals_tick(struct coordinator *c)
@@ -266,6 +298,8 @@ void coordinator_renewals_tick(struct coordinator *c)
     if (r->writer == NULL && c->conf->renewals == CONF_RENEWALS_GROUPED &&
         !c->leaving)
         make_writer(c);
+    if (r->writer == NULL && !r->watches)
+        watch_nodes(c);
     tell_known(c);
     rings_tick(r->rings, c->clock->mono);
     mode_tick(c);

@@ -337,6 +337,7 @@ static void on_entry(void *arg, const struct registry_reply *reply)
 static void on_taken(void *arg, const struct registry_reply *reply)
 {
     struct ring_writer *r = arg;
+    bool first = !r->read_once;
 
     assert(r->busy && !r->taken_known);
     r->busy = false;
@@ -356,6 +357,8 @@ static void on_taken(void *arg, const struct registry_reply *reply)
                        reply->entries[0].value_len, NULL) != 0)
             taken_init(&r->taken);
     }
+    if (first && r->config.known != NULL)
+        r->config.known(r->config.arg);
     go_on(r);
 }
 
@@ -501,6 +504,14 @@ void writer_tick(struct ring_writer *r)
         !r->busy && r->text.len == 0)
         r->taken_known = false;
     go_on(r);
+}
+
+void writer_wake(struct ring_writer *r)
+{
+    if (!r->read_once && !r->busy) {
+        r->retry = 0;
+        go_on(r);
+    }
 }
 
 mono_ms writer_due(const struct ring_writer *r)

@@ -40,7 +40,9 @@ struct ring_writer;
 struct writer_config {
     const struct clock *clock;
     struct registry *registry;
-    const char *entry_key; /* our own entry's. All are borrowed for life */
+    const char *entry_key;    /* our own entry's. All are borrowed for life */
+    void (*known)(void *arg); /* `taken` was read, the first time; or NULL */
+    void *arg;
 };
 
 enum writer_end {
@@ -83,8 +85,8 @@ void writer_free(struct ring_writer **r, bool told);
  * finds out. */
 void writer_look(struct ring_writer *r);
 /* How many names `taken` had, as it is known here; false: it was not read in
- * this session, or our entry is not there. Whoever reads behind it, and in the same session, sees all that
- * those who were named before did. */
+ * this session, or our entry is not there. Whoever reads behind it, and in the
+ * same session, sees all that those who were named before did. */
 bool writer_named(const struct ring_writer *r, uint64_t *named);
 /* Are renewals written in groups, as far as is known? */
 bool writer_open(const struct ring_writer *r);
@@ -96,6 +98,8 @@ bool writer_add(struct ring_writer *r, struct writer_put *put) MUST_CHECK;
 
 /* Time passes: at least every 50 ms. */
 void writer_tick(struct ring_writer *r);
+/* The registry is there again: what waits for that goes at once. */
+void writer_wake(struct ring_writer *r);
 /* When it is wanted next; INT64_MAX: nobody waits. */
 mono_ms writer_due(const struct ring_writer *r);
 

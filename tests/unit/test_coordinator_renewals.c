@@ -223,7 +223,7 @@ static void who_brings_his_instance_is_known_by_it(void **state)
         g = node_put(w, &put);
         assert_string_equal(g.code, "");
         assert_string_equal(g.instance, instance);
-        world_run(w, 300);
+        world_run(w, 2500);
     }
     assert_int_equal(writes.windows, 5);
     put.instance = wrong;
@@ -293,6 +293,211 @@ static void many_go_into_one_window(void **state)
     }
     assert_int_equal(writes.nodes, 0);
     assert_in_range(writes.windows, 1, 2); /* the first goes at once */
+}
+
+/* --- from memory --------------------------------------------------------- */
+
+/* It brings its instance along, as a client does that was told it. */
+struct eager {
+    char instance[65];
+    unsigned n;
+};
+
+static struct got hurry(struct world *w, int i, struct eager *e,
+                        const char *cpu)
+{
+    struct node_put put = {.kind = NODE_WORKER, .address = W, .ttl_ms = TTL};
+    struct got g = {0};
+    char body[100];
+
+    snprintf(body, sizeof(body), "{\"startupTime\":100,\"cpuUsage\":%s}", cpu);
+    put.body = body;
+    put.len = strlen(body);
+    put.instance = e->instance[0] != '\0' ? e->instance : NULL;
+    coordinator_node_put(w->c[i], &put, got, &g);
+    (void)answered(w, &g);
+    if (g.code[0] == '\0')
+        memcpy(e->instance, g.instance, sizeof(e->instance));
+    e->n++;
+    return g;
+}
+
+/* Five times a second, for so long. */
+static void hurry_on(struct world *w, struct eager *e, int64_t ms)
+{
+    for (mono_ms end = w->clock.mono + ms; w->clock.mono < end;) {
+        assert_string_equal(hurry(w, 0, e, "0.1").code, "");
+        world_run(w, 200);
+    }
+}
+
+/* Until others wait for it longer. */
+static void hurry_in(struct world *w, struct eager *e)
+{
+    assert_true(hurry(w, 0, e, "0.1").created);
+    world_run(w, 2500);
+    hurry_on(w, e, 3000);
+    assert_int_equal(standing(w).watched_ms, TTL + TTL / 3);
+    memset(&writes, 0, sizeof(writes));
+    e->n = 0;
+}
+
+static void who_renews_early_is_answered_from_memory(struct world *w)
+{
+    struct eager e = {.n = 0};
+
+    hurry_in(w, &e);
+    hurry_on(w, &e, 20000);
+    assert_true(e.n >= 60);
+    /* one in 3/4 of a third of its ttl, of 3 s */
+    assert_in_range(writes.nodes + writes.windows, 7, 10);
+    /* what it says of its load is told at once, if it is another one */
+    (void)hurry(w, 0, &e, "0.105");
+    memset(&writes, 0, sizeof(writes));
+    assert_string_equal(hurry(w, 0, &e, "0.11").code, "");
+    assert_int_equal(writes.nodes + writes.windows, 0);
+    assert_string_equal(hurry(w, 0, &e, "0.2").code, "");
+    assert_int_equal(writes.nodes + writes.windows, 1);
+    world_run(w, 1000);
+    assert_true(cpu_at(w, 0) == 0.2);
+}
+
+static void early_ones_are_answered_from_memory_in_single(void **state)
+{
+    struct world *w = *state;
+
+    who_renews_early_is_answered_from_memory(w);
+    assert_int_equal(writes.windows, 0);
+    assert_true(says(w, "\"renewals\":{\"lease\":9000,\"watched\":12000}"));
+}
+
+static void early_ones_are_answered_from_memory_in_groups(void **state)
+{
+    struct world *w = *state;
+
+    who_renews_early_is_answered_from_memory(w);
+    assert_int_equal(writes.nodes, 0);
+}
+
+/* As often as he was told, and once in a while twice. */
+static void who_does_as_he_was_told_is_not_waited_for_longer(void **state)
+{
+    struct world *w = *state;
+    struct eager e = {.n = 0};
+
+    for (int i = 0; i < 20; i++) {
+        struct got g = hurry(w, 0, &e, "0.1");
+
+        world_run(w, i % 5 == 4 ? 100 : g.renew_after_ms);
+    }
+    assert_int_equal(standing(w).watched_ms, TTL);
+    assert_int_equal(writes.nodes + writes.windows, 20);
+}
+
+/* Of a process, from its last answer: others do not miss it before that lease
+ * is over. */
+static void nobody_is_missed_who_was_answered_from_memory(void **state)
+{
+    struct world *w = *state;
+    struct eager e = {.n = 0};
+    mono_ms last = 0;
+
+    hurry_in(w, &e);
+    for (int i = 0; i < 60; i++) {
+        memset(&writes, 0, sizeof(writes));
+        (void)hurry(w, 0, &e, "0.1");
+        if (writes.nodes + writes.windows == 0)
+            last = w->clock.mono;
+        if (i > 30 && last == w->clock.mono)
+            break; /* the last one but some, from memory */
+        world_run(w, 200);
+    }
+    assert_true(last == w->clock.mono);
+    world_run(w, TTL - 100);
+    assert_non_null(memory_find(w->store, KEY));
+    world_run(w, TTL);
+    assert_null(memory_find(w->store, KEY));
+}
+
+/* No answer from memory: as soon as something else is known, or not known. */
+static void what_is_not_his_any_more_is_not_remembered(void **state)
+{
+    struct world *w = *state;
+    struct eager e = {.n = 0};
+    struct gate gate = {.state = GATE_FENCED,
+                        .process = {.startup_time = 100, .known = true}};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+    struct got g;
+
+    hurry_in(w, &e);
+    (void)hurry(w, 0, &e, "0.2");
+    memset(&writes, 0, sizeof(writes));
+    assert_string_equal(hurry(w, 0, &e, "0.2").code, "");
+    assert_int_equal(writes.nodes, 0);
+    /* without his instance, another ttl, another body */
+    g = put(w, NODE_WORKER, W, "{\"startupTime\":100,\"cpuUsage\":0.2}", TTL);
+    assert_string_equal(g.code, "address_taken");
+    assert_string_equal(node_put(w, &(struct node_put){.kind = NODE_WORKER,
+                                                       .address = W,
+                                                       .instance = e.instance,
+                                                       .body = "{\"slots\":3}",
+                                                       .len = 11,
+                                                       .ttl_ms = TTL})
+                            .code,
+                        "");
+    assert_int_equal(writes.nodes, 1);
+    (void)hurry(w, 0, &e, "0.2");
+    memset(&writes, 0, sizeof(writes));
+    /* his gate shuts */
+    buf_init(&b, 4096);
+    gate_write(&b, &gate);
+    hand_put(w, gate_key(NODE_WORKER, W, key, sizeof(key)), buf_text(&b),
+             false);
+    buf_close(&b);
+    world_run(w, 200);
+    assert_string_equal(hurry(w, 0, &e, "0.2").code, "fenced");
+    assert_int_equal(writes.nodes + writes.windows, 0);
+}
+
+/* Nor where nobody tells us what happens. */
+static void in_silence_nothing_is_answered_from_memory(void **state)
+{
+    struct world *w = *state;
+    struct eager e = {.n = 0};
+    struct node_put put = {.kind = NODE_WORKER,
+                           .address = W,
+                           .body = "{\"startupTime\":100,\"cpuUsage\":0.1}",
+                           .len = 34,
+                           .ttl_ms = TTL};
+    struct got g = {0};
+
+    put.len = strlen(put.body);
+    hurry_in(w, &e);
+    (void)hurry(w, 0, &e, "0.3");
+    (void)hurry(w, 0, &e, "0.1");
+    memory_cut(w->registry[0]);
+    world_run(w, 1900);
+    put.instance = e.instance;
+    coordinator_node_put(w->c[0], &put, got, &g);
+    assert_int_equal(g.times, 0);
+    memory_heal(w->registry[0]);
+    (void)answered(w, &g);
+}
+
+/* An older coordinator does not wait for longer. */
+static void beside_an_older_version_nothing_is_remembered(void **state)
+{
+    struct world *w = *state;
+    struct eager e = {.n = 0};
+
+    hand_put(w, "/pelorus/coordinators/old:1", "{}", true);
+    world_run(w, 1000);
+    assert_true(hurry(w, 0, &e, "0.1").created);
+    world_run(w, 2500);
+    hurry_on(w, &e, 3000);
+    assert_true(says(w, "\"ttl\":9000"));
+    assert_int_equal(standing(w).watched_ms, TTL);
 }
 
 /* --- through two in turn ------------------------------------------------- */
@@ -410,13 +615,13 @@ static void one_that_is_told_single_has_all_write_single(void **state)
 
 /* --- what it rests on moves ---------------------------------------------- */
 
-static void raise_taken(struct world *w)
+static void raise_taken_of(struct world *w, const char *address)
 {
     struct taken t = taken(w);
     struct buf b;
     enum err_code code = ERR_CANCELLED;
 
-    taken_raise(&t, NODE_WORKER, W);
+    taken_raise(&t, NODE_WORKER, address);
     buf_init(&b, TAKEN_BYTES_MAX);
     taken_write(&b, &t);
     registry_put(w->hand, TAKEN_KEY, b.data, b.len, REGISTRY_ANY, 0, false,
@@ -424,6 +629,11 @@ static void raise_taken(struct world *w)
     buf_close(&b);
     world_run(w, 100);
     assert_int_equal(code, ERR_OK);
+}
+
+static void raise_taken(struct world *w)
+{
+    raise_taken_of(w, W);
 }
 
 static void who_is_named_is_read_again(void **state)
@@ -695,6 +905,126 @@ static void after_the_store_went_back_nobody_is_verified(void **state)
     assert_int_equal(writes.windows, 0);
 }
 
+/* --- by what the watches told -------------------------------------------- */
+
+/* Renewals of fifty nodes, through that coordinator. */
+static void fifty(struct world *w, int c)
+{
+    struct got g[50];
+
+    for (int i = 0; i < 50; i++) {
+        char address[32];
+
+        snprintf(address, sizeof(address), "n:%d", i + 1);
+        g[i] = (struct got){0};
+        coordinator_node_put(w->c[c],
+                             &(struct node_put){.kind = NODE_WORKER,
+                                                .address = address,
+                                                .body = "{\"startupTime\":100}",
+                                                .len = 19,
+                                                .ttl_ms = 4 * TTL},
+                             got, &g[i]);
+    }
+    world_run(w, 1000);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(g[i].times, 1);
+        assert_string_equal(g[i].code, "");
+    }
+}
+
+/* One with nothing to say, through the second. */
+static void renew_second(struct world *w, const char *address)
+{
+    struct got g = {0};
+
+    coordinator_node_put(w->c[1],
+                         &(struct node_put){.kind = NODE_WORKER,
+                                            .address = address,
+                                            .body = "{\"startupTime\":100}",
+                                            .len = 19,
+                                            .ttl_ms = 4 * TTL},
+                         got, &g);
+    assert_string_equal(answered(w, &g).code, "");
+}
+
+static void who_begins_reads_nothing_of_each_node(void **state)
+{
+    struct world *w = *state;
+    uint64_t before;
+
+    fifty(w, 0);
+    fifty(w, 0);
+    add_second(w);
+    memset(&writes, 0, sizeof(writes));
+    before = memory_gets(w->registry[1]);
+    fifty(w, 1);
+    assert_int_equal(writes.nodes, 0);
+    assert_in_range(writes.windows, 1, 2);
+    assert_in_range(memory_gets(w->registry[1]) - before, 0, 10);
+    /* nor of who joined through another one since */
+    assert_true(beat(w, 0, "0.1", 4).created);
+    world_run(w, 1000);
+    before = memory_gets(w->registry[1]);
+    assert_string_equal(beat(w, 1, "0.1", 4).code, "");
+    assert_int_equal(writes.nodes, 1);
+    assert_in_range(memory_gets(w->registry[1]) - before, 0, 2);
+    /* in another session it is read again */
+    memory_expire(w->registry[1]);
+    world_run(w, 2 * SESSION_MS);
+    assert_string_equal(
+        put(w, NODE_WORKER, "late:1", "{\"startupTime\":100}", 4 * TTL).code,
+        "");
+    world_run(w, 1000);
+    before = memory_gets(w->registry[1]);
+    renew_second(w, "late:1");
+    assert_in_range(memory_gets(w->registry[1]) - before, 2, 6);
+}
+
+/* What it was told is older than what it knows of `taken` by now. */
+static void what_was_told_counts_from_when_taken_was_read_first(void **state)
+{
+    struct world *w = *state;
+
+    add_second(w);
+    join(w);
+    world_run(w, 1000);
+    tell_nothing(w);
+    fence(w);
+    world_run(w, 50);
+    renew_second(w, "other:1");
+    raise_taken_of(w, "other:1");
+    renew_second(w, "other:1");
+    assert_string_equal(beat(w, 1, "0.1", 4).code, "fenced");
+}
+
+/* At every moment of a start somebody fences the process, and whoever begins is
+ * told nothing afterwards. */
+static void who_begins_gives_no_lease_behind_a_gate_that_shut(void **state)
+{
+    struct world *w = *state;
+
+    for (int64_t i = 0; i < 60; i++) {
+        struct memory_faults slow = {.delay_max_ms = 20};
+
+        join(w);
+        memory_set_faults(w->store, &slow);
+        world_start(w, 1);
+        memory_run(w->store, w->clock.mono + 10 + 2 * i);
+        coordinator_tick(w->c[1]);
+        slow.event_drop_share = 1;
+        slow.resync_ms = 600000;
+        memory_set_faults(w->store, &slow);
+        fence(w);
+        world_run(w, 150);
+        assert_string_equal(beat(w, 1, "0.1", 4).code, "fenced");
+        memory_set_faults(w->store, &(struct memory_faults){0});
+        world_end(w, 1);
+        hand_delete(w, GATE_PREFIX "/worker/" W);
+        hand_delete(w, KEY);
+        world_run(w, 200);
+    }
+}
+
 #define SINGLE(name) cmocka_unit_test_setup_teardown(name, set_up, world_close)
 #define GROUPED(name)                                                          \
     cmocka_unit_test_setup_teardown(name, set_up_grouped, world_close)
@@ -704,10 +1034,22 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SINGLE(told_single_each_is_a_write_of_its_own),
         SINGLE(they_are_single_until_all_have_agreed_for_a_session),
+        SINGLE(early_ones_are_answered_from_memory_in_single),
+        SINGLE(nobody_is_missed_who_was_answered_from_memory),
+        SINGLE(what_is_not_his_any_more_is_not_remembered),
+        SINGLE(in_silence_nothing_is_answered_from_memory),
+        SINGLE(beside_an_older_version_nothing_is_remembered),
+        GROUPED(early_ones_are_answered_from_memory_in_groups),
+        GROUPED(who_does_as_he_was_told_is_not_waited_for_longer),
+        GROUPED(nobody_is_missed_who_was_answered_from_memory),
+        GROUPED(in_silence_nothing_is_answered_from_memory),
         GROUPED(a_renewal_goes_into_a_window),
         GROUPED(who_brings_his_instance_is_known_by_it),
         GROUPED(what_a_window_does_not_tell_is_a_write_of_its_own),
         GROUPED(many_go_into_one_window),
+        GROUPED(who_begins_reads_nothing_of_each_node),
+        GROUPED(what_was_told_counts_from_when_taken_was_read_first),
+        GROUPED(who_begins_gives_no_lease_behind_a_gate_that_shut),
         GROUPED(it_may_renew_through_any_coordinator_in_turn),
         GROUPED(one_that_was_stopped_begins_a_ring_of_its_own),
         GROUPED(one_that_is_told_single_has_all_write_single),

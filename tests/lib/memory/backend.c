@@ -42,7 +42,13 @@ static void memory_submit(struct registry *r, struct registry_call *call)
         m->known = registry_place(r)->position;
     }
     m->call = registry_call_ref(call);
+    c->gets += call->type == REGISTRY_CALL_GET;
     memory_send_up(m);
+}
+
+uint64_t memory_gets(const struct registry *client)
+{
+    return CONTAINER_OF(client, const struct memory_client, base)->gets;
 }
 
 static void memory_watch_begin(struct registry *r, struct registry_watch *w)

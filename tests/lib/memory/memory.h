@@ -128,6 +128,8 @@ typedef void memory_each_f(void *arg, const struct registry_entry *entry);
 void memory_each(const struct memory_store *s, const char *prefix,
                  memory_each_f *fn, void *arg);
 uint64_t memory_revision(const struct memory_store *s);
+/* How many keys this client has asked for with registry_get(). */
+uint64_t memory_gets(const struct registry *client);
 
 /* Called after every applied write, before anybody is told of it. `before` is
  * NULL for a new key, `after` for a deleted one; `writer` is the session. */

@@ -301,9 +301,10 @@ struct memory_client {
     struct memory_store *store;
     struct memory_client *prev, *next;
     unsigned refs;
-    bool dead;   /* killed or closed: only messages still know it */
-    bool frozen; /* events pile up in `piled` */
-    bool stuck;  /* frozen, but only its loop */
+    uint64_t gets; /* memory_gets() */
+    bool dead;     /* killed or closed: only messages still know it */
+    bool frozen;   /* events pile up in `piled` */
+    bool stuck;    /* frozen, but only its loop */
     bool cut;
     bool holds_up;                /* writes that are sent go to `held` */
     struct memory_message **held; /* the first comes first */
