@@ -4,7 +4,7 @@
 #   make demo        watch a lost master's work move (DEMO_EXIT=1: no dashboard at the end)
 #   make check       install what tests need, build all, run every suite
 #   make run         a coordinator on conf/pelorus.yaml
-#   make sim         simulated clusters: SEEDS=N of them, or SEED=N to replay one
+#   make sim         simulated clusters: SEEDS=N of them, or SEED=N to replay one; RENEWALS=grouped: all in groups
 #   make chaos       real clusters, killed and stopped at random: RUNS=N of SECONDS=60 each
 #   make partitions  likewise, their networks cut at random: RUNS=N
 #   make soak        clusters that live for long and lose owners: MINUTES=n, REGISTRY=all or one, NODES, RATE, LEASE
@@ -155,7 +155,7 @@ $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BENCH_SHARED:%.c=
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 sim: $(BUILD)/tests/sim/sim
-	$(BUILD)/tests/sim/sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
+	$(BUILD)/tests/sim/sim $(if $(RENEWALS),--renewals $(RENEWALS)) $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
 
 $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_SHARED,sim)) $(ARCHIVE)
 	$(SAY) LINK $@

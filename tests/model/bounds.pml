@@ -90,7 +90,7 @@
     X(leased) X(put_refused) X(late_put) X(left) X(leave_refused) X(hooked) X(hook_ended) \
     X(drain_stays) X(drain_over) X(first_gate) X(gate_ahead) X(departed) X(departed_back) \
     X(order_taken) X(order_dropped) X(order_held) X(order_refused) X(withdrawn) X(withdraw_refused) X(hook_stopped) X(pause_waited) \
-    X(grouped) X(own_write) X(group_refused) X(entry_refused) X(entry_alone) X(renewal_void) X(put_told) X(from_memory) \
+    X(grouped) X(own_write) X(group_refused) X(entry_refused) X(entry_alone) X(told_verified) X(renewal_void) X(put_told) X(from_memory) \
     X(doubt) X(doubt_refused) X(still_alive) X(expired) X(delete_refused) X(ring_forgotten)
 #ifdef REACH
 #define REACH_DECLARE(x) static unsigned long reached_##x;

@@ -65,6 +65,9 @@ byte ring[2];
 byte put[2];                    /* whose request is being carried out */
 byte pstep[2], r_proc[2], r_name[2];
 bit r_doubted[2], own[2];
+#ifdef LISTED
+bit listed[2];                  /* a start's listing was begun, after taken was read */
+#endif
 byte vname[2], vproc[2];         /* verified: read since taken was, and not barred */
 /* ---- coordinators: removals ---- */
 byte unseen[2], start[2], final[2];
@@ -75,6 +78,7 @@ byte over;                      /* leases up to this renewal are over by now */
 #define IS_OVER(k) over = (over > (k) -> over : (k));
 byte mine[2];                   /* the last renewal of it that c committed itself */
 bit vwide[2], known_wide[2], extended;  /* extended: by an answer from memory */
+byte brings;                    /* the instance that the node brings along: of which name; 0 none */
 #else
 #define IS_OVER(k)
 #endif
@@ -99,7 +103,7 @@ inline grant(p) {
         INV(BARRED, !BARS(p));
         lease[p] = n; owed = 0; tries = 0;
 #ifdef MEMORY
-        extended = 0
+        extended = 0; brings = name
 #endif
     :: else
     fi
@@ -124,6 +128,8 @@ inline refuse(c) {
 #define P_GATE 3
 #define P_OWN 4
 #define P_GROUP 5
+#define P_LISTED 6
+#define P_LISTED_GATE 7
 #ifdef BUG_OTHERS_RENEWAL       /* by the address alone */
 #define VERIFIED(c) (vname[c] != 0)
 #else
@@ -183,8 +189,13 @@ inline write_group(c) {
     mine[c] = n
 #endif
 }
+#ifdef LISTED
+#define UNLISTED(c) listed[c] = 0;
+#else
+#define UNLISTED(c)
+#endif
 inline killed(c) {
-    up[c] = 0; vname[c] = 0; vproc[c] = 0; put_ends(c); dstep[c] = 0; dring[c] = 0;
+    up[c] = 0; UNLISTED(c) vname[c] = 0; vproc[c] = 0; put_ends(c); dstep[c] = 0; dring[c] = 0;
     unseen[c] = 0; final[c] = 0;
     cur_reg = cur_reg & ~BIT(2+c); cur_taken = cur_taken & ~BIT(2+c)
 #ifdef MEMORY
@@ -205,8 +216,10 @@ end: do
 #ifdef MEMORY   /* younger than a third of the ttl, and watched for that much longer */
 #ifdef BUG_MEMORY_NARROW
 #define MAY_REMEMBER(c) 1
-#else
+#elif defined(BUG_MEMORY_UNNAMED)
 #define MAY_REMEMBER(c) (vwide[c])
+#else   /* who left begins anew, without it */
+#define MAY_REMEMBER(c) (vwide[c] && brings == vname[c])
 #endif
     :: d_step { pstep[c] == 0 && put[c] != 0 && VERIFIED(c) && MAY_REMEMBER(c) && mine[c] > over ->
         REACHED(from_memory);
@@ -218,6 +231,31 @@ end: do
         :: else
         fi;
         put_ends(c) }
+#endif
+
+#ifdef LISTED   /* at a start: taken, then the watches; what they tell counts as read */
+    :: d_step { pstep[c] == 0 && put[c] == 0 && up[c] && !listed[c] ->
+        listed[c] = 1; vname[c] = 0; vproc[c] = 0;
+#ifndef BUG_LISTED_BEFORE
+        cur_taken = cur_taken | BIT(c);
+#endif
+        pstep[c] = P_LISTED }
+    :: d_step { pstep[c] == P_LISTED ->
+        r_proc[c] = reg; r_name[c] = name; r_doubted[c] = doubted;
+#ifdef MEMORY
+        vwide[c] = wide;
+#endif
+        pstep[c] = P_LISTED_GATE }
+    :: d_step { pstep[c] == P_LISTED_GATE ->
+#ifdef BUG_LISTED_BEFORE
+        cur_taken = cur_taken | BIT(c);
+#endif
+        if
+        :: r_proc[c] != 0 && !r_doubted[c] && !BARS(r_proc[c]) ->
+            REACHED(told_verified); vname[c] = r_name[c]; vproc[c] = r_proc[c]
+        :: else -> cur_taken = cur_taken & ~BIT(c)
+        fi;
+        forget(c); pstep[c] = 0 }
 #endif
 
     /* read afresh: first what is taken, then the registration, then the gate */
@@ -480,6 +518,11 @@ end: do
         ring_there[r] = 0; cseen[r] = 0; \
         unseen[0] = unseen[0] & ~BIT(r); unseen[1] = unseen[1] & ~BIT(r) }
 
+#ifdef MEMORY
+#define NAMELESS brings = 0;
+#else
+#define NAMELESS
+#endif
 #ifdef BUG_LEAVE_SILENT
 #define RAISE_AT_LEAVE
 #else
@@ -490,7 +533,7 @@ end: do
     #ifdef LEAVE    /* in order; it may come again, by any coordinator */
     :: d_step { nleave > 0 && !calm && !owed && reg == started && IN(alive, reg) ->
         REACHED(left);
-        nleave--; lease[reg] = 0; reg = 0; doubted = 0; wide = 0; cur_reg = 0; unseen[0] = 0; unseen[1] = 0; RAISE_AT_LEAVE }
+        nleave--; lease[reg] = 0; NAMELESS reg = 0; doubted = 0; wide = 0; cur_reg = 0; unseen[0] = 0; unseen[1] = 0; RAISE_AT_LEAVE }
 #endif
     /* it renews, by any coordinator in turn, until it is answered */
     :: d_step { !owed && beats > 0 && !calm && IN(alive, started) && !IN(told, started) -> beats--; owed = 1; tries = 0; last = 9 }

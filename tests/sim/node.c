@@ -41,6 +41,8 @@ static void choose_keys(struct sim_node *n)
 
     n->n_keys = 0;
     n->http = (i == 3 && n->index != 13) || (worker && i == 1);
+    /* no draw: the other seeds stay what they are */
+    n->eager = n->http && n->w->seed / 3 % 7 >= 1 && n->w->seed / 3 % 7 <= 2;
     if (n->http || i == 3) { /* or an agent */
         add_key(n, worker ? "/pelorus/nodes/worker" : "/pelorus/nodes/master");
     } else if (worker && i == 2) {
@@ -82,6 +84,7 @@ void sim_node_new_process(struct sim_node *n)
     w->last_startup = startup;
     n->process = (struct check_id){.known = true, .startup = startup, .pid = 1};
     n->revived = n->expired = n->leased = false;
+    n->instance[0] = '\0';
     n->accepted = w->clock.mono;
 }
 
@@ -280,17 +283,20 @@ static void reported(void *arg, const struct registry_reply *reply)
 size_t sim_node_heartbeat(struct sim_node *n, char *out, size_t size)
 {
     struct world *w = n->w;
+    double cpu = 0.1 + 0.3 * rand_double(&w->rand);
+    double memory = 0.1 + 0.3 * rand_double(&w->rand);
     int len;
 
+    if (n->eager) /* the same as before, mostly */
+        cpu = memory = cpu < 0.13 ? 0.3 : 0.2;
     len =
         snprintf(out, size,
                  "{\"startupTime\":%lld,\"reportTime\":%lld,\"cpuUsage\":%.2f,"
                  "\"memoryUsage\":%.2f,\"diskUsage\":0.3,\"processId\":%lld,"
                  "\"serverStatus\":\"NORMAL\",\"host\":\"h\",\"port\":1,"
                  "\"workerHostWeight\":100,\"threadPoolUsage\":0.2}",
-                 (long long)n->process.startup, (long long)w->clock.wall,
-                 0.1 + 0.3 * rand_double(&w->rand),
-                 0.1 + 0.3 * rand_double(&w->rand), (long long)n->process.pid);
+                 (long long)n->process.startup, (long long)w->clock.wall, cpu,
+                 memory, (long long)n->process.pid);
     assert(len > 0 && (size_t)len < size);
     return (size_t)len;
 }

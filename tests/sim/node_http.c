@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PATIENCE_MS 2000 /* then the next coordinator is asked */
@@ -23,6 +24,7 @@ struct put {
     uint64_t number;
     mono_ms sent;
     char *body;
+    char instance[65]; /* that it brings along; "" none */
 };
 
 static void put_free(struct put *p)
@@ -66,7 +68,9 @@ static void put_replied(void *arg, const struct coordinator_reply *reply)
         n->pending = 0;
         if (reply->code == PROBLEM_NONE)
             accepted(p);
-        else
+        if (reply->code == PROBLEM_NONE && n->eager && reply->instance != NULL)
+            snprintf(n->instance, sizeof(n->instance), "%s", reply->instance);
+        if (reply->code != PROBLEM_NONE)
             n->next_report = n->w->clock.mono + 300;
         if (reply->code == PROBLEM_FENCED) {
             sim_node_new_process(n);
@@ -94,6 +98,7 @@ static struct put *put_new(struct sim_node *n, struct coord *k)
     p->process = n->process;
     p->number = ++n->report;
     p->sent = n->w->clock.mono;
+    memcpy(p->instance, n->instance, sizeof(p->instance));
     p->call.renewal = true;
     coord_call(k, &p->call, put_lost);
     return p;
@@ -112,6 +117,9 @@ static void put_arrives(struct sim_call *call)
                                             .address = n->address,
                                             .body = p->body,
                                             .len = strlen(p->body),
+                                            .instance = p->instance[0] != '\0'
+                                                            ? p->instance
+                                                            : NULL,
                                             .ttl_ms = n->w->ttl_ms},
                          put_replied, p);
 }
@@ -157,7 +165,7 @@ void sim_http_report(struct sim_node *n, struct coord *k)
     (void)sim_node_heartbeat(n, text, sizeof(text));
     n->pending = 1;
     n->asked = w->clock.mono;
-    n->next_report = w->clock.mono + w->ttl_ms / 3;
+    n->next_report = w->clock.mono + w->ttl_ms / (n->eager ? 24 : 3);
     p = put_new(n, k);
     p->body = mem_strdup(text);
     if (coord_runs(k))
@@ -174,4 +182,5 @@ void sim_http_leave(struct sim_node *n)
         coordinator_node_delete(
             k->c, &(struct node_leave){.kind = n->kind, .address = n->address},
             put_replied, put_new(n, k));
+    n->instance[0] = '\0';
 }

@@ -25,13 +25,22 @@ static void log_line(void *arg, enum log_level level, const char *line,
         printf("%7" PRId64 "       %.*s", w->clock.mono, (int)len, line);
 }
 
+static enum sim_renewals asked = SIM_BY_SEED;
+
+void sim_use_renewals(enum sim_renewals how)
+{
+    asked = how;
+}
+
 static void configure(struct world *w)
 {
     struct conf_failover *f = &w->conf.failover;
 
     conf_defaults(&w->conf);
-    if (w->seed % 3 == 1) /* no draw: the others mean what they did */
-        w->conf.renewals = CONF_RENEWALS_GROUPED;
+    w->conf.renewals = /* no draw: the others mean what they did */
+        asked == SIM_GROUPED || (asked == SIM_BY_SEED && w->seed % 3 == 1)
+            ? CONF_RENEWALS_GROUPED
+            : CONF_RENEWALS_SINGLE;
     w->conf.registry.session_timeout_ms = TIMEOUT_MS;
     w->conf.balancer.heartbeat_interval_ms = TIMEOUT_MS / 3;
     w->ttl_ms = chance(w, 0.5) ? 9000 : 3000;

@@ -42,7 +42,8 @@ struct options {
 static void usage(void)
 {
     fprintf(stderr, "usage: sim --seeds N [--first K] [--until-failure]\n"
-                    "       sim --seed K [--verbose]\n");
+                    "       sim --seed K [--verbose]\n"
+                    "either with --renewals grouped|single, for all seeds\n");
     exit(2);
 }
 
@@ -53,6 +54,16 @@ static uint64_t number(const char *text)
     if (text == NULL || units_uint(text, UINT64_MAX - 1, &n, NULL) != 0)
         usage();
     return n;
+}
+
+static void use_renewals(const char *how)
+{
+    if (how != NULL && strcmp(how, "grouped") == 0)
+        sim_use_renewals(SIM_GROUPED);
+    else if (how != NULL && strcmp(how, "single") == 0)
+        sim_use_renewals(SIM_SINGLE);
+    else
+        usage();
 }
 
 static struct options parse(int argc, char **argv)
@@ -70,6 +81,8 @@ static struct options parse(int argc, char **argv)
             o.seeds = 1;
         } else if (strcmp(argv[i], "--verbose") == 0) {
             o.verbose = true;
+        } else if (strcmp(argv[i], "--renewals") == 0) {
+            use_renewals(argv[++i]);
         } else if (strcmp(argv[i], "--until-failure") == 0) {
             o.until_failure = true;
         } else {

@@ -29,4 +29,9 @@ struct sim_result {
  * the end of the transcript to standard error. */
 void sim_run(uint64_t seed, bool verbose, struct sim_result *result);
 
+/* How coordinators are told to write renewals, from the next run on: the seed
+ * says it, at first (every third: grouped). */
+enum sim_renewals { SIM_BY_SEED, SIM_SINGLE, SIM_GROUPED };
+void sim_use_renewals(enum sim_renewals how);
+
 #endif

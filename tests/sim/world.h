@@ -83,6 +83,8 @@ struct sim_node {
     int removing;
     bool expired; /* its session was ended by force: it does not know yet */
     bool leased;  /* HTTP: an accepted report of this process stands */
+    bool eager;   /* HTTP: it renews far more often than it has to */
+    char instance[65]; /* HTTP: as it was told last; "" not, or it has left */
     int pending;
     uint64_t report; /* HTTP: number of the last one */
     mono_ms asked;   /* and when it was sent */
