@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Renewals in groups with real processes: few writes at the store however many
-nodes there are, and no lease lost while a coordinator is killed or stopped.
+nodes there are, and no lease lost while a coordinator is killed, stopped or cut
+off from the registry.
 
 A node has a connection to every coordinator and sends each of its renewals to
 the next one; what does not answer or says 503 costs it a retry there. Its lease
@@ -16,6 +17,7 @@ import time
 import etcd
 import zookeeper
 from cluster import SLOW, Lateness, check, equal, pace, run, wait_for
+from partitions import Way
 
 NODES = 200      # below http.max-connections-per-address
 TTL = 9          # seconds
@@ -219,6 +221,30 @@ def through_one_that_stops_and_one_that_dies(cluster):
     all_kept(nodes, two[:1])
 
 
+def through_one_that_is_cut_off(cluster, seconds):
+    """It keeps its clients, and loses its session."""
+    registry = cluster.registry
+    way = Way(registry.servers[0].connect)
+    try:
+        registry.at = [way]
+        cut = cluster.coordinator(more=MORE)
+        registry.at = registry.servers
+        two = [cut, cluster.coordinator(more=MORE)]
+        nodes = measure(cluster, two)
+        try:
+            way.cut()
+            goes_on(nodes, seconds * SLOW)
+            way.heal()
+            cut.wait_ready()
+            goes_on(nodes, 2 * TTL)
+        finally:
+            nodes.end()
+        check(any("state=disconnected" in line for line in cut.text().splitlines()), lambda: "it was not cut off")
+        all_kept(nodes, two)
+    finally:
+        way.end()
+
+
 @settings()
 def test_sqlite(cluster):
     one = cluster.coordinator(more=MORE)
@@ -230,6 +256,11 @@ def test_sqlite(cluster):
 @settings(registry=etcd.Registry)
 def test_etcd(cluster):
     through_one_that_stops_and_one_that_dies(cluster)
+
+
+@settings(registry=etcd.Registry)
+def test_one_that_is_cut_off(cluster):
+    through_one_that_is_cut_off(cluster, 12)
 
 
 @settings(registry=zookeeper.Registry)
