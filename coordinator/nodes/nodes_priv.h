@@ -147,6 +147,46 @@ void coordinator_node_remembered(struct coordinator_node_request *n);
 void coordinator_node_renewed(struct coordinator_node_request *n,
                               const struct writer_reply *reply);
 
+/* A registration as it was read, or written. */
+struct node_verified {
+    uint64_t epoch;
+    uint64_t created, since;
+    uint64_t steady;   /* what of its body no window tells */
+    uint64_t instance; /* a hash of it */
+    uint64_t process;  /* likewise: another one at the key has another name */
+    int64_t startup;   /* that its body said */
+    int32_t ttl_ms, watched_ms;
+    uint32_t generation;
+    bool confirmed;
+    bool sees; /* may be renewed in a window: `since` is known */
+    bool told; /* by a watch: its gates have to be known likewise */
+    /* its last renewal that we committed ourselves: when, before it was sent;
+     * 0 none */
+    mono_ms renewed;
+    uint16_t load[4];
+    bool busy;
+    uint8_t early; /* so many before it was due, in a row */
+    char name[];   /* the instance, where its holder does not bring it */
+};
+
+/* early.c. It was committed, by us. */
+void coordinator_node_remember(struct node_verified *v,
+                               const struct coordinator_node_request *n);
+/* May it be answered from memory? */
+bool coordinator_node_from_memory(const struct coordinator_node_request *n,
+                                  const struct node_verified *v);
+/* Does it come long before it was due, if the last one came then? 0: none. */
+bool coordinator_node_is_early(const struct coordinator_node_request *n,
+                               mono_ms last);
+/* Is it to be written so that it may be? Counts the early ones. */
+bool coordinator_node_wants_wide(const struct coordinator_node_request *n,
+                                 struct node_verified *v);
+/* For so long others have to wait at least, so that he may be remembered. */
+int64_t coordinator_node_wide_ms(const struct coordinator_node_request *n);
+/* Does every coordinator that we see wait for as long as a registration says?
+ * An older one removes what has a ttl when that is over. */
+bool coordinator_node_all_watch(const struct coordinator *c);
+
 /* NULL: the address is none, and that was answered. */
 struct coordinator_node_request *
 coordinator_node_request(struct coordinator *c, const struct request_type *type,

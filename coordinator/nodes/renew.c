@@ -13,11 +13,7 @@
  * read after that (coordinator_node_renew_told()), so that a start costs no
  * reads for each node.
  *
- * Whoever renews again and again long before he has to is answered *from
- * memory*, in `single` too, if his registration says that others wait for him
- * for a third of his ttl longer: his second early renewal in a row is written
- * so. Only who brings his instance along: who left begins anew without it, so
- * that nobody is taken for him who has not heard of it.
+ * Who renews far more often than he has to: early.c.
  *
  * What keeps the 200 true is the writer's txn (renewals/writer.h), not what is
  * kept here.
@@ -29,32 +25,7 @@
 
 #include <string.h>
 
-#define LEFT_MAX    3    /* named again and again: then by itself */
-#define EARLY_MAX   2    /* so many early ones: others are to wait longer */
-#define LOAD_STEP   1000 /* .02, of pool 2: about the same (window.h) */
-#define LOAD_UNTOLD 65535
-
-/* A registration as it was read, or written. */
-struct node_verified {
-    uint64_t epoch;
-    uint64_t created, since;
-    uint64_t steady;   /* what of its body no window tells */
-    uint64_t instance; /* a hash of it */
-    uint64_t process;  /* likewise: another one at the key has another name */
-    int64_t startup;   /* that its body said */
-    int32_t ttl_ms, watched_ms;
-    uint32_t generation;
-    bool confirmed;
-    bool sees; /* may be renewed in a window: `since` is known */
-    bool told; /* by a watch: its gates have to be known likewise */
-    /* its last renewal that we committed ourselves: when, before it was sent;
-     * 0 none */
-    mono_ms renewed;
-    uint16_t load[4];
-    bool busy;
-    uint8_t early; /* so many before it was due, in a row */
-    char name[];   /* the instance, where its holder does not bring it */
-};
+#define LEFT_MAX 3 /* named again and again: then by itself */
 
 static struct ring_writer *writer(const struct coordinator_node_request *n)
 {
@@ -162,92 +133,6 @@ static struct node_verified *keep(struct coordinator_node_request *n,
     return v;
 }
 
-/* --- from memory --------------------------------------------------------- */
-
-static void load_of(const struct coordinator_node_request *n, uint16_t out[4])
-{
-    struct renewal r = {0};
-
-    renewal_tell(&r, &n->load, NULL);
-    memcpy(out, r.load, sizeof(r.load));
-}
-
-/* It was committed, by us. */
-static void remember(struct node_verified *v,
-                     const struct coordinator_node_request *n)
-{
-    v->renewed = n->began;
-    v->busy = n->busy;
-    load_of(n, v->load);
-}
-
-static bool same_load(const struct node_verified *v,
-                      const struct coordinator_node_request *n)
-{
-    uint16_t now[4];
-
-    load_of(n, now);
-    for (size_t i = 0; i < ARRAY_LEN(now); i++)
-        if (now[i] != v->load[i] &&
-            (now[i] == LOAD_UNTOLD || v->load[i] == LOAD_UNTOLD ||
-             now[i] > v->load[i] + LOAD_STEP ||
-             v->load[i] > now[i] + LOAD_STEP))
-            return false;
-    return v->busy == n->busy;
-}
-
-/* What others have to wait for at least, so that he may be remembered. */
-static int64_t wide_ms(const struct coordinator_node_request *n)
-{
-    return n->ttl_ms + n->ttl_ms / 3;
-}
-
-/* Does every coordinator that we see wait for as long as a registration says?
- * An older one removes what has a ttl when that is over. */
-static bool all_watch(const struct coordinator *c)
-{
-    for (const struct peer *p = c->peers; p != NULL; p = p->hh.next)
-        if (!p->watches)
-            return false;
-    return c->peers_synced;
-}
-
-static bool may_remember(const struct coordinator_node_request *n,
-                         const struct node_verified *v)
-{
-    return v->confirmed && v->renewed != 0 && n->ask.instance[0] != '\0' &&
-           all_watch(n->base.c);
-}
-
-/* Less than a third of its ttl, and so that whoever keeps to what he is told
- * hardly ever meets it, nor his reports grow old. */
-static bool from_memory(const struct coordinator_node_request *n,
-                        const struct node_verified *v)
-{
-    int64_t age = n->base.c->clock->mono - v->renewed;
-
-    assert(n->every_ms <= n->ttl_ms / 3);
-    return may_remember(n, v) && age >= 0 && age < n->every_ms * 3 / 4 &&
-           (v->watched_ms >= wide_ms(n) || planted(PLANTED_MEMORY_NARROW)) &&
-           same_load(v, n) && coordinator_is_current(n->base.c);
-}
-
-static bool is_early(const struct coordinator_node_request *n, mono_ms last)
-{
-    return last != 0 && n->base.c->clock->mono - last < n->every_ms / 2;
-}
-
-static bool wants_wide(const struct coordinator_node_request *n,
-                       struct node_verified *v)
-{
-    if (!is_early(n, v->renewed))
-        v->early = 0;
-    else if (v->early < EARLY_MAX)
-        v->early++;
-    return v->early == EARLY_MAX && v->watched_ms < wide_ms(n) &&
-           may_remember(n, v);
-}
-
 /* --- into the window ----------------------------------------------------- */
 
 static void on_window(void *arg, const struct writer_reply *reply)
@@ -261,7 +146,7 @@ static void on_window(void *arg, const struct writer_reply *reply)
         if (v == NULL || *v == NULL || (*v)->created != n->created_revision ||
             (*v)->generation != n->put.renewal.generation)
             break;
-        remember(*v, n);
+        coordinator_node_remember(*v, n);
         if (!writer_named(writer(n), &(*v)->since))
             MEM_FREE(*v);
         break;
@@ -356,17 +241,17 @@ bool coordinator_node_renew_known(struct coordinator_node_request *n)
 
     if (n->takeover || node == NULL || n->base.attempt.doubt)
         return false;
-    n->early = is_early(n, node->last_report);
+    n->early = coordinator_node_is_early(n, node->last_report);
     v = coordinator_node_extra(n->base.c, node)->verified;
     if (v == NULL || !still_stands(n, v, node) || v->ttl_ms != n->ttl_ms ||
         v->steady != n->steady || !is_he(n, v, &node->process))
         return false;
-    if (from_memory(n, v)) {
+    if (coordinator_node_from_memory(n, v)) {
         take_known(n, v, node);
         coordinator_node_remembered(n);
         return true;
     }
-    n->widen = wants_wide(n, v);
+    n->widen = coordinator_node_wants_wide(n, v);
     if (n->widen || !coordinator_node_grouped(n->base.c) || !v->sees ||
         (v->told && !gates_told(n->base.c)))
         return false;
@@ -428,17 +313,18 @@ bool coordinator_node_renew_read(struct coordinator_node_request *n)
 void coordinator_node_renew_write(struct coordinator_node_request *n)
 {
     if (n->widen && n->ruling == NODE_RULES_RENEW &&
-        n->next.watched_ms < wide_ms(n))
-        n->next.watched_ms = wide_ms(n);
+        n->next.watched_ms < coordinator_node_wide_ms(n))
+        n->next.watched_ms = coordinator_node_wide_ms(n);
     n->next.leased = coordinator_node_grouped(n->base.c) ||
-                     (n->next.watched_ms > n->ttl_ms && all_watch(n->base.c));
+                     (n->next.watched_ms > n->ttl_ms &&
+                      coordinator_node_all_watch(n->base.c));
 }
 
 void coordinator_node_renew_written(struct coordinator_node_request *n)
 {
     int64_t watched =
         n->next.watched_ms > n->ttl_ms ? n->next.watched_ms : n->ttl_ms;
-    bool wide = watched >= wide_ms(n);
+    bool wide = watched >= coordinator_node_wide_ms(n);
     struct node_verified *v;
 
     assert(n->written);
@@ -450,7 +336,7 @@ void coordinator_node_renew_written(struct coordinator_node_request *n)
     }
     v = keep(n, watched);
     if (v != NULL)
-        remember(v, n);
+        coordinator_node_remember(v, n);
 }
 
 void coordinator_node_renew_forget(struct coordinator_node_request *n)
