@@ -61,6 +61,7 @@ struct renewals {
     /* Nodes and gates are watched: since a read of `taken` in this session,
      * when it had so many names; 0: nobody is verified by what they tell. */
     bool watches;
+    mono_ms watch_at; /* then they are all the same: it cannot be read */
     uint64_t listed_session, listed_named;
     bool listed_gates; /* and the gates were all told in that session */
 };

@@ -18,6 +18,7 @@
 
 #define FRESH_MS 1000
 #define AGAIN_MS 1000 /* between two looks at how renewals are written */
+#define TAKEN_MS 2000 /* so long nodes are not watched where it is not read */
 
 /* --- what was renewed ---------------------------------------------------- */
 
@@ -285,6 +286,18 @@ void coordinator_renewals_state(struct coordinator *c,
         writer_wake(c->renewals->writer);
 }
 
+/* The registry is there, and `taken` cannot be read. */
+static bool is_overdue(struct coordinator *c)
+{
+    struct renewals *r = c->renewals;
+
+    if (!registry_state_is_up(registry_state(c->registry)))
+        r->watch_at = 0;
+    else if (r->watch_at == 0)
+        r->watch_at = c->clock->mono + TAKEN_MS;
+    return r->watch_at != 0 && c->clock->mono >= r->watch_at;
+}
+
 void coordinator_renewals_tick(struct coordinator *c)
 {
     struct renewals *r = c->renewals;
@@ -298,7 +311,7 @@ void coordinator_renewals_tick(struct coordinator *c)
     if (r->writer == NULL && c->conf->renewals == CONF_RENEWALS_GROUPED &&
         !c->leaving)
         make_writer(c);
-    if (r->writer == NULL && !r->watches)
+    if (!r->watches && (r->writer == NULL || is_overdue(c)))
         watch_nodes(c);
     tell_known(c);
     rings_tick(r->rings, c->clock->mono);

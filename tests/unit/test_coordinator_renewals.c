@@ -980,6 +980,29 @@ static void who_begins_reads_nothing_of_each_node(void **state)
     assert_in_range(memory_gets(w->registry[1]) - before, 2, 6);
 }
 
+static void nodes_are_watched_where_taken_cannot_be_read(void **state)
+{
+    struct world *w = *state;
+
+    join(w);
+    memory_set_faults(w->store, &(struct memory_faults){.denied = TAKEN_KEY});
+    world_start(w, 1);
+    world_run(w, 1500);
+    assert_true(cpu_at(w, 1) < 0);
+    world_run(w, 2000);
+    assert_true(cpu_at(w, 1) == 0.1);
+    /* and what was told so verifies nobody */
+    memory_set_faults(w->store, &(struct memory_faults){0});
+    world_run(w, 2 * SESSION_MS);
+    assert_string_equal(beat(w, 0, "0.1", 4).code, "");
+    {
+        uint64_t before = memory_gets(w->registry[1]);
+
+        assert_string_equal(beat(w, 1, "0.1", 4).code, "");
+        assert_true(memory_gets(w->registry[1]) - before >= 2);
+    }
+}
+
 /* What it was told is older than what it knows of `taken` by now. */
 static void what_was_told_counts_from_when_taken_was_read_first(void **state)
 {
@@ -1048,6 +1071,7 @@ int main(void)
         GROUPED(what_a_window_does_not_tell_is_a_write_of_its_own),
         GROUPED(many_go_into_one_window),
         GROUPED(who_begins_reads_nothing_of_each_node),
+        GROUPED(nodes_are_watched_where_taken_cannot_be_read),
         GROUPED(what_was_told_counts_from_when_taken_was_read_first),
         GROUPED(who_begins_gives_no_lease_behind_a_gate_that_shut),
         GROUPED(it_may_renew_through_any_coordinator_in_turn),

@@ -8,6 +8,7 @@
 #include "base/planted.h"
 #include "tests/lib/memory/memory_priv.h"
 
+#include <string.h>
 #include <utlist.h>
 
 /* As small as the smallest of the real ones. */
@@ -32,6 +33,11 @@ static void memory_submit(struct registry *r, struct registry_call *call)
     if (c->offline) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "not connected to the registry");
+        return;
+    }
+    if (call->type == REGISTRY_CALL_GET && c->store->faults.denied != NULL &&
+        strcmp(call->key, c->store->faults.denied) == 0) {
+        registry_call_fail_later(call, ERR_DENIED, "this key is not for you");
         return;
     }
     ((struct memory_call_priv *)call->priv)->connection = c->connection;

@@ -42,6 +42,7 @@ struct memory_faults {
 
     double unavailable_share; /* of calls: certainly not applied */
     bool read_only;           /* writes are denied */
+    const char *denied;       /* and a get of this key; NULL: none */
     double event_drop_share;  /* of watch notifications: lost; a later resync
                                  (within resync_ms) tells the difference */
     double event_dup_share;   /* of watch notifications: the look is repeated */
