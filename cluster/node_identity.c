@@ -180,16 +180,11 @@ static void read_renewals(struct node_claim *out, const struct json *o)
     out->doubted = said.doubted;
 }
 
-void node_claim_read(struct node_claim *out, const char *text, size_t len)
+static void read_object(struct node_claim *out, const struct json *o)
 {
     struct process *p = &out->process;
-    const struct json *o, *id;
+    const struct json *id;
 
-    memset(out, 0, sizeof(*out));
-    out->exists = true;
-    out->generation = 1;
-    if (json_parse(text, len, &o, NULL) != 0)
-        return;
     id = json_given(o, "processId");
     p->known = json_whole(json_get(o, "startupTime"), &p->startup_time) &&
                p->startup_time > 0 &&
@@ -201,10 +196,40 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
     take_registration(out, json_get(o, "registration"));
     out->confirmed = json_true(json_get(o, "carried"));
     read_renewals(out, o);
-    json_free(o);
     if (out->body_startup == 0)
         out->body_startup = p->startup_time;
     assert(out->process.known || out->process.startup_time == 0);
+}
+
+/* `steady` NULL: it is not asked for. */
+static void read_text(struct node_claim *out, const char *text, size_t len,
+                      uint64_t *steady)
+{
+    const struct json *o = NULL;
+
+    memset(out, 0, sizeof(*out));
+    out->exists = true;
+    out->generation = 1;
+    if (json_parse(text, len, &o, NULL) != 0)
+        return;
+    read_object(out, o);
+    if (steady != NULL && json_is(o, JSON_OBJECT))
+        *steady = node_claim_steady(o);
+    json_free(o);
+}
+
+void node_claim_read(struct node_claim *out, const char *text, size_t len)
+{
+    read_text(out, text, len, NULL);
+}
+
+uint64_t node_claim_read_steady(struct node_claim *out, const char *text,
+                                size_t len)
+{
+    uint64_t steady = 0;
+
+    read_text(out, text, len, &steady);
+    return steady;
 }
 
 int node_check_instance(const char *instance, struct err *err)

@@ -65,6 +65,9 @@ enum node_ruling node_judge(const struct node_claim *ask,
 
 /* What a registration's text says; `known` is false if it says nothing. */
 void node_claim_read(struct node_claim *out, const char *text, size_t len);
+/* The same, and node_claim_steady() of it; 0 if it is no JSON object. */
+uint64_t node_claim_read_steady(struct node_claim *out, const char *text,
+                                size_t len);
 
 /* What a PUT's body says. ERR_INVALID: an identity that is none. */
 int node_claim_ask(struct node_claim *out, const struct json *body,

@@ -296,6 +296,7 @@ static void put_read(struct request *r, const struct registry_reply *reply)
         CONTAINER_OF(r, struct coordinator_node_request, base);
     struct node_claim standing = {.exists = false};
     bool there = reply->err.code == ERR_OK;
+    uint64_t steady = 0;
     const char *why;
 
     assert(!n->written);
@@ -304,7 +305,10 @@ static void put_read(struct request *r, const struct registry_reply *reply)
         coordinator_node_refuse_agents(n);
         return;
     }
-    if (there)
+    if (there && n->sees)
+        steady = node_claim_read_steady(&standing, reply->entries[0].value,
+                                        reply->entries[0].value_len);
+    else if (there)
         node_claim_read(&standing, reply->entries[0].value,
                         reply->entries[0].value_len);
     n->version = there ? reply->entries[0].version : 0;
@@ -333,7 +337,7 @@ static void put_read(struct request *r, const struct registry_reply *reply)
     if (n->names)
         raiser_expect(r->c->raiser);
     if (there)
-        coordinator_node_renew_look(n, &standing, &reply->entries[0]);
+        coordinator_node_renew_look(n, &standing, steady);
     if (!n->fits && gate_unlikely(n))
         put_write(n);
     else

@@ -125,11 +125,12 @@ int coordinator_node_body_check(struct coordinator_node_request *n,
  */
 void coordinator_node_renew_begin(struct coordinator_node_request *n);
 bool coordinator_node_renew_known(struct coordinator_node_request *n);
-/* Its registration was read, and judged: n->fits says whether its gate is to be
- * read for a window. That does not bar it: true as above. */
+/* Its registration was read, and judged (`steady`: node_claim_steady() of it,
+ * if n->sees): n->fits says whether its gate is to be read for a window. That
+ * does not bar it: true as above. */
 void coordinator_node_renew_look(struct coordinator_node_request *n,
                                  const struct node_claim *standing,
-                                 const struct registry_entry *e);
+                                 uint64_t steady);
 bool coordinator_node_renew_read(struct coordinator_node_request *n);
 /* For so long it is to be watched, and stands as a lease: before it writes
  * itself, in n->next. */

@@ -276,20 +276,9 @@ static bool names_itself(const struct coordinator_node_request *n)
     return !n->takeover && (n->ask.instance[0] != '\0' || n->ask.has_startup);
 }
 
-static uint64_t steady_of(const char *text, size_t len)
-{
-    const struct json *o = NULL;
-    uint64_t steady = 0;
-
-    if (json_parse(text, len, &o, NULL) == 0 && json_is(o, JSON_OBJECT))
-        steady = node_claim_steady(o);
-    json_free(o);
-    return steady;
-}
-
 void coordinator_node_renew_look(struct coordinator_node_request *n,
                                  const struct node_claim *standing,
-                                 const struct registry_entry *e)
+                                 uint64_t steady)
 {
     n->fits = n->sees && !n->widen && n->ruling == NODE_RULES_RENEW &&
               names_itself(n) && standing->leased && !standing->doubted &&
@@ -297,7 +286,7 @@ void coordinator_node_renew_look(struct coordinator_node_request *n,
               standing->watched_ms <= WINDOW_WATCHED_MAX &&
               standing->confirmed == n->next.confirmed &&
               strcmp(standing->instance, n->next.instance) == 0 &&
-              steady_of(e->value, e->value_len) == n->steady;
+              steady == n->steady;
     n->watched_ms =
         standing->watched_ms > n->ttl_ms ? standing->watched_ms : n->ttl_ms;
 }
@@ -383,12 +372,11 @@ void coordinator_node_renew_told(struct coordinator *c, struct node *node,
 
     if (!told_after_taken(c) || entry->owner != 0 || !says_lease(entry))
         return;
-    node_claim_read(&is, entry->value, entry->value_len);
+    steady = node_claim_read_steady(&is, entry->value, entry->value_len);
     if (!is.process.known || !is.leased || is.doubted ||
         is.instance[0] == '\0' || is.watched_ms > WINDOW_WATCHED_MAX)
         return;
     at = &coordinator_node_extra(c, node)->verified;
-    steady = steady_of(entry->value, entry->value_len);
     if (is_known(*at, c, &is, entry, steady))
         return;
     v = keep_claim(at, &is, entry->created);
