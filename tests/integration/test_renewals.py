@@ -253,6 +253,31 @@ def test_sqlite(cluster):
     all_kept(nodes, [one])
 
 
+@settings()
+def test_early_ones_are_answered_from_memory(cluster):
+    """By one coordinator, in `single`; another one waits for what was written."""
+    one, two = (cluster.coordinator(more="renewals: single\n") for _ in range(2))
+    count, instance, path = Count(cluster), "", "/v1/nodes/worker/10.0.0.1:1234"
+    node = {"startupTime": 1000, "processId": 7, "cpuUsage": 0.5}
+
+    def put():
+        answer = one.api("PUT", f"{path}?ttl={TTL}s{instance}", node)
+        check(answer.status in (200, 201), lambda: f"{answer.status} {answer.text}")
+        return answer
+
+    instance = f"&instance={put().json['instance']}"
+    cluster.wait_up(one.api, "10.0.0.1:1234")
+    for _ in range(10):
+        put()
+    before, answers = count(), [put() for _ in range(40)]
+    equal(len({a.json["instance"] for a in answers}), 1, "instances")
+    check(count() - before < 20, lambda: f"{count() - before} writes for 40 renewals")
+    index = answers[-1].headers["X-Pelorus-Index"]
+    shown = two.api("GET", f"{path}?index={index}&wait=5s")
+    equal(shown.status, 200, "what the other one shows at that index")
+    equal(one.api("DELETE", path).status, 204, "its leave")
+
+
 @settings(registry=etcd.Registry)
 def test_etcd(cluster):
     through_one_that_stops_and_one_that_dies(cluster)
