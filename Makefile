@@ -52,8 +52,9 @@ LINKED    := libuv libmicrohttpd yaml-0.1 sqlite3
 LIBRARIES := $(LINKED) libmariadb libpq libcurl
 LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES)) -DTHREADED
 LIB_LIBS   = $(shell pkg-config --libs $(LINKED)) -ldl -lpthread -lm
-# Debian's ZooKeeper client has no pkg-config file; THREADED gives its sync calls.
-TEST_LIBS  = $(shell pkg-config --libs $(LIBRARIES)) -lzookeeper_mt -lcjson -lcmocka -ldl -lpthread -lm
+# ZooKeeper's client is loaded by tests as well (tests/lib/zookeeper_mt.h); THREADED
+# gives the calls of its header that block.
+TEST_LIBS  = $(shell pkg-config --libs $(LIBRARIES)) -lcjson -lcmocka -ldl -lpthread -lm
 
 SANITIZE_address := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZE_thread  := -fsanitize=thread
@@ -78,7 +79,7 @@ ARCHIVE  := $(BUILD)/libpelorus.a
 TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c tests/sim/test_*.c tests/integration/test_*.c))
 TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/lib/*/*.c tests/$(1)/*.c))
-BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) $(wildcard tests/lib/memory/*.c) tests/bench/live/wire.c tests/lib/daemon.c tests/lib/proxy.c \
+BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) $(wildcard tests/lib/memory/*.c) tests/bench/live/wire.c tests/lib/daemon.c tests/lib/proxy.c tests/lib/zookeeper_mt.c \
                 $(patsubst %,tests/registry/%_server.c,zookeeper sql mysql postgresql)
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
@@ -112,7 +113,7 @@ $(BUILD)/.libraries:
 	@pkg-config --exists $(LIBRARIES) || { for p in $(LIBRARIES); do pkg-config --exists $$p || \
 	  echo "pelorus: the library $$p is missing: run 'make deps' on Debian, elsewhere install its development package" >&2; done; exit 1; }
 	@echo '#include <zookeeper/zookeeper.h>' | $(CC) -E - >/dev/null 2>&1 || { \
-	  echo "pelorus: zookeeper/zookeeper.h is missing: run 'make deps' on Debian (libzookeeper-mt-dev)" >&2; exit 1; }
+	  echo "pelorus: zookeeper/zookeeper.h is missing: run 'make deps' on Debian (libzookeeper-st-dev)" >&2; exit 1; }
 	@touch $@
 
 # A Debian machine gets what is missing; elsewhere the script says what to install.

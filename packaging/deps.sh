@@ -14,8 +14,8 @@ set -eu
 build="gcc make pkg-config curl jq util-linux
  libuv1-dev libmicrohttpd-dev libyaml-dev libsqlite3-dev
  libmariadb-dev libpq-dev libcurl4-openssl-dev uthash-dev
- libzookeeper-mt-dev"
-zookeeper="python3 default-jre-headless zookeeper libslf4j-java"
+ libzookeeper-st-dev"
+zookeeper="python3 default-jre-headless zookeeper libslf4j-java libzookeeper-mt2"
 etcd="python3 etcd-server"
 mysql="python3 mariadb-server-core mariadb-client-core"
 postgresql="python3 postgresql"

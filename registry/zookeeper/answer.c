@@ -17,6 +17,7 @@ bool zk_broken(int rc)
     case ZINVALIDSTATE:
     case ZCLOSING:
     case ZAUTHFAILED:
+    case ZRUNTIMEINCONSISTENCY: /* of a whole request: answers out of order */
         return true;
     default:
         return false;

@@ -89,6 +89,7 @@ static void watcher(zhandle_t *zh, int type, int state, const char *path,
 
     assert(h != NULL);
     assert(h->z != NULL);
+    h->drive.told++;
     e->handle = h;
     e->type = type;
     e->state = state;
@@ -104,6 +105,12 @@ static void watcher(zhandle_t *zh, int type, int state, const char *path,
             zh, (struct sockaddr *)&e->server, &size);
     }
     loop_complete(h->z->base.loop, &e->slot, on_event, e);
+}
+
+static void on_lost(zhandle_t *zh, void *arg)
+{
+    watcher(zh, *libzk.ZOO_SESSION_EVENT, *libzk.ZOO_CONNECTING_STATE, NULL,
+            arg);
 }
 
 static void on_event(void *arg)
@@ -137,11 +144,12 @@ static void run_close(void *arg)
     struct zk_handle *h = arg;
 
     assert(h->closing);
+    zk_drive_stop(&h->drive);
     if (h->zh != NULL)
         (void)libzk.zookeeper_close(h->zh); /* frees it even when it fails */
 }
 
-/* The library's threads are gone, and all that they handed over came before.
+/* The library's thread is gone, and all that they handed over came before.
  * What it forgot to answer is freed here. */
 static void on_closed(void *arg)
 {
@@ -185,6 +193,11 @@ static void run_open(void *arg)
     if (z->digest != NULL) {
         (void)libzk.zoo_add_auth(h->zh, "digest", z->digest,
                                  (int)strlen(z->digest), on_auth, NULL);
+    }
+    if (zk_drive_start(&h->drive, h->zh, &z->mutex, on_lost, h) != 0) {
+        log_warn("!registry", LOG_S("reason", strerror(errno)));
+        (void)libzk.zookeeper_close(h->zh);
+        h->zh = NULL;
     }
 }
 
@@ -245,6 +258,7 @@ int64_t zk_guard(void *arg)
         log_error("!loop", LOG_I("stuck_ms", busy_ms),
                   LOG_S("reason", "the loop does not turn; the session is "
                                   "ended so that others can go on"));
+        zk_drive_stop(&h->drive);
         (void)libzk.zookeeper_close(zh);
         loop_complete(z->base.loop, &h->guard_slot, on_guard_ended, h);
     }

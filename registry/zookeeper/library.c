@@ -6,7 +6,7 @@
 struct zk_library libzk;
 
 static struct library library =
-    LIBRARY(ZK_LIBRARY, libzk, "libzookeeper_mt.so.2", "libzookeeper-mt2");
+    LIBRARY(ZK_LIBRARY, libzk, "libzookeeper_st.so.2", "libzookeeper-st2");
 
 int zk_library_load(struct err *err)
 {

@@ -6,9 +6,9 @@
  * it was given, sent or not. So what is still here was certainly not sent, and
  * what can be asked twice is asked again.
  *
- * Completions run on the library's thread: they copy what they are given into
- * the request and hand it to the loop; no call into the library, no lock but
- * the mailbox's.
+ * Completions run on the thread that drives the library: they copy what they
+ * are given into the request and hand it to the loop; no call into the library,
+ * no lock but its own and the mailbox's.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
@@ -57,7 +57,7 @@ void zk_request_free(struct zk_request *q)
     mem_free(q);
 }
 
-/* --- the library's completion thread ------------------------------------- */
+/* --- the library's thread ------------------------------------------------ */
 
 static void on_answer(void *arg);
 
@@ -72,6 +72,12 @@ static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
         loop_complete_quietly(q->z->base.loop, &q->slot, on_answer, q);
     else
         loop_complete(q->z->base.loop, &q->slot, on_answer, q);
+}
+
+static void answered(struct zk_request *q, int rc, const struct Stat *stat)
+{
+    q->handle->drive.told++;
+    hand_over(q, rc, stat);
 }
 
 static void copy_data(struct zk_request *q, const char *data, size_t len)
@@ -120,12 +126,12 @@ static void on_data(int rc, const char *value, int len, const struct Stat *stat,
 
     if (rc == ZOK)
         copy_data(q, value, len < 0 ? 0 : (size_t)len);
-    hand_over(q, rc, stat);
+    answered(q, rc, stat);
 }
 
 static void on_stat(int rc, const struct Stat *stat, const void *data)
 {
-    hand_over((struct zk_request *)data, rc, stat);
+    answered((struct zk_request *)data, rc, stat);
 }
 
 static void on_names(int rc, const struct String_vector *names,
@@ -135,13 +141,13 @@ static void on_names(int rc, const struct String_vector *names,
 
     if (rc == ZOK)
         copy_names(&q->names, names);
-    hand_over(q, rc, stat);
+    answered(q, rc, stat);
 }
 
 static void on_text(int rc, const char *text, const void *data)
 {
     (void)text;
-    hand_over((struct zk_request *)data, rc, NULL);
+    answered((struct zk_request *)data, rc, NULL);
 }
 
 static void on_created(int rc, const char *path, const struct Stat *stat,
@@ -151,12 +157,12 @@ static void on_created(int rc, const char *path, const struct Stat *stat,
 
     if (rc == ZOK && path != NULL)
         copy_data(q, path, strlen(path));
-    hand_over(q, rc, stat);
+    answered(q, rc, stat);
 }
 
 static void on_void(int rc, const void *data)
 {
-    hand_over((struct zk_request *)data, rc, NULL);
+    answered((struct zk_request *)data, rc, NULL);
 }
 
 /* --- sending ------------------------------------------------------------- */
@@ -201,6 +207,8 @@ static int give(struct zk_handle *h, struct zk_request *q)
 
     lock_acquire(&h->z->mutex);
     rc = give_locked(h, q);
+    if (h->zh != NULL)
+        zk_drive_sent(&h->drive, zk_commits(q->type));
     lock_release(&h->z->mutex);
     return rc;
 }

@@ -17,6 +17,7 @@
  *   dial.c       a short talk with a server past the client library
  *   diagnosis.c  why none of the servers takes us
  *   old.c        the end of a session that we gave up
+ *   drive.c      the thread that turns the client library
  *   handle.c     handles of the client library, and their events
  *   others.c     what else stands in a lock's directory
  *   hold.c       locks in the layout of Curator's InterProcessMutex
@@ -29,8 +30,9 @@
  *   txn.c        writes: one multi each
  *   zookeeper.c  opening, closing, the session and its deadlines
  *
- * The client library has two threads per handle. Its callbacks copy what they
- * are given and hand it to the loop, or write a line of the log. What may block
+ * The client library is the build without threads; one of ours drives each
+ * handle. Its callbacks copy what they are given and hand it to the loop, or
+ * write a line of the log. What may block
  * is done on two workers: the opener resolves names, opens handles and talks to
  * servers past the library (diagnosis.c, old.c); the closer closes handles and
  * watches over the loop (zk_guard()). Everything else here runs on the loop.
@@ -49,6 +51,11 @@
 #include <sys/socket.h>
 
 #include <zookeeper/zookeeper.h>
+
+/* The header has these or the calls that block, which tests want. */
+int zookeeper_interest(zhandle_t *zh, int *fd, int *interest,
+                       struct timeval *left);
+int zookeeper_process(zhandle_t *zh, int events);
 
 /* --- the client library (library.c) -------------------------------------- */
 
@@ -70,12 +77,16 @@
     X(zoo_recv_timeout)                                                        \
     X(zoo_set_debug_level)                                                     \
     X(zoo_set_op_init)                                                         \
+    X(zoo_state)                                                               \
     X(zoo_set_servers_resolution_delay)                                        \
     X(zookeeper_close)                                                         \
     X(zookeeper_get_connected_host)                                            \
     X(zookeeper_init2)                                                         \
+    X(zookeeper_interest)                                                      \
+    X(zookeeper_process)                                                       \
     X(ZOO_AUTH_FAILED_STATE)                                                   \
     X(ZOO_CONNECTED_STATE)                                                     \
+    X(ZOO_CONNECTING_STATE)                                                    \
     X(ZOO_CONTAINER)                                                           \
     X(ZOO_CREATOR_ALL_ACL)                                                     \
     X(ZOO_DELETED_EVENT)                                                       \
@@ -85,7 +96,9 @@
     X(ZOO_NOTCONNECTED_STATE)                                                  \
     X(ZOO_OPEN_ACL_UNSAFE)                                                     \
     X(ZOO_PERSISTENT)                                                          \
-    X(ZOO_SESSION_EVENT)
+    X(ZOO_SESSION_EVENT)                                                       \
+    X(ZOOKEEPER_READ)                                                          \
+    X(ZOOKEEPER_WRITE)
 
 struct zk_library {
     ZK_LIBRARY(LIBRARY_SLOT)
@@ -217,17 +230,48 @@ void zk_request_free(struct zk_request *q); /* one that was never sent */
 int zk_by_bytes(const void *a, const void *b); /* qsort() of char * */
 void zk_names_close(struct zk_names *names);
 
+/* --- the library's thread (drive.c) --------------------------------------- */
+
+/* The connection broke. On its thread, under the mutex. */
+typedef void zk_lost_f(zhandle_t *zh, void *arg);
+
+struct zk_drive {
+    zhandle_t *zh;
+    pthread_mutex_t *mutex; /* whoever calls the library holds it */
+    pthread_t thread;
+    int wake; /* eventfd */
+    bool started;
+    atomic_bool ending;
+    size_t told; /* under the mutex: callbacks, so far */
+    bool
+        broken; /* under the mutex: the library lost its connection, silently */
+    zk_lost_f *lost; /* told of that */
+    void *arg;
+};
+
+/* From now on the library is called under `mutex` only. -1: no descriptor is
+ * left. */
+int zk_drive_start(struct zk_drive *d, zhandle_t *zh, pthread_mutex_t *mutex,
+                   zk_lost_f *lost, void *arg) MUST_CHECK;
+/* A request was given to it, which may have been too `large` to be sent at
+ * once. Under the mutex, between start and stop. */
+void zk_drive_sent(struct zk_drive *d, bool large);
+/* Waits for the end of the thread, not under the mutex; no callback comes any
+ * more but from zookeeper_close(). Fine if it was not started. */
+void zk_drive_stop(struct zk_drive *d);
+
 /* --- handles (handle.c) -------------------------------------------------- */
 
 /* One handle of the library is one session; after its end there is a new one.
  * What a stale handle still says is ignored. */
 struct zk_handle {
     struct zookeeper *z;
-    zhandle_t *zh; /* the opener's until `opened`, then under the mutex
-                      "handle"; NULL: none, or taken away */
-    bool opened;   /* loop */
+    zhandle_t *zh;         /* the opener's until `opened`, then under the mutex
+                              "handle"; NULL: none, or taken away */
+    struct zk_drive drive; /* the opener's, then the closer's */
+    bool opened;           /* loop */
     int state;     /* loop: ZOO_CONNECTED_STATE and so on, as last told by its
-                      threads */
+                      thread */
     clientid_t id; /* loop: of the session, when connected */
     atomic_int timeout_ms; /* the negotiated one; 0: not known yet */
     bool guard_ended;      /* loop: its session was ended, see zk_guard() */
@@ -248,7 +292,7 @@ void zk_handle_open(struct zookeeper *z);
  * ZSESSIONEXPIRED, the handle is closed in the background (which ends the
  * session at once if the server can be reached), then closed() is told. */
 void zk_handle_close(struct zookeeper *z);
-/* The library pings from a thread of its own, whatever our loop does. The
+/* The session is kept alive by its own thread, whatever our loop does. The
  * closer looks here now and then: a loop that has not turned for the session's
  * timeout has its handle closed, which ends the session and its locks; the
  * loop hears of it when it turns again. */

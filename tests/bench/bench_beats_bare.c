@@ -106,7 +106,8 @@ static void zookeeper(const char *hosts, const char *directory, int64_t seconds)
     size_t next = 0, n;
 
     zh = zookeeper_bare_open(hosts, NULL);
-    if (zoo_get_children(zh, directory, 0, &names) != ZOK || names.count == 0)
+    if (zkmt.zoo_get_children(zh, directory, 0, &names) != ZOK ||
+        names.count == 0)
         die(directory, "it cannot be listed, or nobody is there");
     n = (size_t)names.count;
     measure_from_now(seconds);
@@ -114,14 +115,14 @@ static void zookeeper(const char *hosts, const char *directory, int64_t seconds)
         for (size_t i = 0; i < n * STEP_MS / PERIOD_MS; i++, next++) {
             (void)snprintf(path, sizeof(path), "%s/%s", directory,
                            names.data[next % n]);
-            if (zoo_aget(zh, path, 0, on_value, NULL) != ZOK)
+            if (zkmt.zoo_aget(zh, path, 0, on_value, NULL) != ZOK)
                 die(path, "it cannot be asked for");
         }
         sleep_until(turn + STEP_MS);
     }
     print_share();
-    deallocate_String_vector(&names);
-    (void)zookeeper_close(zh);
+    zkmt.deallocate_String_vector(&names);
+    (void)zkmt.zookeeper_close(zh);
 }
 
 /* --- etcd ---------------------------------------------------------------- */

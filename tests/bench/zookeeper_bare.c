@@ -48,7 +48,7 @@ struct call {
 
 static void die(const char *what, int rc)
 {
-    (void)fprintf(stderr, "zookeeper_bare: %s: %s\n", what, zerror(rc));
+    (void)fprintf(stderr, "zookeeper_bare: %s: %s\n", what, zkmt.zerror(rc));
     exit(1);
 }
 
@@ -125,7 +125,7 @@ static size_t read_one(struct raw *raw, const char *key, uint64_t *version)
     int rc;
 
     call->version = version;
-    rc = zoo_aget(raw->zh, key, 0, on_value, call);
+    rc = zkmt.zoo_aget(raw->zh, key, 0, on_value, call);
     if (rc != ZOK)
         die("aget", rc);
     return 1;
@@ -149,13 +149,13 @@ static void list_markers(struct raw *raw)
 {
     struct String_vector names;
     char dir[MOVE_KEY_SIZE];
-    int rc = zoo_get_children(raw->zh, move_owned(0, dir), 0, &names);
+    int rc = zkmt.zoo_get_children(raw->zh, move_owned(0, dir), 0, &names);
 
     if (rc != ZOK || (size_t)names.count != raw->n)
         die("children", rc);
     for (size_t i = 0; i < raw->n; i++)
         raw->order[i] = strtoul(names.data[i], NULL, 10);
-    deallocate_String_vector(&names);
+    zkmt.deallocate_String_vector(&names);
 }
 
 /* --- batches ------------------------------------------------------------- */
@@ -175,7 +175,8 @@ static void on_multi(int rc, const void *data)
 static void send_multi(struct raw *raw, const zoo_op_t *ops, size_t n)
 {
     struct call *call = registry_calls_new(raw, n);
-    int rc = zoo_amulti(raw->zh, (int)n, ops, call->results, on_multi, call);
+    int rc =
+        zkmt.zoo_amulti(raw->zh, (int)n, ops, call->results, on_multi, call);
 
     if (rc != ZOK)
         die("amulti", rc);
@@ -183,8 +184,8 @@ static void send_multi(struct raw *raw, const zoo_op_t *ops, size_t n)
 
 static void create(zoo_op_t *op, const char *key, const char *value)
 {
-    zoo_create_op_init(op, key, value, (int)strlen(value), &ZOO_OPEN_ACL_UNSAFE,
-                       0, NULL, 0);
+    zkmt.zoo_create_op_init(op, key, value, (int)strlen(value),
+                            zkmt.ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
 }
 
 static size_t part_of(const struct raw *raw, size_t from)
@@ -219,17 +220,18 @@ static size_t send_move(struct raw *raw, size_t from)
     char gates[MOVE_TARGETS][MOVE_KEY_SIZE];
     zoo_op_t *op = ops;
 
-    zoo_check_op_init(op++, raw->lock, 0);
+    zkmt.zoo_check_op_init(op++, raw->lock, 0);
     for (int t = 1; t <= MOVE_TARGETS; t++)
-        zoo_check_op_init(op++, move_gate(t, gates[t - 1]), raw->gates[t]);
+        zkmt.zoo_check_op_init(op++, move_gate(t, gates[t - 1]), raw->gates[t]);
     for (size_t i = 0; i < n; i++) {
         const struct move_item *item = &raw->items[from + i];
 
         move_after(from + i, &values[i]);
-        zoo_set_op_init(op++, item->record, values[i].record,
-                        (int)strlen(values[i].record),
-                        (int)item->record_version, NULL);
-        zoo_delete_op_init(op++, item->old_marker, (int)item->marker_version);
+        zkmt.zoo_set_op_init(op++, item->record, values[i].record,
+                             (int)strlen(values[i].record),
+                             (int)item->record_version, NULL);
+        zkmt.zoo_delete_op_init(op++, item->old_marker,
+                                (int)item->marker_version);
         create(op++, item->new_marker, values[i].marker);
     }
     send_multi(raw, ops, (size_t)(op - ops));
@@ -246,7 +248,8 @@ static void on_session(zhandle_t *zh, int type, int state, const char *path,
     (void)zh;
     (void)path;
     (void)context;
-    if (type == ZOO_SESSION_EVENT && state == ZOO_EXPIRED_SESSION_STATE)
+    if (type == *zkmt.ZOO_SESSION_EVENT &&
+        state == *zkmt.ZOO_EXPIRED_SESSION_STATE)
         die("session", ZSESSIONEXPIRED);
 }
 
@@ -257,15 +260,15 @@ zhandle_t *zookeeper_bare_open(const char *hosts, const char *space)
     zhandle_t *zh;
     int rc;
 
-    zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
-    zh = zookeeper_init(where, on_session, SESSION_MS, NULL, NULL, 0);
+    zkmt.zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
+    zh = zkmt.zookeeper_init(where, on_session, SESSION_MS, NULL, NULL, 0);
     if (zh == NULL)
         die(where, ZSYSTEMERROR);
     mem_free(where);
     /* else the library asks for its servers' names before every request */
-    (void)zoo_set_servers_resolution_delay(zh, -1);
+    (void)zkmt.zoo_set_servers_resolution_delay(zh, -1);
     /* waits for the connection */
-    rc = zoo_exists(zh, "/zookeeper", 0, NULL);
+    rc = zkmt.zoo_exists(zh, "/zookeeper", 0, NULL);
     if (rc != ZOK && rc != ZNONODE)
         die("connecting", rc);
     return zh;
@@ -283,7 +286,8 @@ static void make_dir(zhandle_t *zh, const char *key)
         if (key[i] != '/' && key[i] != '\0')
             continue;
         (void)snprintf(path, sizeof(path), "%.*s", (int)i, key);
-        rc = zoo_create(zh, path, NULL, -1, &ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
+        rc = zkmt.zoo_create(zh, path, NULL, -1, zkmt.ZOO_OPEN_ACL_UNSAFE, 0,
+                             NULL, 0);
         if (rc != ZOK && rc != ZNODEEXISTS)
             die(path, rc);
     }
@@ -299,16 +303,16 @@ static void make_dirs(struct raw *raw)
     make_dir(raw->zh, MOVE_LOCK);
     for (int t = 0; t <= MOVE_TARGETS; t++) {
         make_dir(raw->zh, move_owned(t, key));
-        rc = zoo_create(raw->zh, move_gate(t, key), MOVE_GATE,
-                        (int)strlen(MOVE_GATE), &ZOO_OPEN_ACL_UNSAFE, 0, NULL,
-                        0);
+        rc = zkmt.zoo_create(raw->zh, move_gate(t, key), MOVE_GATE,
+                             (int)strlen(MOVE_GATE), zkmt.ZOO_OPEN_ACL_UNSAFE,
+                             0, NULL, 0);
         if (rc != ZOK)
             die(key, rc);
     }
-    rc = zoo_create(raw->zh,
-                    MOVE_LOCK "/_c_00000000-0000-4000-8000-000000000000-lock-",
-                    "10.0.0.9", 8, &ZOO_OPEN_ACL_UNSAFE,
-                    ZOO_EPHEMERAL | ZOO_SEQUENCE, raw->lock, sizeof(raw->lock));
+    rc = zkmt.zoo_create(
+        raw->zh, MOVE_LOCK "/_c_00000000-0000-4000-8000-000000000000-lock-",
+        "10.0.0.9", 8, zkmt.ZOO_OPEN_ACL_UNSAFE,
+        *zkmt.ZOO_EPHEMERAL | *zkmt.ZOO_SEQUENCE, raw->lock, sizeof(raw->lock));
     if (rc != ZOK)
         die("lock", rc);
 }
@@ -324,7 +328,7 @@ void zookeeper_bare_move(const char *hosts, const char *space,
 
     (void)snprintf(root, sizeof(root), "/%s", space);
     make_dir(above, root);
-    (void)zookeeper_close(above);
+    (void)zkmt.zookeeper_close(above);
     raw.zh = zookeeper_bare_open(hosts, space);
     raw.order = mem_array(n, sizeof(*raw.order));
     (void)pthread_mutex_init(&raw.mutex, NULL);
@@ -341,7 +345,7 @@ void zookeeper_bare_move(const char *hosts, const char *space,
     result->move_ms = result->all_ms - result->read_ms;
     result->txns = raw.requests;
     result->events = 0;
-    (void)zookeeper_close(raw.zh);
+    (void)zkmt.zookeeper_close(raw.zh);
     (void)pthread_mutex_destroy(&raw.mutex);
     (void)pthread_cond_destroy(&raw.finished);
     mem_free(raw.order);
@@ -355,22 +359,22 @@ static void drop_children(zhandle_t *zh, const char *dir)
     zoo_op_result_t *results = mem_array(CLEAR_OPS, sizeof(*results));
     char(*paths)[2 * MOVE_KEY_SIZE] = mem_array(CLEAR_OPS, sizeof(*paths));
     struct String_vector names = {0};
-    int rc = zoo_get_children(zh, dir, 0, &names);
+    int rc = zkmt.zoo_get_children(zh, dir, 0, &names);
     int n = 0;
 
     if (rc != ZOK && rc != ZNONODE)
         die(dir, rc);
     for (int i = 0; i < names.count; i++) {
         (void)snprintf(paths[n], sizeof(paths[n]), "%s/%s", dir, names.data[i]);
-        zoo_delete_op_init(&ops[n], paths[n], -1);
+        zkmt.zoo_delete_op_init(&ops[n], paths[n], -1);
         if (++n == CLEAR_OPS || i + 1 == names.count) {
-            rc = zoo_multi(zh, n, ops, results);
+            rc = zkmt.zoo_multi(zh, n, ops, results);
             if (rc != ZOK)
                 die(dir, rc);
             n = 0;
         }
     }
-    deallocate_String_vector(&names);
+    zkmt.deallocate_String_vector(&names);
     mem_free(ops);
     mem_free(results);
     mem_free(paths);
@@ -385,5 +389,5 @@ void zookeeper_bare_clear(const char *hosts, const char *space)
     drop_children(zh, MOVE_GATES);
     for (int t = 0; t <= MOVE_TARGETS; t++)
         drop_children(zh, move_owned(t, dir));
-    (void)zookeeper_close(zh);
+    (void)zkmt.zookeeper_close(zh);
 }

@@ -9,8 +9,7 @@
 #define PELORUS_TESTS_BENCH_ZOOKEEPER_BARE_H
 
 #include "tests/bench/move.h"
-
-#include <zookeeper/zookeeper.h>
+#include "tests/lib/zookeeper_mt.h"
 
 /* Connected, below `/<space>`; NULL: below the root. Ends the process with a
  * message if that fails or the session ends. zookeeper_close() it. */

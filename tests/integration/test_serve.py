@@ -311,7 +311,7 @@ def test_where_the_registry_stood_is_remembered(cluster):
 
 
 CLIENTS = {
-    "zookeeper: {connect-string: 'h:2181'}": ("zookeeper", "libzookeeper_mt.so.2"),
+    "zookeeper: {connect-string: 'h:2181'}": ("zookeeper", "libzookeeper_st.so.2"),
     "endpoints: ['http://h:2379']": ("etcd", "libcurl.so.4"),
     "hikari-config: {jdbc-url: 'jdbc:mysql://h:3306/d'}": ("jdbc", "libmariadb.so.3"),
     "hikari-config: {jdbc-url: 'jdbc:postgresql://h:5432/d'}": ("jdbc", "libpq.so.5"),

@@ -182,8 +182,9 @@ static void two_contenders_never_hold_the_lock_together(void **state)
             release(&c[i]);
     }
     zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
-    world_until(w, (raw_children(&raw, zktest_path(w, KEY), &left),
-                    (void)deallocate_String_vector(&left), left.count == 0));
+    world_until(w,
+                (raw_children(&raw, zktest_path(w, KEY), &left),
+                 (void)zkmt.deallocate_String_vector(&left), left.count == 0));
     raw_close(&raw);
     mem_free(c);
 }
@@ -234,7 +235,7 @@ static void wait_for_contenders(struct world *w, struct raw *raw, int n)
     struct String_vector v;
 
     world_until(w, (raw_children(raw, zktest_path(w, KEY), &v),
-                    (void)deallocate_String_vector(&v), v.count == n));
+                    (void)zkmt.deallocate_String_vector(&v), v.count == n));
 }
 
 /* kazoo, and what Curator has beside its mutex: each is waited for when it
@@ -254,13 +255,13 @@ static void a_contender_of_another_layout_has_its_turn(void **state)
         char before[RAW_PATH], after[RAW_PATH];
         struct held h;
 
-        join_as(w, &raw, prefixes[i], ZOO_EPHEMERAL_SEQUENTIAL, before);
+        join_as(w, &raw, prefixes[i], *zkmt.ZOO_EPHEMERAL_SEQUENTIAL, before);
         assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_TIMEOUT);
         held_release(&h);
         wait_for_contenders(w, &raw, 1);
         held_ask(r, &h, KEY, "a", -1);
         wait_for_contenders(w, &raw, 2);
-        join_as(w, &raw, prefixes[i], ZOO_EPHEMERAL_SEQUENTIAL, after);
+        join_as(w, &raw, prefixes[i], *zkmt.ZOO_EPHEMERAL_SEQUENTIAL, after);
         world_pass(w, 100);
         assert_int_equal(h.answers, 0);
         raw_delete(&raw, before);
@@ -292,7 +293,7 @@ static void layouts_mixed_take_turns_in_the_order_of_their_making(void **state)
 
     others_begin(w, &raw, &said);
     for (size_t i = 0; i < N; i++)
-        join_as(w, &raw, prefixes[i], ZOO_EPHEMERAL_SEQUENTIAL, made[i]);
+        join_as(w, &raw, prefixes[i], *zkmt.ZOO_EPHEMERAL_SEQUENTIAL, made[i]);
     held_ask(r, &h, KEY, "a", -1);
     wait_for_contenders(w, &raw, N + 1);
     for (size_t i = 0; i < N; i++) { /* the middle first, then both ends */
@@ -321,7 +322,8 @@ static void a_lock_of_curators_layout_is_not_foreign(void **state)
     struct held h;
 
     others_begin(w, &raw, &said);
-    join_as(w, &raw, "_c_" HEX "-lock-", ZOO_EPHEMERAL_SEQUENTIAL, before);
+    join_as(w, &raw, "_c_" HEX "-lock-", *zkmt.ZOO_EPHEMERAL_SEQUENTIAL,
+            before);
     held_ask(r, &h, KEY, "a", -1);
     wait_for_contenders(w, &raw, 2);
     world_pass(w, 100);
@@ -345,10 +347,11 @@ static void what_is_no_sessions_is_passed_over_and_said_once(void **state)
     struct held h;
 
     others_begin(w, &raw, &said);
-    join_as(w, &raw, "left-", ZOO_PERSISTENT_SEQUENTIAL, left[0]);
-    join_as(w, &raw, "_c_" UUID "-lock-", ZOO_EPHEMERAL_SEQUENTIAL, before);
-    join_as(w, &raw, "left-", ZOO_PERSISTENT_SEQUENTIAL, left[1]);
-    join_as(w, &raw, "lock-", ZOO_PERSISTENT_SEQUENTIAL, left[2]);
+    join_as(w, &raw, "left-", *zkmt.ZOO_PERSISTENT_SEQUENTIAL, left[0]);
+    join_as(w, &raw, "_c_" UUID "-lock-", *zkmt.ZOO_EPHEMERAL_SEQUENTIAL,
+            before);
+    join_as(w, &raw, "left-", *zkmt.ZOO_PERSISTENT_SEQUENTIAL, left[1]);
+    join_as(w, &raw, "lock-", *zkmt.ZOO_PERSISTENT_SEQUENTIAL, left[2]);
     assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_TIMEOUT);
     held_release(&h);
     wait_for_contenders(w, &raw, 4);

@@ -460,7 +460,7 @@ static void a_list_is_answered_when_its_session_ends(void **state)
 const char *__lsan_default_suppressions(void); /* NOLINT: the runtime's name */
 const char *__lsan_default_suppressions(void)  /* NOLINT */
 {
-    return "leak:libzookeeper_mt.so";
+    return "leak:libzookeeper_";
 }
 #endif
 

@@ -149,12 +149,14 @@ static void make_directories(struct world *w)
             assert_true(strlen(dir) * DIRS > 0xfffff); /* jute.maxbuffer */
             (void)snprintf(key, sizeof(key), DIR_FMT "/k", i + k);
             (void)snprintf(child, PATH_SIZE, "%s", zktest_path(w, key));
-            zoo_create_op_init(&ops[2 * k], dir, NULL, -1, &ZOO_OPEN_ACL_UNSAFE,
-                               ZOO_PERSISTENT, NULL, 0);
-            zoo_create_op_init(&ops[2 * k + 1], child, "0", 1,
-                               &ZOO_OPEN_ACL_UNSAFE, ZOO_PERSISTENT, NULL, 0);
+            zkmt.zoo_create_op_init(&ops[2 * k], dir, NULL, -1,
+                                    zkmt.ZOO_OPEN_ACL_UNSAFE,
+                                    *zkmt.ZOO_PERSISTENT, NULL, 0);
+            zkmt.zoo_create_op_init(&ops[2 * k + 1], child, "0", 1,
+                                    zkmt.ZOO_OPEN_ACL_UNSAFE,
+                                    *zkmt.ZOO_PERSISTENT, NULL, 0);
         }
-        assert_int_equal(zoo_multi(raw.zh, 2 * BATCH, ops, results), ZOK);
+        assert_int_equal(zkmt.zoo_multi(raw.zh, 2 * BATCH, ops, results), ZOK);
     }
     raw_close(&raw);
     mem_free(paths);

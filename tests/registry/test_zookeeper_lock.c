@@ -48,7 +48,7 @@ static size_t queue_of(struct world *w, struct raw *raw,
     assert_true(n <= 8);
     for (size_t i = 0; i < n; i++)
         (void)snprintf(names[i], RAW_PATH, "%s", v.data[i]);
-    (void)deallocate_String_vector(&v);
+    (void)zkmt.deallocate_String_vector(&v);
     return n;
 }
 
@@ -70,8 +70,8 @@ static const char *node_path(struct world *w, const char *name)
 static void join_queue(struct world *w, struct raw *raw, const char *prefix,
                        char made[RAW_PATH])
 {
-    raw_create(raw, node_path(w, prefix), "10.0.0.9", ZOO_EPHEMERAL_SEQUENTIAL,
-               made);
+    raw_create(raw, node_path(w, prefix), "10.0.0.9",
+               *zkmt.ZOO_EPHEMERAL_SEQUENTIAL, made);
 }
 
 /* --- ours, as others see it ---------------------------------------------- */
@@ -236,7 +236,7 @@ static void on_victim_session(zhandle_t *zh, int type, int state,
 {
     (void)zh;
     (void)path;
-    if (type == ZOO_SESSION_EVENT && state == ZOO_CONNECTED_STATE)
+    if (type == *zkmt.ZOO_SESSION_EVENT && state == *zkmt.ZOO_CONNECTED_STATE)
         atomic_store(&((struct victim *)arg)->connected, true);
 }
 
@@ -262,13 +262,15 @@ static void victim_join_queue(struct world *w, struct victim *v)
                      0);
     (void)snprintf(address, sizeof(address), "127.0.0.1:%u",
                    proxy_port(v->proxy));
-    v->zh = zookeeper_init2(address, on_victim_session, ZOOKEEPER_TIMEOUT_MS,
-                            NULL, v, 0, raw_drop_log);
+    v->zh =
+        zkmt.zookeeper_init2(address, on_victim_session, ZOOKEEPER_TIMEOUT_MS,
+                             NULL, v, 0, raw_drop_log);
     assert_non_null(v->zh);
     world_until(w, atomic_load(&v->connected));
-    assert_int_equal(zoo_acreate(v->zh, node_path(w, FIRST), "10.0.0.9", 8,
-                                 &ZOO_OPEN_ACL_UNSAFE, ZOO_EPHEMERAL_SEQUENTIAL,
-                                 on_victim_created, &v->created),
+    assert_int_equal(zkmt.zoo_acreate(v->zh, node_path(w, FIRST), "10.0.0.9", 8,
+                                      zkmt.ZOO_OPEN_ACL_UNSAFE,
+                                      *zkmt.ZOO_EPHEMERAL_SEQUENTIAL,
+                                      on_victim_created, &v->created),
                      ZOK);
     world_until(w, atomic_load(&v->created));
 }
@@ -277,7 +279,7 @@ static void victim_free(struct world *w, struct victim *v)
 {
     proxy_refuse(v->proxy, true);
     (void)proxy_reset(v->proxy);
-    (void)zookeeper_close(v->zh);
+    (void)zkmt.zookeeper_close(v->zh);
     proxy_close(&v->proxy, on_victim_closed, v);
     world_until(w, v->closed);
 }
@@ -319,15 +321,15 @@ static void names_without_a_number_are_ordered_as_curator_does(void **state)
 
     zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
     raw_create_parents(&raw, zktest_path(w, KEY));
-    raw_create(&raw, node_path(w, "zzz"), "1", ZOO_PERSISTENT, NULL);
+    raw_create(&raw, node_path(w, "zzz"), "1", *zkmt.ZOO_PERSISTENT, NULL);
     assert_int_equal(held_take(w, r, &h, KEY, "a", 2000), ERR_OK);
     held_release(&h);
     (void)snprintf(path, sizeof(path), "%s", node_path(w, "-first"));
-    raw_create(&raw, path, "1", ZOO_PERSISTENT, NULL);
+    raw_create(&raw, path, "1", *zkmt.ZOO_PERSISTENT, NULL);
     assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_OK);
     held_release(&h);
     raw_delete(&raw, path);
-    raw_create(&raw, path, "1", ZOO_EPHEMERAL, NULL);
+    raw_create(&raw, path, "1", *zkmt.ZOO_EPHEMERAL, NULL);
     assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_TIMEOUT);
     held_release(&h);
     held_ask(r, &h, KEY, "a", -1);

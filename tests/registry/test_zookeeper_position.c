@@ -61,7 +61,7 @@ static void remove_all(struct world *w, struct raw *raw)
 static void put_back(struct world *w, struct raw *raw)
 {
     remove_all(w, raw);
-    raw_create(raw, zktest_path(w, NODE), NULL, ZOO_PERSISTENT, NULL);
+    raw_create(raw, zktest_path(w, NODE), NULL, *zkmt.ZOO_PERSISTENT, NULL);
 }
 
 static void expect_back(struct world *w, struct registry *r)
@@ -128,7 +128,7 @@ static void who_does_not_watch_counts_by_itself(void **state)
     assert_int_equal(names.count, 1);
     (void)snprintf(path, sizeof(path), "%s/%s", zktest_path(w, NODE),
                    names.data[0]);
-    (void)deallocate_String_vector(&names);
+    (void)zkmt.deallocate_String_vector(&names);
     shared = version(w, &raw);
     assert_true(raw_stat(&raw, path, &stat));
     own = stat.version;
@@ -175,7 +175,8 @@ static void who_does_not_compare_leaves_nothing(void **state)
 
 static void set_acl(struct world *w, struct raw *raw, struct ACL_vector *acl)
 {
-    assert_int_equal(zoo_set_acl(raw->zh, zktest_path(w, NODE), -1, acl), ZOK);
+    assert_int_equal(zkmt.zoo_set_acl(raw->zh, zktest_path(w, NODE), -1, acl),
+                     ZOK);
 }
 
 /* From the beginning, and in the middle of a session. */
@@ -187,7 +188,7 @@ static void a_node_that_is_denied_to_us_stops_nothing(void **state)
     struct raw raw;
 
     zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
-    set_acl(w, &raw, &ZOO_READ_ACL_UNSAFE);
+    set_acl(w, &raw, zkmt.ZOO_READ_ACL_UNSAFE);
     began = clock_mono_ms();
     do {
         assert_int_equal(do_put(w, r, "/k", "1", REGISTRY_ANY, 0), ERR_OK);

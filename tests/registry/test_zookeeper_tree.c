@@ -87,11 +87,16 @@ empty_persistent_nodes_are_directories_and_ephemeral_ones_keys(void **state)
 
     zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
     raw_create_parents(&raw, zktest_path(w, "/x"));
-    raw_create(&raw, zktest_path(w, "/x/null"), NULL, ZOO_PERSISTENT, NULL);
-    raw_create(&raw, zktest_path(w, "/x/empty"), "", ZOO_PERSISTENT, NULL);
-    raw_create(&raw, zktest_path(w, "/x/e-null"), NULL, ZOO_EPHEMERAL, NULL);
-    raw_create(&raw, zktest_path(w, "/x/e-empty"), "", ZOO_EPHEMERAL, NULL);
-    raw_create(&raw, zktest_path(w, "/x/e-full"), "1", ZOO_EPHEMERAL, NULL);
+    raw_create(&raw, zktest_path(w, "/x/null"), NULL, *zkmt.ZOO_PERSISTENT,
+               NULL);
+    raw_create(&raw, zktest_path(w, "/x/empty"), "", *zkmt.ZOO_PERSISTENT,
+               NULL);
+    raw_create(&raw, zktest_path(w, "/x/e-null"), NULL, *zkmt.ZOO_EPHEMERAL,
+               NULL);
+    raw_create(&raw, zktest_path(w, "/x/e-empty"), "", *zkmt.ZOO_EPHEMERAL,
+               NULL);
+    raw_create(&raw, zktest_path(w, "/x/e-full"), "1", *zkmt.ZOO_EPHEMERAL,
+               NULL);
     assert_int_equal(do_get(w, r, "/x/null", NULL), ERR_NOT_FOUND);
     assert_int_equal(do_get(w, r, "/x/empty", NULL), ERR_NOT_FOUND);
     assert_int_equal(do_exists(w, r, "/x/null"), ERR_OK);
@@ -121,9 +126,10 @@ static void a_container_is_a_directory_and_with_a_value_a_key(void **state)
 
     zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
     raw_create_parents(&raw, zktest_path(w, "/c"));
-    raw_create(&raw, zktest_path(w, "/c/dir"), NULL, ZOO_CONTAINER, NULL);
-    raw_create(&raw, zktest_path(w, "/c/dir/k"), "1", ZOO_PERSISTENT, NULL);
-    raw_create(&raw, zktest_path(w, "/c/key"), "1", ZOO_CONTAINER, NULL);
+    raw_create(&raw, zktest_path(w, "/c/dir"), NULL, *zkmt.ZOO_CONTAINER, NULL);
+    raw_create(&raw, zktest_path(w, "/c/dir/k"), "1", *zkmt.ZOO_PERSISTENT,
+               NULL);
+    raw_create(&raw, zktest_path(w, "/c/key"), "1", *zkmt.ZOO_CONTAINER, NULL);
     assert_int_equal(do_get(w, r, "/c/dir", NULL), ERR_NOT_FOUND);
     seen_start(w, r, &seen, "/c");
     assert_int_equal(seen.n, 3);
@@ -158,9 +164,10 @@ static void nodes_beyond_our_limits_do_not_hide_the_others(void **state)
     memset(name + 3, 'n', sizeof(name) - 4);
     zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
     raw_create_parents(&raw, zktest_path(w, "/x"));
-    raw_create(&raw, zktest_path(w, name), "1", ZOO_PERSISTENT, NULL);
-    raw_create(&raw, zktest_path(w, "/x/large"), value, ZOO_PERSISTENT, NULL);
-    raw_create(&raw, zktest_path(w, "/x/z"), "1", ZOO_PERSISTENT, NULL);
+    raw_create(&raw, zktest_path(w, name), "1", *zkmt.ZOO_PERSISTENT, NULL);
+    raw_create(&raw, zktest_path(w, "/x/large"), value, *zkmt.ZOO_PERSISTENT,
+               NULL);
+    raw_create(&raw, zktest_path(w, "/x/z"), "1", *zkmt.ZOO_PERSISTENT, NULL);
     raw_close(&raw);
     assert_int_equal(do_list(w, r, "/x", NULL, 100, &g), ERR_OK);
     for (size_t i = 0; i < g.n_entries; i++)
@@ -192,12 +199,12 @@ static void expect_ours_alone(void *arg, const char *path)
     struct ACL_vector acl;
     struct Stat stat;
 
-    assert_int_equal(zoo_get_acl(acls->raw->zh, path, &acl, &stat), ZOK);
+    assert_int_equal(zkmt.zoo_get_acl(acls->raw->zh, path, &acl, &stat), ZOK);
     assert_int_equal(acl.count, 1);
-    assert_int_equal(acl.data[0].perms, ZOO_PERM_ALL);
+    assert_int_equal(acl.data[0].perms, *zkmt.ZOO_PERM_ALL);
     assert_string_equal(acl.data[0].id.scheme, "digest");
     assert_int_equal(strncmp(acl.data[0].id.id, "pelorus:", 8), 0);
-    (void)deallocate_ACL_vector(&acl);
+    (void)zkmt.deallocate_ACL_vector(&acl);
     acls->n++;
 }
 
@@ -313,11 +320,11 @@ static void a_chroot_that_does_not_exist_is_made(void **state)
     raw_children(&raw, chroot, &names);
     assert_int_equal(names.count, 1);
     assert_string_equal(names.data[0], zktest_namespace(w));
-    (void)deallocate_String_vector(&names);
+    (void)zkmt.deallocate_String_vector(&names);
     *strrchr(chroot, '/') = '\0';
     raw_children(&raw, chroot, &names);
     assert_int_equal(names.count, 1);
-    (void)deallocate_String_vector(&names);
+    (void)zkmt.deallocate_String_vector(&names);
     assert_false(raw_stat(&raw, zktest_path(w, "/"), NULL));
     raw_close(&raw);
     seen_stop(&seen);

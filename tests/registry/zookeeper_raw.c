@@ -23,7 +23,7 @@
     do {                                                                       \
         int rc_ = (rc);                                                        \
         if (rc_ != ZOK) {                                                      \
-            fail_msg("%s %s: %s", what, path, zerror(rc_));                    \
+            fail_msg("%s %s: %s", what, path, zkmt.zerror(rc_));               \
         }                                                                      \
     } while (0)
 
@@ -36,8 +36,9 @@ static void on_session(zhandle_t *zh, int type, int state, const char *path,
 
     (void)zh;
     (void)path;
-    if (type == ZOO_SESSION_EVENT &&
-        (state == ZOO_CONNECTED_STATE || state == ZOO_EXPIRED_SESSION_STATE))
+    if (type == *zkmt.ZOO_SESSION_EVENT &&
+        (state == *zkmt.ZOO_CONNECTED_STATE ||
+         state == *zkmt.ZOO_EXPIRED_SESSION_STATE))
         (void)!write(raw->wake, &one, sizeof(one));
 }
 
@@ -56,21 +57,21 @@ bool raw_open(struct raw *raw, uint16_t port, int timeout_ms,
     (void)snprintf(address, sizeof(address), "127.0.0.1:%u", port);
     raw->wake = wake.fd = eventfd(0, EFD_CLOEXEC);
     assert_true(raw->wake >= 0);
-    raw->zh = zookeeper_init2(address, on_session, timeout_ms, session, raw, 0,
-                              raw_drop_log);
+    raw->zh = zkmt.zookeeper_init2(address, on_session, timeout_ms, session,
+                                   raw, 0, raw_drop_log);
     assert_non_null(raw->zh);
     if (poll(&wake, 1, CONNECT_MS) != 1) {
         fail_msg("no connection to ZooKeeper at %s in %d ms", address,
                  CONNECT_MS);
     }
     assert_int_equal(read(raw->wake, &count, sizeof(count)), sizeof(count));
-    return zoo_state(raw->zh) != ZOO_EXPIRED_SESSION_STATE;
+    return zkmt.zoo_state(raw->zh) != *zkmt.ZOO_EXPIRED_SESSION_STATE;
 }
 
 void raw_close(struct raw *raw)
 {
     if (raw->zh != NULL) {
-        (void)zookeeper_close(raw->zh);
+        (void)zkmt.zookeeper_close(raw->zh);
         (void)close(raw->wake);
         raw->zh = NULL;
     }
@@ -89,8 +90,8 @@ void raw_auth(struct raw *raw, const char *digest)
     struct pollfd wake = {.fd = raw->wake, .events = POLLIN};
     uint64_t count;
 
-    raw_must(zoo_add_auth(raw->zh, "digest", digest, (int)strlen(digest),
-                          on_auth, raw),
+    raw_must(zkmt.zoo_add_auth(raw->zh, "digest", digest, (int)strlen(digest),
+                               on_auth, raw),
              "add_auth", digest);
     assert_int_equal(poll(&wake, 1, CONNECT_MS), 1);
     assert_int_equal(read(raw->wake, &count, sizeof(count)), sizeof(count));
@@ -99,7 +100,7 @@ void raw_auth(struct raw *raw, const char *digest)
 
 uint64_t raw_session(const struct raw *raw)
 {
-    return (uint64_t)zoo_client_id(raw->zh)->client_id;
+    return (uint64_t)zkmt.zoo_client_id(raw->zh)->client_id;
 }
 
 void raw_create(struct raw *raw, const char *path, const char *value, int mode,
@@ -107,8 +108,9 @@ void raw_create(struct raw *raw, const char *path, const char *value, int mode,
 {
     int len = value == NULL ? -1 : (int)strlen(value);
 
-    raw_must(zoo_create(raw->zh, path, value, len, &ZOO_OPEN_ACL_UNSAFE, mode,
-                        made, made == NULL ? 0 : RAW_PATH),
+    raw_must(zkmt.zoo_create(raw->zh, path, value, len,
+                             zkmt.ZOO_OPEN_ACL_UNSAFE, mode, made,
+                             made == NULL ? 0 : RAW_PATH),
              "create", path);
 }
 
@@ -122,21 +124,21 @@ void raw_create_parents(struct raw *raw, const char *path)
         if (path[i] != '/' && path[i] != '\0')
             continue;
         (void)snprintf(part, sizeof(part), "%.*s", (int)i, path);
-        rc = zoo_create(raw->zh, part, NULL, -1, &ZOO_OPEN_ACL_UNSAFE,
-                        ZOO_PERSISTENT, NULL, 0);
+        rc = zkmt.zoo_create(raw->zh, part, NULL, -1, zkmt.ZOO_OPEN_ACL_UNSAFE,
+                             *zkmt.ZOO_PERSISTENT, NULL, 0);
         raw_must(rc == ZNODEEXISTS ? ZOK : rc, "create", part);
     }
 }
 
 void raw_delete(struct raw *raw, const char *path)
 {
-    raw_must(zoo_delete(raw->zh, path, -1), "delete", path);
+    raw_must(zkmt.zoo_delete(raw->zh, path, -1), "delete", path);
 }
 
 bool raw_stat(struct raw *raw, const char *path, struct Stat *stat)
 {
     struct Stat unused;
-    int rc = zoo_exists(raw->zh, path, 0, stat == NULL ? &unused : stat);
+    int rc = zkmt.zoo_exists(raw->zh, path, 0, stat == NULL ? &unused : stat);
 
     raw_must(rc == ZNONODE ? ZOK : rc, "exists", path);
     return rc == ZOK;
@@ -144,7 +146,7 @@ bool raw_stat(struct raw *raw, const char *path, struct Stat *stat)
 
 void raw_children(struct raw *raw, const char *path, struct String_vector *out)
 {
-    int rc = zoo_get_children(raw->zh, path, 0, out);
+    int rc = zkmt.zoo_get_children(raw->zh, path, 0, out);
 
     if (rc == ZNONODE)
         *out = (struct String_vector){0};
@@ -165,5 +167,5 @@ void raw_walk(struct raw *raw, const char *path, raw_node_f *fn, void *arg)
                        strcmp(path, "/") == 0 ? "" : path, names.data[i]);
         raw_walk(raw, below, fn, arg);
     }
-    (void)deallocate_String_vector(&names);
+    (void)zkmt.deallocate_String_vector(&names);
 }

@@ -9,9 +9,10 @@
 #ifndef PELORUS_TESTS_REGISTRY_ZOOKEEPER_RAW_H
 #define PELORUS_TESTS_REGISTRY_ZOOKEEPER_RAW_H
 
+#include "tests/lib/zookeeper_mt.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-#include <zookeeper/zookeeper.h>
 
 #define RAW_PATH 1024
 

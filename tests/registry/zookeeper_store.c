@@ -269,7 +269,7 @@ void zktest_nothing_stands_outside_the_namespaces(void **state)
             assert_string_equal(name, "zookeeper");
     }
     assert_true(ours > 0);
-    (void)deallocate_String_vector(&names);
+    (void)zkmt.deallocate_String_vector(&names);
     raw_close(&raw);
 }
 

@@ -20,7 +20,7 @@ in_groups=$(sed -n 's/^ *Y(\([A-Z_]*\)).*/\1/p' base/planted.h)
 in_puts=$(sed -n 's/^ *W(\([A-Z_]*\)).*/\1/p' base/planted.h)
 forgetting=$(sed -n 's/^ *Z(\([A-Z_]*\)).*/\1/p' base/planted.h)
 bugs=${*:-$(sed -n 's/^ *X(\([A-Z_]*\)).*/\1/p' base/planted.h) $in_groups $in_puts $forgetting}
-TEST_LIBS="$LIBS -lzookeeper_mt -lcjson -lcmocka -ldl"
+TEST_LIBS="$LIBS -lcjson -lcmocka -ldl"
 passed=0
 failed=0
 

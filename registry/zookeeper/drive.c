@@ -1,0 +1,155 @@
+/*
+ * drive.c - the thread that turns the client library.
+ *
+ * The library without threads of its own costs a third less for each request
+ * than its other build: nobody is woken to send what the loop could send, nor
+ * once more to hand over what was read. The loop gives it requests, and this
+ * thread waits for the socket, reads, and keeps the session alive, whatever the
+ * loop does; both only under the mutex "handle", a few microseconds at a time.
+ *
+ * A request is sent by whoever gives it, as far as the socket takes it. This
+ * thread has to be woken for what may be left over. That can only be a request
+ * that is large: smaller ones are left over behind others, whose answers wake.
+ *
+ * If it cannot be sent at all, for the connection broke, the library (3.8)
+ * drops the connection and forgets to answer what was on it: it would be mixed
+ * up with what is sent on the next one, part of a packet included. So the next
+ * one is broken before anything is sent, which it notices: then all are
+ * answered.
+ */
+#include "registry/zookeeper/zookeeper_priv.h"
+
+#include "base/locks.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ANSWERS_MAX 64 /* read before it looks at the time again */
+#define FAILED_MS   10 /* before what the library could not do is tried again */
+
+/* The next connection is there, and nothing was sent. The mutex is held. */
+static void break_next(struct zk_drive *d, int fd)
+{
+    assert(d->broken);
+    assert(fd >= 0);
+    d->broken = false;
+    d->lost(d->zh, d->arg); /* that, too, it did not tell */
+    (void)shutdown(fd, SHUT_RDWR);
+    (void)libzk.zookeeper_process(d->zh, *libzk.ZOOKEEPER_READ);
+}
+
+/* Until when to wait for the socket; -1: its session is over. */
+static int look(struct zk_drive *d, struct pollfd *socket)
+{
+    int fd = -1, interest = 0, ms, rc;
+    struct timeval left = {0};
+
+    lock_acquire(d->mutex);
+    rc = libzk.zookeeper_interest(d->zh, &fd, &interest, &left);
+    if (d->broken && rc == ZOK && fd >= 0) {
+        break_next(d, fd);
+        rc = libzk.zookeeper_interest(d->zh, &fd, &interest, &left);
+    }
+    if (libzk.is_unrecoverable(d->zh) != ZOK)
+        ms = -1;
+    else
+        ms = (int)(left.tv_sec * 1000 + (left.tv_usec + 999) / 1000);
+    lock_release(d->mutex);
+    socket->fd = rc == ZOK ? fd : -1; /* poll() does not mind that */
+    socket->events =
+        (short)(((interest & *libzk.ZOOKEEPER_READ) != 0 ? POLLIN : 0) |
+                ((interest & *libzk.ZOOKEEPER_WRITE) != 0 ? POLLOUT : 0));
+    socket->revents = 0;
+    return rc != ZOK && ms >= 0 && ms < FAILED_MS ? FAILED_MS : ms;
+}
+
+/* The library takes one packet of the server's at a time. As long as that was
+ * somebody's answer the next one is likely to be there, too. */
+static void process(struct zk_drive *d, int happened)
+{
+    int events = 0;
+    size_t told;
+
+    if ((happened & (POLLIN | POLLERR)) != 0)
+        events |= *libzk.ZOOKEEPER_READ;
+    if ((happened & (POLLOUT | POLLHUP | POLLERR)) != 0)
+        events |= *libzk.ZOOKEEPER_WRITE;
+    for (int i = 0; i < ANSWERS_MAX; i++) {
+        lock_acquire(d->mutex);
+        told = d->told;
+        (void)libzk.zookeeper_process(d->zh, events);
+        told = d->told - told;
+        lock_release(d->mutex);
+        if (told == 0 || (events & *libzk.ZOOKEEPER_READ) == 0)
+            return;
+        events = *libzk.ZOOKEEPER_READ;
+    }
+}
+
+static void *drive(void *arg)
+{
+    struct zk_drive *d = arg;
+    struct pollfd fds[2] = {{.fd = d->wake, .events = POLLIN}};
+    uint64_t count;
+
+    assert(d->zh != NULL);
+    while (!atomic_load(&d->ending)) {
+        int ms = look(d, &fds[1]);
+
+        (void)poll(fds, ARRAY_LEN(fds), ms);
+        if (fds[0].revents != 0)
+            (void)!read(d->wake, &count, sizeof(count));
+        if (ms >= 0)
+            process(d, fds[1].revents);
+    }
+    return NULL;
+}
+
+int zk_drive_start(struct zk_drive *d, zhandle_t *zh, pthread_mutex_t *mutex,
+                   zk_lost_f *lost, void *arg)
+{
+    assert(!d->started);
+    assert(zh != NULL);
+    d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (d->wake < 0)
+        return -1;
+    d->zh = zh;
+    d->mutex = mutex;
+    d->lost = lost;
+    d->arg = arg;
+    d->started = true;
+    lock_start_thread(&d->thread, drive, d);
+    return 0;
+}
+
+static void wake(const struct zk_drive *d)
+{
+    uint64_t one = 1;
+
+    (void)!write(d->wake, &one, sizeof(one));
+}
+
+void zk_drive_sent(struct zk_drive *d, bool large)
+{
+    bool broke = libzk.zoo_state(d->zh) == *libzk.ZOO_NOTCONNECTED_STATE;
+
+    assert(d->started);
+    d->broken |= broke;
+    if (large || broke)
+        wake(d);
+}
+
+void zk_drive_stop(struct zk_drive *d)
+{
+    if (!d->started)
+        return;
+    atomic_store(&d->ending, true);
+    wake(d);
+    (void)pthread_join(d->thread, NULL);
+    (void)close(d->wake);
+    d->started = false;
+}
