@@ -228,9 +228,12 @@ static void registration_free(struct membership *m, struct registration *r)
     windows_stop(&m->windows, &r->window);
     mem_free((void *)(uintptr_t)r->groups);
     mem_free(r->path_group);
-    mem_free(r->problems);
-    mem_free(r->path_problem);
-    mem_free(r->written);
+    mem_free(r->load);
+    if (r->odd != NULL) {
+        mem_free(r->odd->problems);
+        mem_free(r->odd->path_problem);
+        mem_free(r->odd);
+    }
     registration_give(r);
 }
 
@@ -254,7 +257,7 @@ static struct registration *registration_make(struct membership *m,
     if (names->group[0] != '\0')
         r->path_group = mem_strdup(names->group);
     if (names->problem[0] != '\0')
-        r->path_problem = mem_strdup(names->problem);
+        membership_odd(r)->path_problem = mem_strdup(names->problem);
     r->next = r->member->registrations;
     r->member->registrations = r;
     assert(r->member->registrations == r);

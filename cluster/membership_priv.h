@@ -70,6 +70,15 @@ void membership_turn(struct membership *m);
 
 struct member;
 
+/* What hardly any registration has. */
+struct registration_odd {
+    struct process written; /* the last known one under this `created`, while
+                               the present one is not; else not .known */
+    char *path_problem;     /* of its key; NULL: none */
+    struct heartbeat_problem *problems; /* of its heartbeat */
+    size_t n_problems;
+};
+
 /* One key. It is looked for among its member's, which the key names, and mostly
  * stands in one block with it. */
 struct registration {
@@ -78,20 +87,18 @@ struct registration {
     struct window window;      /* runs if it has a ttl: `span` is for how long
                                   it is watched */
     uint64_t version;
-    struct process process;  /* by its present value; .created is the key's */
-    struct process *written; /* the last known one under this `created`, while
-                                the present one is not; else NULL */
-    mono_ms written_at;      /* when it was written last, as seen by us */
-    int64_t gap;             /* between the last two writes; 0 unknown */
+    struct process process; /* by its present value; .created is the key's */
+    struct registration_odd *odd; /* NULL: nothing of it */
+    mono_ms written_at;           /* when it was written last, as seen by us */
+    int64_t gap;                  /* between the last two writes; 0 unknown */
     mono_ms load_whole; /* when a load was told of which nothing was refused */
-    struct load load;   /* the last good one of this process */
+    struct load *load;  /* the last good one of this process; NULL: its node's,
+                           which is the same; see membership_keep_load() */
     int64_t report_time, ttl_ms;
     char *path_group; /* of its key; NULL: none */
     const char *const *groups;
-    char *path_problem;                 /* of its key; NULL: none */
-    struct heartbeat_problem *problems; /* of its heartbeat */
-    uint16_t n_groups, n_problems;      /* of these lists */
-    uint32_t generation;                /* of `process` at this key, from 1 */
+    uint16_t n_groups;   /* of these */
+    uint32_t generation; /* of `process` at this key, from 1 */
     enum node_status status;
     bool doubted : 1;   /* marked: it goes, unless it is heard of */
     bool rewritten : 1; /* the process of its key changed: it is the node of an
@@ -110,7 +117,8 @@ struct registration {
 static inline const struct process *
 registration_written(const struct registration *r)
 {
-    return r->written != NULL ? r->written : &r->process;
+    return r->odd != NULL && r->odd->written.known ? &r->odd->written
+                                                   : &r->process;
 }
 
 /* As what a member was counted last. */
@@ -216,6 +224,20 @@ void membership_take_identity(struct registration *r,
 void membership_take_report(const struct membership *m, struct registration *r,
                             const struct heartbeat *hb);
 void membership_show_problems(struct member *e);
+
+/* What is odd of a registration, to be set; and freed, as far as nothing of it
+ * is set. */
+struct registration_odd *membership_odd(struct registration *r);
+void membership_odd_end(struct registration *r);
+
+/* A load of a registration's own. Most nodes have one registration and show its
+ * load, so that is kept once: membership_show_load() makes the node show the
+ * one of that registration, and the others keep what they had;
+ * membership_share_loads() frees those that are as the node shows them. */
+const struct load *membership_load(const struct registration *r);
+void membership_keep_load(struct registration *r, const struct load *load);
+void membership_show_load(struct member *e, const struct registration *r);
+void membership_share_loads(struct member *e);
 
 /* Is this what stood before, and only marked now? Whoever marked it had not
  * heard of it for as long as it is watched. */

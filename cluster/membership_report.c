@@ -14,10 +14,77 @@
 #include <stdio.h>
 #include <string.h>
 
+/* --- what few have ------------------------------------------------------- */
+
+struct registration_odd *membership_odd(struct registration *r)
+{
+    if (r->odd == NULL)
+        r->odd = mem_zalloc(sizeof(*r->odd));
+    return r->odd;
+}
+
+void membership_odd_end(struct registration *r)
+{
+    const struct registration_odd *odd = r->odd;
+
+    if (odd != NULL && !odd->written.known && odd->path_problem == NULL &&
+        odd->n_problems == 0)
+        MEM_FREE(r->odd);
+}
+
+static void forget_written(struct registration *r)
+{
+    if (r->odd == NULL)
+        return;
+    r->odd->written.known = false;
+    membership_odd_end(r);
+}
+
+const struct load *membership_load(const struct registration *r)
+{
+    return r->load != NULL ? r->load : &r->member->node.load;
+}
+
+void membership_keep_load(struct registration *r, const struct load *load)
+{
+    if (r->load == NULL)
+        r->load = mem_alloc(sizeof(*r->load));
+    *r->load = *load;
+}
+
+static bool same_load(const struct load *a, const struct load *b)
+{
+    _Static_assert(sizeof(*a) == 4 * sizeof(double) + 2 * sizeof(int32_t),
+                   "nothing in between");
+    return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+void membership_show_load(struct member *e, const struct registration *r)
+{
+    const struct load now = *membership_load(r);
+
+    assert(r->member == e);
+    if (same_load(&now, &e->node.load))
+        return;
+    for (struct registration *o = e->registrations; o; o = o->next)
+        if (o->load == NULL)
+            membership_keep_load(o, &e->node.load);
+    e->node.load = now;
+}
+
+void membership_share_loads(struct member *e)
+{
+    for (struct registration *r = e->registrations; r; r = r->next)
+        if (r->load != NULL && same_load(r->load, &e->node.load))
+            MEM_FREE(r->load);
+}
+
+/* --- heartbeats ---------------------------------------------------------- */
+
 void membership_begin_key(struct registration *r, uint64_t created)
 {
     r->process = (struct process){.created = created};
-    MEM_FREE(r->written);
+    forget_written(r);
     r->rewritten = false;
     r->has_load = false;
     r->status = NODE_NORMAL;
@@ -37,27 +104,32 @@ void membership_take_identity(struct registration *r,
     r->process = hb->process;
     r->process.created = last.created;
     if (!hb->process.known) {
-        if (last.known && r->written == NULL)
-            r->written = mem_dup(&last, sizeof(last));
+        if (last.known)
+            membership_odd(r)->written = last;
         return;
     }
     if (process_differs(&last, &hb->process)) {
         r->rewritten = true;
         r->has_load = false;
     }
-    MEM_FREE(r->written);
+    forget_written(r);
     assert(registration_written(r)->known);
 }
 
 static void take_problems(struct registration *r, const struct heartbeat *hb)
 {
-    mem_free(r->problems);
-    r->problems = NULL;
-    r->n_problems = (uint16_t)hb->n_problems;
+    struct registration_odd *odd;
+
+    if (hb->n_problems == 0 && r->odd == NULL)
+        return;
+    odd = membership_odd(r);
+    MEM_FREE(odd->problems);
+    odd->n_problems = hb->n_problems;
     if (hb->n_problems > 0)
-        r->problems =
+        odd->problems =
             mem_dup(hb->problems, hb->n_problems * sizeof(hb->problems[0]));
-    assert((r->problems == NULL) == (r->n_problems == 0));
+    assert((odd->problems == NULL) == (odd->n_problems == 0));
+    membership_odd_end(r);
 }
 
 /* Of what was refused the last good word stays for as long as a report would
@@ -66,7 +138,7 @@ static void take_load(const struct membership *m, struct registration *r,
                       const struct heartbeat *hb)
 {
     mono_ms now = m->config.clock->mono;
-    struct load old = r->load;
+    struct load old = *membership_load(r), load = hb->load;
     unsigned keep = hb->refused;
 
     if (hb->refused == 0)
@@ -76,20 +148,20 @@ static void take_load(const struct membership *m, struct registration *r,
         keep = 0;
     if (!r->has_load)
         keep = 0;
-    r->load = hb->load;
     r->has_load = true;
     if (keep & LOAD_CPU)
-        r->load.cpu = old.cpu;
+        load.cpu = old.cpu;
     if (keep & LOAD_MEMORY)
-        r->load.memory = old.memory;
+        load.memory = old.memory;
     if (keep & LOAD_DISK)
-        r->load.disk = old.disk;
+        load.disk = old.disk;
     if (keep & LOAD_POOL)
-        r->load.pool = old.pool;
+        load.pool = old.pool;
     if (keep & LOAD_SLOTS)
-        r->load.slots = old.slots;
+        load.slots = old.slots;
     if (keep & LOAD_WEIGHT)
-        r->load.weight = old.weight;
+        load.weight = old.weight;
+    membership_keep_load(r, &load);
     assert(r->has_load);
 }
 
@@ -115,7 +187,7 @@ void membership_take_report(const struct membership *m, struct registration *r,
     if (!r->unreadable)
         take_load(m, r, hb);
     else if (!r->has_load)
-        r->load = heartbeat_no_load;
+        membership_keep_load(r, &heartbeat_no_load);
     if (hb->has_status)
         r->status = hb->status;
     else if (hb->readable && !hb->status_refused)
@@ -161,10 +233,14 @@ void membership_show_problems(struct member *e)
     MEM_FREE(n->problems);
     n->n_problems = 0;
     for (const struct registration *r = e->registrations; r; r = r->next) {
-        if (r->path_problem != NULL)
-            show_text(n, "key", r->path_problem);
-        for (size_t i = 0; i < r->n_problems; i++)
-            show(n, &r->problems[i]);
+        const struct registration_odd *odd = r->odd;
+
+        if (odd == NULL)
+            continue;
+        if (odd->path_problem != NULL)
+            show_text(n, "key", odd->path_problem);
+        for (size_t i = 0; i < odd->n_problems; i++)
+            show(n, &odd->problems[i]);
     }
     if (e->crowded)
         show_text(n, "groups", "it is in more than 32; the others are ignored");
@@ -260,6 +336,7 @@ bool membership_renewed(struct membership *m, const struct renewal *renewal,
                         mono_ms seen)
 {
     struct registration *r;
+    struct load load;
     uint32_t place;
 
     assert(!m->emitting);
@@ -275,10 +352,11 @@ bool membership_renewed(struct membership *m, const struct renewal *renewal,
     r->gap =
         r->written_at >= 0 && r->written_at <= seen ? seen - r->written_at : 0;
     r->written_at = seen;
-    if (!r->has_load && renewal->told != 0)
-        r->load = heartbeat_no_load;
+    load = !r->has_load && renewal->told != 0 ? heartbeat_no_load
+                                              : *membership_load(r);
     r->has_load = r->has_load || renewal->told != 0;
-    renewal_apply(renewal, &r->load);
+    renewal_apply(renewal, &load);
+    membership_keep_load(r, &load);
     r->status = renewal->busy ? NODE_BUSY : NODE_NORMAL;
     r->load_whole = seen;
     r->stale = false;

@@ -206,7 +206,7 @@ static void show_report(struct membership *m, struct member *e,
     n->degraded = r->refused;
     n->unreadable = r->unreadable;
     if (r->has_load)
-        n->load = r->load;
+        membership_show_load(e, r);
     /* DolphinScheduler's worker writes the same heartbeat once for each of its
      * groups; who speaks HTTP may say whatever it likes to be its time. */
     if (!r->ours && r->report_time != 0 && r->report_time == e->report_time)
@@ -253,7 +253,7 @@ static void present(struct membership *m, struct member *e,
     assert(w->process.known);
     assert(w->member == e);
     if (other || !e->seen)
-        n->load = w->load;
+        membership_show_load(e, w);
     n->process = w->process;
     e->seen = true;
     e->winner = w->process.created;
@@ -412,6 +412,7 @@ void membership_review(struct membership *m, struct member *e,
         e->registrations == NULL && !window_runs(&e->window))
         windows_start(&m->windows, &e->window, WINDOW_FORGET,
                       m->config.clock->mono, FORGET_MS);
+    membership_share_loads(e);
     membership_count(m, e);
     if (m->config.looked != NULL)
         m->config.looked(m->arg, &e->node);
