@@ -177,7 +177,9 @@ class Row:
         if self.limit is None:
             return None
         above, below = (self.median, self.limit) if self.sign == "<=" else (self.limit, self.median)
-        return above / below if below else float("inf")
+        if not below:
+            return float("inf") if above else 0.0  # nothing where nothing is allowed
+        return above / below
 
     @property
     def reached(self):

@@ -74,18 +74,19 @@ static size_t idle(struct herd *h, size_t port)
     return found;
 }
 
-/* As DolphinScheduler's workers report. */
+/* As DolphinScheduler's workers report; the load is another one each time, so
+ * that no renewal is answered from memory. */
 static int body_of(size_t i, uint32_t turn, char *out, size_t size)
 {
     return snprintf(out, size,
                     "{\"processId\":%zu,\"startupTime\":1763812500000,"
                     "\"reportTime\":%" PRId64 ",\"jvmCpuUsage\":0.031415,"
-                    "\"cpuUsage\":0.2%zu,\"jvmMemoryUsage\":0.412345,"
+                    "\"cpuUsage\":0.%zu,\"jvmMemoryUsage\":0.412345,"
                     "\"memoryUsage\":0.512345,\"diskUsage\":0.300000,"
                     "\"serverStatus\":\"NORMAL\",\"host\":\"10.%zu.%zu.%zu\","
                     "\"port\":1234,\"workerHostWeight\":100,"
                     "\"workerGroups\":[\"default\"],\"threadPoolUsage\":0.25}",
-                    i + 1, 1763812500000 + clock_mono_ms(), (i + turn) % 8,
+                    i + 1, 1763812500000 + clock_mono_ms(), 1 + (i + turn) % 8,
                     i >> 16, i >> 8 & 255, i & 255);
 }
 
