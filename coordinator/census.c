@@ -23,7 +23,6 @@ static void count(struct snapshot_census *c,
                   const struct coordinator_snapshot_node *n, int by)
 {
     bool up = n->state == NODE_UP;
-    char report = n->report != NULL ? n->report[0] : '\0';
 
     assert(n->kind < NODE_KINDS && n->state < NODE_STATES);
     c->state[n->kind][n->state] += by;
@@ -34,8 +33,8 @@ static void count(struct snapshot_census *c,
     if (!up || n->kind != NODE_WORKER)
         return;
     c->slots += n->load.slots > 0 ? (int64_t)n->load.slots * by : 0;
-    c->late += report == 'l' ? by : 0;
-    c->stale += report == 's' ? by : 0;
+    c->late += n->report == REPORT_LATE ? by : 0;
+    c->stale += n->report == REPORT_STALE ? by : 0;
 }
 
 /* --- groups -------------------------------------------------------------- */

@@ -75,15 +75,15 @@ static int64_t interval_of(const struct coordinator *c, const struct node *node)
 }
 
 /* As the balancer judges it. */
-static const char *report_age(const struct coordinator *c,
-                              const struct node *node)
+static enum report_age report_age(const struct coordinator *c,
+                                  const struct node *node)
 {
     int64_t interval = interval_of(c, node);
     int64_t age = heard_until(c) - node->last_report;
 
-    return age > NODE_REPORT_STALE * interval  ? "stale"
-           : age > NODE_REPORT_LATE * interval ? "late"
-                                               : "fresh";
+    return age > NODE_REPORT_STALE * interval  ? REPORT_STALE
+           : age > NODE_REPORT_LATE * interval ? REPORT_LATE
+                                               : REPORT_FRESH;
 }
 
 /* When that is another word; INT64_MAX: never, without a report. */
@@ -137,7 +137,7 @@ static void grow_old(struct coordinator *c)
 /* While it is put together: all borrowed from the node. */
 struct draft {
     struct coordinator_snapshot_node is;
-    struct coordinator_snapshot_gate gate;
+    struct coordinator_snapshot_odd odd;
     const char *problems[NODE_PROBLEMS_MAX];
     const char **groups; /* to be freed; NULL: none but "default" */
 };
@@ -169,21 +169,32 @@ static void draft_gate(struct coordinator *c, struct draft *d,
 
     assert(gate != NULL);
     d->is.gate = gate->state;
-    d->is.gate_says = &coordinator_snapshot_no_gate;
     d->is.cordoned = gate->cordoned || gate->state == GATE_CORDONED;
     d->is.gate_left = gate->left;
     if (gate->state == GATE_ABSENT)
         return;
-    d->gate = (struct coordinator_snapshot_gate){.process = gate->process,
-                                                 .who = gate->who,
-                                                 .reason = gate->reason,
-                                                 .since = gate->ordered};
-    d->is.gate_says = &d->gate;
+    d->is.odd = &d->odd;
+    d->odd.gate = (struct coordinator_snapshot_gate){.process = gate->process,
+                                                     .who = gate->who,
+                                                     .reason = gate->reason,
+                                                     .since = gate->ordered};
     if (gate->for_ms > 0) /* as the engine counts it */
-        d->gate.until =
+        d->odd.gate.until =
             gate->for_ms +
             coordinator_wall_at(
                 c, gates_order_seen(c->gates, node->kind, node->address));
+}
+
+static void draft_problems(struct draft *d, const struct node *node)
+{
+    assert(node->n_problems <= NODE_PROBLEMS_MAX);
+    if (node->n_problems == 0)
+        return;
+    for (size_t i = 0; i < node->n_problems; i++)
+        d->problems[i] = node->problems[i].text;
+    d->odd.problems = d->problems;
+    d->odd.n_problems = node->n_problems;
+    d->is.odd = &d->odd;
 }
 
 static void draft_make(struct coordinator *c, struct draft *d,
@@ -192,8 +203,8 @@ static void draft_make(struct coordinator *c, struct draft *d,
     const struct coordinator_node_extra *x = node->user;
 
     assert(node->state < NODE_STATES);
-    assert(node->n_problems <= NODE_PROBLEMS_MAX);
     d->groups = NULL;
+    d->odd = coordinator_snapshot_not_odd;
     d->is = (struct coordinator_snapshot_node){
         .kind = node->kind,
         .state = node->state,
@@ -207,14 +218,12 @@ static void draft_make(struct coordinator *c, struct draft *d,
         .last_report = node->last_report_wall,
         .report = report_age(c, node),
         .flaps = node->flaps,
+        .odd = &coordinator_snapshot_not_odd,
     };
     draft_gate(c, d, node);
     if (node->kind == NODE_WORKER)
         draft_groups(d, x->groups);
-    for (size_t i = 0; i < node->n_problems; i++)
-        d->problems[i] = node->problems[i].text;
-    d->is.problems = d->problems;
-    d->is.n_problems = (uint16_t)node->n_problems;
+    draft_problems(d, node);
 }
 
 /* --- what is new --------------------------------------------------------- */
@@ -246,9 +255,9 @@ static bool same_member(const struct coordinator_snapshot_node *a,
            same_texts(a->groups, a->n_groups, b->groups, b->n_groups) &&
            a->gate == b->gate && a->cordoned == b->cordoned &&
            a->gate_left == b->gate_left &&
-           same_process(&a->gate_says->process, &b->gate_says->process) &&
-           strcmp(a->gate_says->who, b->gate_says->who) == 0 &&
-           strcmp(a->gate_says->reason, b->gate_says->reason) == 0;
+           same_process(&a->odd->gate.process, &b->odd->gate.process) &&
+           strcmp(a->odd->gate.who, b->odd->gate.who) == 0 &&
+           strcmp(a->odd->gate.reason, b->odd->gate.reason) == 0;
 }
 
 static bool same_load(const struct load *a, const struct load *b)
@@ -263,9 +272,10 @@ static bool same_report(const struct coordinator_snapshot_node *a,
     assert(a->kind == b->kind);
     return a->status == b->status && a->degraded == b->degraded &&
            same_load(&a->load, &b->load) && a->owned == b->owned &&
-           a->last_report == b->last_report &&
-           strcmp(a->report, b->report) == 0 && a->flaps == b->flaps &&
-           same_texts(a->problems, a->n_problems, b->problems, b->n_problems);
+           a->last_report == b->last_report && a->report == b->report &&
+           a->flaps == b->flaps &&
+           same_texts(a->odd->problems, a->odd->n_problems, b->odd->problems,
+                      b->odd->n_problems);
 }
 
 /* Shown, and no news for a long poll. */
@@ -273,8 +283,8 @@ static bool same_rest(const struct coordinator_snapshot_node *a,
                       const struct coordinator_snapshot_node *b)
 {
     return a->work_index == b->work_index &&
-           a->gate_says->since == b->gate_says->since &&
-           a->gate_says->until == b->gate_says->until;
+           a->odd->gate.since == b->odd->gate.since &&
+           a->odd->gate.until == b->odd->gate.until;
 }
 
 static void show(struct coordinator *c, struct node *node, uint64_t index)
@@ -296,8 +306,8 @@ static void show(struct coordinator *c, struct node *node, uint64_t index)
     if (!all || !same_rest(&d.is, before)) {
         d.is.seen.membership = member ? before->seen.membership : index;
         d.is.seen.all = all ? before->seen.all : index;
-        c->shown.n_problems += (d.is.n_problems > 0);
-        c->shown.n_problems -= (before != NULL && before->n_problems > 0);
+        c->shown.n_problems += (d.is.odd->n_problems > 0);
+        c->shown.n_problems -= (before != NULL && before->odd->n_problems > 0);
         coordinator_snapshot_nodes_put(&c->shown.nodes,
                                        coordinator_snapshot_node_new(&d.is));
     }
@@ -370,7 +380,7 @@ void coordinator_shown_forget(struct coordinator *c, const struct node *node)
     if (n == NULL)
         return;
     c->shown.gone[node->kind] = true;
-    c->shown.n_problems -= (n->n_problems > 0);
+    c->shown.n_problems -= (n->odd->n_problems > 0);
     coordinator_snapshot_nodes_remove(&c->shown.nodes, n);
 }
 

@@ -260,8 +260,16 @@ coordinator_snapshot_group(const struct snapshot *s, const char *name)
 /* --- a node in one block ------------------------------------------------- */
 
 const char *const coordinator_snapshot_only_default[] = {"default"};
-const struct coordinator_snapshot_gate coordinator_snapshot_no_gate = {
-    .who = "", .reason = ""};
+const struct coordinator_snapshot_odd coordinator_snapshot_not_odd = {
+    .gate = {.who = "", .reason = ""}};
+
+const char *coordinator_report_name(enum report_age age)
+{
+    static const char *const names[] = {"fresh", "late", "stale"};
+
+    assert(age <= REPORT_STALE);
+    return names[age];
+}
 
 static size_t text_room(const char *text)
 {
@@ -291,11 +299,13 @@ static const char *text_put(char **at, const char *text)
     return memcpy(to, text, n);
 }
 
-static size_t gate_room(const struct coordinator_snapshot_gate *g)
+static size_t odd_room(const struct coordinator_snapshot_odd *o)
 {
-    return g == &coordinator_snapshot_no_gate
+    return o == &coordinator_snapshot_not_odd
                ? 0
-               : sizeof(*g) + text_room(g->who) + text_room(g->reason);
+               : sizeof(*o) + text_room(o->gate.who) +
+                     text_room(o->gate.reason) +
+                     list_room(o->problems, o->n_problems);
 }
 
 /* It and the pointers first: they are aligned there. */
@@ -325,28 +335,27 @@ struct coordinator_snapshot_node *
 coordinator_snapshot_node_new(const struct coordinator_snapshot_node *from)
 {
     size_t room = sizeof(*from) + text_room(from->address) +
-                  gate_room(from->gate_says) +
-                  list_room(from->groups, from->n_groups) +
-                  list_room(from->problems, from->n_problems);
+                  odd_room(from->odd) + list_room(from->groups, from->n_groups);
     struct coordinator_snapshot_node *n = mem_alloc(room);
     char *at = (char *)(n + 1);
-    struct coordinator_snapshot_gate *gate = NULL;
-    const char **groups, **problems;
+    struct coordinator_snapshot_odd *odd = NULL;
+    const char **groups, **problems = NULL;
 
     *n = *from;
-    if (from->gate_says != &coordinator_snapshot_no_gate) {
-        gate = memcpy(at, from->gate_says, sizeof(*gate));
-        at += sizeof(*gate);
+    if (from->odd != &coordinator_snapshot_not_odd) {
+        odd = memcpy(at, from->odd, sizeof(*odd));
+        at += sizeof(*odd);
+        problems = list_begin(&at, odd->problems, odd->n_problems);
     }
     groups = list_begin(&at, from->groups, from->n_groups);
-    problems = list_begin(&at, from->problems, from->n_problems);
     n->groups = list_fill(&at, groups, from->groups, from->n_groups);
-    n->problems = list_fill(&at, problems, from->problems, from->n_problems);
     n->address = text_put(&at, from->address);
-    if (gate != NULL) {
-        gate->who = text_put(&at, from->gate_says->who);
-        gate->reason = text_put(&at, from->gate_says->reason);
-        n->gate_says = gate;
+    if (odd != NULL) {
+        odd->problems =
+            list_fill(&at, problems, odd->problems, odd->n_problems);
+        odd->gate.who = text_put(&at, odd->gate.who);
+        odd->gate.reason = text_put(&at, odd->gate.reason);
+        n->odd = odd;
     }
     assert(at == (char *)n + room);
     return n;

@@ -36,14 +36,30 @@ struct coordinator_snapshot_gate {
     wall_ms since, until;     /* by our clock; 0: none */
 };
 
+/* How old its last report is. */
+enum PACKED report_age {
+    REPORT_FRESH,
+    REPORT_LATE,  /* picked when nobody else is left */
+    REPORT_STALE, /* not picked */
+};
+const char *coordinator_report_name(enum report_age age); /* "fresh" */
+
+/* What few nodes have. */
+struct coordinator_snapshot_odd {
+    struct coordinator_snapshot_gate gate;
+    const char *const *problems; /* what of it is not used, for people */
+    size_t n_problems;
+};
+
 struct coordinator_snapshot_node {
     enum node_kind kind;
     enum node_state state;
     enum node_status status;
     enum gate_state gate;
+    enum report_age report;
     bool degraded, cordoned, gate_left;
-    uint16_t n_groups, n_problems; /* of the lists below */
-    uint32_t owned;                /* markers naming this address */
+    uint16_t n_groups; /* of the list below */
+    uint32_t owned;    /* markers naming this address */
     uint32_t flaps;
     uint32_t marks; /* private: what a walk looks for, see snapshot_nodes.c */
     struct snapshot_seen seen;
@@ -52,12 +68,9 @@ struct coordinator_snapshot_node {
                                   worker; none for other kinds */
     struct load load;          /* LOAD_UNKNOWN, 0 slots: null in answers */
     uint64_t work_index;
-    const char *const *problems; /* what of it is not used, for people */
     struct process process;
-    wall_ms last_report; /* 0 never */
-    const char *report;  /* how old that is: "fresh", "late" (picked when nobody
-                            else is left), "stale" (not picked) */
-    const struct coordinator_snapshot_gate *gate_says; /* never NULL */
+    wall_ms last_report;                        /* 0 never */
+    const struct coordinator_snapshot_odd *odd; /* never NULL */
 };
 
 struct coordinator_snapshot_group {
@@ -227,8 +240,8 @@ const char *coordinator_snapshot_arena_str(struct snapshot_arena **a,
 struct coordinator_snapshot_node *
 coordinator_snapshot_node_new(const struct coordinator_snapshot_node *from);
 extern const char *const coordinator_snapshot_only_default[1];
-/* And so is this one, of a gate that is absent. */
-extern const struct coordinator_snapshot_gate coordinator_snapshot_no_gate;
+/* And so is this, of a node that has nothing odd. */
+extern const struct coordinator_snapshot_odd coordinator_snapshot_not_odd;
 
 /* The place where the current one hangs. */
 struct snapshot_slot;

@@ -21,11 +21,11 @@ static void put_gate(struct buf *b, const struct coordinator_snapshot_node *n)
     json_put_str(b, "state", gate_state_name(n->gate));
     json_put_bool(b, "cordoned", n->cordoned);
     json_put_bool(b, "left", n->gate_left);
-    http_put_process(b, "process", &n->gate_says->process);
-    http_put_text(b, "who", n->gate_says->who);
-    http_put_text(b, "reason", n->gate_says->reason);
-    http_put_time(b, "since", n->gate_says->since);
-    http_put_time(b, "until", n->gate_says->until);
+    http_put_process(b, "process", &n->odd->gate.process);
+    http_put_text(b, "who", n->odd->gate.who);
+    http_put_text(b, "reason", n->odd->gate.reason);
+    http_put_time(b, "since", n->odd->gate.since);
+    http_put_time(b, "until", n->odd->gate.until);
     json_close(b, '}');
 }
 
@@ -48,10 +48,10 @@ void http_show_node(struct buf *b, const struct coordinator_snapshot_node *n)
     json_put_int(b, "owned", n->owned);
     http_put_process(b, "process", &n->process);
     http_put_time(b, "last_report", n->last_report);
-    json_put_str(b, "report", n->report);
+    json_put_str(b, "report", coordinator_report_name(n->report));
     json_put_int(b, "flaps", n->flaps);
     put_gate(b, n);
-    http_put_list(b, "problems", n->problems, n->n_problems);
+    http_put_list(b, "problems", n->odd->problems, n->odd->n_problems);
 }
 
 /* --- lists --------------------------------------------------------------- */

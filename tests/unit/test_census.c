@@ -20,7 +20,6 @@
 #define N_GROUPS 5
 
 static const char *const names[N_GROUPS] = {"a", "b", "c", "default", "gpu"};
-static const char *const reports[] = {"fresh", "late", "stale"};
 
 struct fixture {
     struct snapshot_slot *slot;
@@ -45,10 +44,10 @@ static void put(struct fixture *f, enum node_kind kind, const char *address)
         .degraded = below(f, 3) == 0,
         .cordoned = below(f, 3) == 0,
         .owned = (uint32_t)below(f, 9),
-        .report = reports[below(f, ARRAY_LEN(reports))],
+        .report = (enum report_age)below(f, REPORT_STALE + 1),
         .load.slots = (int32_t)below(f, 100) - 10,
         .groups = in,
-        .gate_says = &coordinator_snapshot_no_gate};
+        .odd = &coordinator_snapshot_not_odd};
 
     for (size_t i = 0; kind == NODE_WORKER && i < N_GROUPS; i++)
         if (strcmp(names[i], "default") == 0 || below(f, 3) == 0)
@@ -116,8 +115,8 @@ static void walk(const struct snapshot *s, struct snapshot_census *c,
         c->cordoned[n->kind] += n->cordoned;
         c->owned[n->kind] += n->owned;
         c->slots += up && worker && n->load.slots > 0 ? n->load.slots : 0;
-        c->late += up && worker && strcmp(n->report, "late") == 0;
-        c->stale += up && worker && strcmp(n->report, "stale") == 0;
+        c->late += up && worker && n->report == REPORT_LATE;
+        c->stale += up && worker && n->report == REPORT_STALE;
         for (size_t i = 0; up && i < n->n_groups; i++)
             for (size_t k = 0; k < N_GROUPS; k++)
                 up_in[k] += strcmp(n->groups[i], names[k]) == 0;

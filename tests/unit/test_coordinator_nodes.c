@@ -362,7 +362,7 @@ static const char *report_of(struct world *w, const char *address)
     struct snapshot *s = coordinator_snapshot(w->c[0]);
     const struct coordinator_snapshot_node *n =
         coordinator_snapshot_node(s, NODE_WORKER, address);
-    const char *report = n != NULL ? n->report : "?";
+    const char *report = n != NULL ? coordinator_report_name(n->report) : "?";
 
     coordinator_snapshot_release(&s); /* the words are static */
     return report;

@@ -170,8 +170,8 @@ static void a_refused_field_is_said_once_per_process(void **state)
     s = coordinator_snapshot(w->c[0]);
     n = coordinator_snapshot_node(s, NODE_WORKER, W1);
     assert_int_equal(s->problem_nodes, 1);
-    assert_int_equal(n->n_problems, 2);
-    assert_non_null(strstr(n->problems[0], "cpuUsage: 2 where"));
+    assert_int_equal(n->odd->n_problems, 2);
+    assert_non_null(strstr(n->odd->problems[0], "cpuUsage: 2 where"));
     assert_true(n->degraded);
     coordinator_snapshot_release(&s);
     hand_put(w, "/nodes/worker/" W1,

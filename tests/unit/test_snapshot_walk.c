@@ -91,8 +91,8 @@ static void put_look(struct fixture *f, size_t i, const struct look *l)
                                            .address = name_of(i, name),
                                            .groups = groups,
                                            .n_groups = l->group != NULL ? 2 : 1,
-                                           .gate_says =
-                                               &coordinator_snapshot_no_gate};
+                                           .odd =
+                                               &coordinator_snapshot_not_odd};
 
     coordinator_snapshot_nodes_put(&f->nodes,
                                    coordinator_snapshot_node_new(&is));
