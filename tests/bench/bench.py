@@ -107,7 +107,7 @@ PROGRAMS = [
     ("memory-items-postgresql", "{now}/tests/bench/bench_memory --registry postgresql --items 100000", 1),
     ("memory-nodes", "{now}/tests/bench/bench_memory --nodes 10000", 1),
     ("nodes-100000", "{now}/tests/bench/bench_many", 1),
-    ("nodes-100000-etcd", "{now}/tests/bench/bench_many --registry etcd", 1),
+    ("nodes-100000-etcd", "{now}/tests/bench/bench_many --registry etcd --renewals grouped --connections 400", 1),
     ("publish", "{build}/tests/bench/bench_publish", RUNS),
     ("heartbeats-sqlite", "{now}/tests/bench/bench_beats", 1),
     ("heartbeats-zookeeper", "python3 tests/integration/test_zookeeper_scale.py ten_thousand_workers", 1),
