@@ -104,12 +104,19 @@ void dbms_text(struct dbms *d, const char *s)
 
 void dbms_key(struct dbms *d, const char *key)
 {
-    char name[SQL_FULL_KEY_MAX + 1];
-    int n = snprintf(name, sizeof(name), "%s%s", d->prefix, key);
+    const struct dbms_syntax *w = d->target.driver->syntax;
+    char name[SQL_FULL_KEY_MAX];
+    size_t len = strlen(key);
 
     assert(key[0] == '/');
-    assert(n > 0 && (size_t)n < sizeof(name));
-    dbms_bytes(d, name, (size_t)n);
+    assert(d->prefix_len + len <= sizeof(name));
+    if (w->plain == NULL) {
+        add_literal(d, w->bytes, true, key, len, w->bytes_end);
+        return;
+    }
+    memcpy(name, d->prefix, d->prefix_len);
+    memcpy(name + d->prefix_len, key, len);
+    dbms_bytes(d, name, d->prefix_len + len);
 }
 
 void dbms_in_next(struct dbms *d, size_t n, const char *key)
