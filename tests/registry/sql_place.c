@@ -8,9 +8,11 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 
-#define LOOKS_MS 80 /* so far apart two looks count as two */
+#define LOOKS_MS 80  /* so far apart two looks count as two */
+#define WAITS_MS 300 /* that somebody waits for a row */
 
 struct place {
     struct sql_store *s;
@@ -192,12 +194,40 @@ whoever_reads_changes_lists_again_when_the_counter_fell(void **state)
     end(&p);
 }
 
+/* --- what stood there when it began -------------------------------------- */
+
+static void *commit_soon(void *store)
+{
+    (void)poll(NULL, 0, WAITS_MS);
+    (void)sql_store_run(store, "COMMIT");
+    return NULL;
+}
+
+/* It reads first, then waits for its row: that the row has gone meanwhile must
+ * not be hidden by what it has read. */
+static void a_session_that_is_ended_while_it_renews_is_lost(void **state)
+{
+    struct place p = begin(state);
+    pthread_t thread;
+
+    assert_int_equal(write_key(&p, "/a"), 0);
+    assert_int_equal(p.core->ops->session_renew(p.core, p.session, NULL), 0);
+    (void)sql_store_run(p.s, "BEGIN");
+    (void)sql_store_run(p.s, "DELETE FROM pelorus_session");
+    assert_int_equal(pthread_create(&thread, NULL, commit_soon, p.s), 0);
+    assert_int_equal(p.core->ops->session_renew(p.core, p.session, NULL),
+                     ERR_SESSION_LOST);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    p.core->ops->close(&p.core);
+}
+
 int sql_place_tests(void)
 {
     const struct CMUnitTest tests[] = {
         SQL_STORE_TEST(a_lower_counter_is_refused_until_the_next_session),
         SQL_STORE_TEST(a_commit_of_ours_that_is_gone_is_missed),
         SQL_STORE_TEST(what_was_seen_once_may_have_been_no_more_than_that),
+        SQL_STORE_TEST(a_session_that_is_ended_while_it_renews_is_lost),
         SQL_STORE_TEST(whoever_reads_changes_lists_again_when_the_counter_fell),
     };
 
