@@ -37,8 +37,9 @@ bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
 /* How renewals are to be written, and whether that stands in `taken`. */
 struct renewals_mode {
     struct coordinator *c;
-    bool wants, grouped; /* `grouped` is wanted, or single */
-    bool settled;        /* it stood so when it was looked at */
+    bool wants, grouped;     /* `grouped` is wanted, or single */
+    bool settled;            /* it stood so when it was looked at */
+    bool said, said_grouped; /* in the log */
     bool busy;
     mono_ms agreed; /* all coordinators read windows, since; -1: not */
     mono_ms next;

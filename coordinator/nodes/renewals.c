@@ -100,6 +100,17 @@ static bool somebody_objects(const struct coordinator *c)
     return false;
 }
 
+/* It stands so: by us, or by somebody else, or by a write whose answer got
+ * lost. */
+static void mode_say(struct renewals_mode *m)
+{
+    if (m->said && m->said_grouped == m->grouped)
+        return;
+    m->said = true;
+    m->said_grouped = m->grouped;
+    log_info("=renewals", LOG_S("mode", m->grouped ? "grouped" : "single"));
+}
+
 static void mode_written(void *arg, const struct registry_reply *reply)
 {
     struct coordinator *c = ((struct renewals_mode *)arg)->c;
@@ -109,7 +120,7 @@ static void mode_written(void *arg, const struct registry_reply *reply)
     m->busy = false;
     m->next = c->clock->mono + AGAIN_MS;
     if (reply->err.code == ERR_OK)
-        log_info("=renewals", LOG_S("mode", m->grouped ? "grouped" : "single"));
+        mode_say(m);
 }
 
 static void mode_put(struct renewals_mode *m, struct taken *taken,
@@ -151,6 +162,8 @@ static void mode_read(void *arg, const struct registry_reply *reply)
                         reply->entries[0].value_len, NULL) == 0;
     }
     m->settled = is && taken->grouped == m->grouped;
+    if (m->settled)
+        mode_say(m);
     if (m->settled && c->renewals->writer != NULL)
         writer_look(c->renewals->writer);
     else if (is && !m->settled)

@@ -283,9 +283,9 @@ def test_etcd(cluster):
     through_one_that_stops_and_one_that_dies(cluster)
 
 
-@settings(registry=etcd.Registry)
+@settings(registry=etcd.Registry, session=6)
 def test_one_that_is_cut_off(cluster):
-    through_one_that_is_cut_off(cluster, 12)
+    through_one_that_is_cut_off(cluster, 16)
 
 
 @settings(registry=zookeeper.Registry)
