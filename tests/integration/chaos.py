@@ -187,17 +187,17 @@ class Run:
     # --- one run -------------------------------------------------------------
 
     def state(self):
-        """As a coordinator tells it that can be asked; {}: none can."""
+        """As a coordinator tells it that can be asked; None: none can."""
         for port in self.ports:
             try:
                 return {i["id"]: i for i in Api(port).all("/v1/work?kind=master")}
             except (OSError, http.client.HTTPException, Failure):
                 pass
-        return {}
+        return None
 
     def all_done(self):
         self.start_again()
-        final = self.state()
+        final = self.state() or {}
         left = [i for i in self.accepted if final.get(i, {}).get("state") != "done"]
         if not left:
             self.final = final
@@ -212,6 +212,7 @@ class Run:
             wait_for("all work done", self.all_done, 120)
         except AssertionError:
             self.final = self.state()
+            check(self.final is not None, "no coordinator can be asked in the end: nothing is known of what was accepted")
 
     def carry_out(self):
         self.masters = [Master(self, n) for n in range(MASTERS)]
