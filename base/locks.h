@@ -1,9 +1,11 @@
 /*
  * locks.h - every mutex of the program, in the order in which a thread may
  * hold two of them (`balancer` is taken while `journal` is held, `second` while
- * `balancer` is, and no others), and how a thread begins.
+ * `balancer` is, `mailbox` and `log` while `handle` is, and no others), and how
+ * a thread begins.
  *
  *   name       where                  protects                    held for
+ *   handle     registry/zookeeper/handle.c  the library's handle  one request
  *   mailbox    base/loop.c            posts waiting for the loop  a few loads
  *   worker     base/worker.c          jobs waiting for a worker   a few loads
  *   snapshot   coordinator/snapshot.c the current snapshot        a few loads
@@ -12,7 +14,6 @@
  *   balancer   balancer/balancer.c    groups, accounts, pick ids  one request
  *   second     balancer/second/second.c  what it hears, figures   one event
  *   log        base/log.c             sink, lines not written yet one copy
- *   handle     registry/zookeeper/handle.c  the library's handle  one request
  *   sockets    http/conns.c           connections being watched   a list walk
  */
 #ifndef PELORUS_BASE_LOCKS_H

@@ -15,7 +15,9 @@
  * drops the connection and forgets to answer what was on it: it would be mixed
  * up with what is sent on the next one, part of a packet included. So the next
  * one is broken before anything is sent, which it notices: then all are
- * answered.
+ * answered. That it is lost is told at once, whenever there is a next one. If
+ * none can be made for want of a descriptor, all are answered by that: no
+ * server's word, though some were sent.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
@@ -37,9 +39,16 @@ static void break_next(struct zk_drive *d, int fd)
     assert(d->broken);
     assert(fd >= 0);
     d->broken = false;
-    d->lost(d->zh, d->arg); /* that, too, it did not tell */
     (void)shutdown(fd, SHUT_RDWR);
     (void)libzk.zookeeper_process(d->zh, *libzk.ZOOKEEPER_READ);
+}
+
+int zk_drive_answer(struct zk_drive *d, int rc)
+{
+    d->told++;
+    return zk_broken(rc) || libzk.zoo_state(d->zh) == *libzk.ZOO_CONNECTED_STATE
+               ? rc
+               : ZCONNECTIONLOSS;
 }
 
 /* Until when to wait for the socket; -1: its session is over. */
@@ -138,7 +147,10 @@ void zk_drive_sent(struct zk_drive *d, bool large)
     bool broke = libzk.zoo_state(d->zh) == *libzk.ZOO_NOTCONNECTED_STATE;
 
     assert(d->started);
-    d->broken |= broke;
+    if (broke && !d->broken) {
+        d->broken = true;
+        d->lost(d->zh, d->arg); /* that, too, it did not tell */
+    }
     if (large || broke)
         wake(d);
 }

@@ -7,8 +7,8 @@
  * what can be asked twice is asked again.
  *
  * Completions run on the thread that drives the library: they copy what they
- * are given into the request and hand it to the loop; no call into the library,
- * no lock but its own and the mailbox's.
+ * are given into the request and hand it to the loop; no call into the library
+ * but for its state, no lock but its own and the mailbox's.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
@@ -76,8 +76,7 @@ static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
 
 static void answered(struct zk_request *q, int rc, const struct Stat *stat)
 {
-    q->handle->drive.told++;
-    hand_over(q, rc, stat);
+    hand_over(q, zk_drive_answer(&q->handle->drive, rc), stat);
 }
 
 static void copy_data(struct zk_request *q, const char *data, size_t len)

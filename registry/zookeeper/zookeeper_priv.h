@@ -232,7 +232,7 @@ void zk_names_close(struct zk_names *names);
 
 /* --- the library's thread (drive.c) --------------------------------------- */
 
-/* The connection broke. On its thread, under the mutex. */
+/* The connection broke. Under the mutex, on the thread of who sent. */
 typedef void zk_lost_f(zhandle_t *zh, void *arg);
 
 struct zk_drive {
@@ -256,6 +256,9 @@ int zk_drive_start(struct zk_drive *d, zhandle_t *zh, pthread_mutex_t *mutex,
 /* A request was given to it, which may have been too `large` to be sent at
  * once. Under the mutex, between start and stop. */
 void zk_drive_sent(struct zk_drive *d, bool large);
+/* In each callback with an answer: what its `rc` says. Where the connection is
+ * gone that is no server's word. */
+int zk_drive_answer(struct zk_drive *d, int rc) MUST_CHECK;
 /* Waits for the end of the thread, not under the mutex; no callback comes any
  * more but from zookeeper_close(). Fine if it was not started. */
 void zk_drive_stop(struct zk_drive *d);
