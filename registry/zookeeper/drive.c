@@ -18,6 +18,9 @@
  * answered. That it is lost is told at once, whenever there is a next one. If
  * none can be made for want of a descriptor, all are answered by that: no
  * server's word, though some were sent.
+ *
+ * A ping that cannot be sent it does not take for the end of the connection at
+ * all: so it is made to send it once more.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
@@ -63,6 +66,9 @@ static int look(struct zk_drive *d, struct pollfd *socket)
         break_next(d, fd);
         rc = libzk.zookeeper_interest(d->zh, &fd, &interest, &left);
     }
+    if (rc != ZOK) /* it was a ping, or there is no connection to look at */
+        (void)libzk.zookeeper_process(d->zh, *libzk.ZOOKEEPER_READ |
+                                                 *libzk.ZOOKEEPER_WRITE);
     if (libzk.is_unrecoverable(d->zh) != ZOK)
         ms = -1;
     else

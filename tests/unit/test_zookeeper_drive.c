@@ -81,6 +81,7 @@ struct client {
     zhandle_t *zh;
     int listening, fd;
     atomic_int connected, lost, answered; /* so often */
+    atomic_bool timed_out;                /* so the library said */
 };
 
 static struct client client;
@@ -116,6 +117,12 @@ static void on_data(int rc, const char *value, int len, const struct Stat *stat,
         atomic_fetch_add(&client.answered, 1);
 }
 
+static void on_line(const char *line)
+{
+    if (strstr(line, "timed out (exceeded") != NULL)
+        atomic_store(&client.timed_out, true);
+}
+
 static void await(const atomic_int *count, int n)
 {
     mono_ms until = clock_mono_ms() + DEADLINE_MS;
@@ -144,7 +151,7 @@ static void client_open(uint32_t timeout_ms)
         getsockname(client.listening, (struct sockaddr *)&at, &size), 0);
     (void)snprintf(server, sizeof(server), "127.0.0.1:%u", ntohs(at.sin_port));
     client.zh = libzk.zookeeper_init2(server, on_event, (int)timeout_ms, NULL,
-                                      &client, 0, NULL);
+                                      &client, 0, on_line);
     assert_non_null(client.zh);
     assert_int_equal(zk_drive_start(&client.drive, client.zh, &client.mutex,
                                     on_lost, &client),
@@ -192,6 +199,27 @@ static void a_lost_connection_is_told_before_there_is_another(void **state)
     client_close();
 }
 
+/* The library's thread has waited for its socket until a ping is due, and waits
+ * for the mutex: then the connection ends. */
+static void a_ping_that_cannot_be_sent_ends_the_connection(void **state)
+{
+    mono_ms due;
+
+    (void)state;
+    client_open(3000);
+    due = clock_mono_ms() + 1000;
+    lock_acquire(&client.mutex);
+    while (clock_mono_ms() < due + 200)
+        (void)poll(NULL, 0, 10);
+    reset(client.fd);
+    lock_release(&client.mutex);
+    await(&client.lost, 1);
+    assert_false(atomic_load(&client.timed_out));
+    client.fd = take_client(client.listening, 3000);
+    await(&client.connected, 2);
+    client_close();
+}
+
 static int restore(void **state)
 {
     return setrlimit(RLIMIT_NOFILE, *state);
@@ -204,6 +232,7 @@ int main(void)
         cmocka_unit_test_prestate_setup_teardown(
             a_lost_connection_is_told_before_there_is_another, NULL, restore,
             &before),
+        cmocka_unit_test(a_ping_that_cannot_be_sent_ends_the_connection),
     };
 
     if (getrlimit(RLIMIT_NOFILE, &before) != 0)
