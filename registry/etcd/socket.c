@@ -77,7 +77,7 @@ static void on_rested(uv_timer_t *handle)
     if (s->closed != NULL)
         return;
     s->last = loop_clock(s->loop)->mono;
-    if (n >= LITTLE && may_rest(s, n)) {
+    if (n >= LITTLE && s->row >= CROWD && may_rest(s, n)) {
         rest(s);
         return;
     }

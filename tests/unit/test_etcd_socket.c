@@ -20,7 +20,7 @@ struct place {
     struct etcd_socket *socket;
     int ours, theirs;
     size_t calls, bytes;
-    bool closed, close_in_call;
+    bool closed, close_in_call, hurry_in_call;
 };
 
 static void on_closed(void *arg)
@@ -41,6 +41,8 @@ static size_t on_events(void *arg, uv_os_sock_t fd, int status, int events)
     p->bytes += n > 0 ? (size_t)n : 0;
     if (p->close_in_call && p->socket != NULL)
         etcd_socket_close(&p->socket, on_closed, p);
+    if (p->hurry_in_call)
+        etcd_socket_hurry(p->socket);
     return n > 0 ? (size_t)n : 0;
 }
 
@@ -185,6 +187,26 @@ static void who_waits_ends_the_rest(void **state)
     place_close(&p);
 }
 
+/* What was read makes somebody wait for the next. */
+static void who_waits_since_it_was_read_ends_the_rest(void **state)
+{
+    struct place p;
+    size_t calls;
+
+    (void)state;
+    place_open(&p, true);
+    while (!crowd(&p, 100, 1000)) {
+    }
+    p.hurry_in_call = true;
+    send_piece(&p, 4000);
+    until_read(&p, (p.calls + 1) * 100 + 4000);
+    calls = p.calls;
+    send_piece(&p, 100);
+    loop_turn(p.loop, 0);
+    assert_int_equal(p.calls, calls + 1);
+    place_close(&p);
+}
+
 static void others_never_rest(void **state)
 {
     struct place p;
@@ -225,6 +247,7 @@ int main(void)
         TEST(the_first_after_a_silence_is_read_at_once),
         TEST(what_brings_little_is_no_crowd_any_more),
         TEST(who_waits_ends_the_rest),
+        TEST(who_waits_since_it_was_read_ends_the_rest),
         TEST(others_never_rest),
         TEST(it_may_be_closed_while_it_rests_and_when_it_is_read),
     };
