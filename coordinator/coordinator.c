@@ -474,18 +474,20 @@ static void forget_tick(struct coordinator *c)
     }
 }
 
-/* All that stands was read at once; and what was built upon it waited a while
- * for its turn (second.h). And many have gone. */
+/* All that stands was read at once; what was shown of it first, and what was
+ * built upon it, waited a while for its turn (second.h). And many have gone. */
 static void tidy(struct coordinator *c)
 {
+    static const int64_t again[] = {TIDY_SOON_MS, TIDY_AGAIN_MS};
+
     if (c->tidy == 0 && c->n_gone >= TIDY_GONE) {
         c->tidy = c->clock->mono + TIDY_GONE_MS;
         c->n_gone = 0;
     }
     if (c->tidy == 0 || c->clock->mono < c->tidy)
         return;
-    c->tidy = c->tidied ? 0 : c->clock->mono + TIDY_AGAIN_MS;
-    c->tidied = true;
+    c->tidy =
+        c->tidied < ARRAY_LEN(again) ? c->clock->mono + again[c->tidied++] : 0;
     mem_give_back();
 }
 

@@ -40,6 +40,7 @@
 #define GROUPS_PREFIX         "/pelorus/groups"
 #define OWN_NODES_PREFIX      "/pelorus/nodes"
 #define GROUP_ADDRESSES_MAX   10000
+#define TIDY_SOON_MS          1500
 #define TIDY_AGAIN_MS         45000
 #define TIDY_GONE             500 /* nodes, and then not at once */
 #define TIDY_GONE_MS          5000
@@ -236,10 +237,10 @@ struct coordinator {
     bool groups_changed;
     bool own_changed; /* settings of some group's own */
     bool groups_synced;
-    bool known;    /* all was told once: picks are let go */
-    mono_ms tidy;  /* when free memory is given back; 0: not any more */
-    bool tidied;   /* it was, once */
-    size_t n_gone; /* nodes that were forgotten since */
+    bool known;     /* all was told once: picks are let go */
+    mono_ms tidy;   /* when free memory is given back; 0: not any more */
+    uint8_t tidied; /* how often, since the start: these times end */
+    size_t n_gone;  /* nodes that were forgotten since */
 
     /* publish.c */
     struct snapshot_slot *slot;
