@@ -173,7 +173,8 @@ static uint64_t zookeeper_zxid(const struct store *s)
 {
     const char *port = strrchr(s->conf.connect_string, ':') + 1;
     struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)atoi(port)),
+                             .sin_port =
+                                 htons((uint16_t)strtoul(port, NULL, 10)),
                              .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     char text[4096] = "";
