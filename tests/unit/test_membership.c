@@ -550,6 +550,25 @@ static void an_older_process_comes_forward_when_the_newest_is_down(void **state)
     expect(f, "down h:1 200-2\nup h:1 100-1\n");
 }
 
+/* Each registration has its own, whichever the node shows. */
+static void an_older_process_comes_forward_with_its_load(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, "/nodes/worker/gpu/h:1", 5, A2);
+    assert_true(node(f)->load.cpu == 0.5);
+    add(f, "/nodes/worker/eu/h:1", 9, B);
+    assert_true(node(f)->load.cpu == LOAD_UNKNOWN);
+    add(f, "/nodes/worker/us/h:1", 12, C);
+    drop(f, "/nodes/worker/us/h:1", 12);
+    drop(f, "/nodes/worker/eu/h:1", 9);
+    expect(f, "up h:1 100-1\nreplaced h:1 100-1\nreplaced h:1 200-2\n"
+              "suspect h:1 300-3\n");
+    pass(f, GRACE);
+    expect(f, "down h:1 300-3\nup h:1 100-1\n");
+    assert_true(node(f)->load.cpu == 0.5);
+}
+
 static void a_late_word_of_an_older_registration_changes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -1354,6 +1373,7 @@ int main(void)
         TEST(a_worker_is_gone_with_its_last_key),
         TEST(groups_come_from_path_and_heartbeat),
         TEST(of_two_processes_the_newest_registration_counts),
+        TEST(an_older_process_comes_forward_with_its_load),
         TEST(an_older_process_comes_forward_when_the_newest_is_down),
         TEST(a_late_word_of_an_older_registration_changes_nothing),
         TEST(a_late_key_of_an_earlier_process_changes_nothing),
