@@ -4,8 +4,9 @@
  * A turn lasts from one wait for events to the next and has one time. libuv
  * calls back from inside its wait, so the first of our callbacks after a wait
  * reads the clock; the prepare handle (last before the wait) says that the
- * time is due again. Posts and completions share one list and so one order;
- * posts draw their slots from a pool, which is what bounds them.
+ * time is due again. What was posted comes last and has a later one. Posts and
+ * completions share one list and so one order; posts draw their slots from a
+ * pool, which is what bounds them.
  */
 #include "base/loop.h"
 
@@ -125,15 +126,17 @@ static void run_after_calls(struct loop *loop)
     }
 }
 
-static void deliver(struct loop *loop)
+/* The `n` oldest, no more: calls that post again must not starve the rest. */
+static void deliver(struct loop *loop, size_t n)
 {
-    size_t n = mailbox_waiting(loop);
     loop_f *fn;
     void *arg;
 
     assert(!loop->calling);
     loop->calling = true;
-    /* Only what waits now: calls that post again must not starve the rest. */
+    /* After they were counted: none of them was posted later than the time that
+     * it sees, however long what came before it in this turn took. */
+    clock_read(&loop->clock);
     while (n-- > 0 && mailbox_take(loop, &fn, &arg))
         fn(arg);
     loop->calling = false;
@@ -163,10 +166,12 @@ static void on_prepare(uv_prepare_t *handle)
 static void on_check(uv_check_t *handle)
 {
     struct loop *loop = handle->data;
+    size_t n;
 
     loop_enter(loop);
-    if (mailbox_waiting(loop) > 0)
-        deliver(loop);
+    n = mailbox_waiting(loop);
+    if (n > 0)
+        deliver(loop, n);
 }
 
 static void on_turn_timer(uv_timer_t *handle)

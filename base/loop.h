@@ -40,8 +40,9 @@ uv_loop_t *loop_uv(struct loop *loop);
 
 /*
  * The time of this turn; the pointer stays valid as long as the loop. Posts,
- * completions and timers of this header see it right. A callback of a handle
- * that somebody opened on loop_uv() runs inside libuv's wait and calls
+ * completions and timers of this header see it right: a post's is never before
+ * it was posted, though the process was stopped in between. A callback of a
+ * handle that somebody opened on loop_uv() runs inside libuv's wait and calls
  * loop_enter() first: else it sees the time from before the wait.
  */
 const struct clock *loop_clock(const struct loop *loop);

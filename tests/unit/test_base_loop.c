@@ -286,6 +286,36 @@ static void a_call_sees_the_time_after_the_wait(void **state)
     assert_true(at.seen <= at.real);
 }
 
+static struct instant posted_in_turn;
+static mono_ms posted_at;
+
+/* As if it were stopped, and woke with a request that came meanwhile. */
+static void dawdle_and_post(uv_async_t *handle)
+{
+    mono_ms end = clock_mono_ms() + 20;
+
+    (void)handle;
+    loop_enter(loop);
+    while (clock_mono_ms() < end) {
+    }
+    posted_at = clock_mono_ms();
+    assert_int_equal(loop_post(loop, look_at_clock, &posted_in_turn), 0);
+}
+
+static void a_call_is_not_older_than_its_post(void **state)
+{
+    uv_async_t early;
+
+    (void)state;
+    posted_in_turn = (struct instant){0};
+    assert_int_equal(uv_async_init(loop_uv(loop), &early, dawdle_and_post), 0);
+    assert_int_equal(uv_async_send(&early), 0);
+    turn_until(&posted_in_turn.done);
+    assert_true(posted_in_turn.seen >= posted_at);
+    uv_close((uv_handle_t *)&early, NULL);
+    loop_turn(loop, 0);
+}
+
 static mono_ms turn_times[2];
 static size_t n_turn_times;
 
@@ -457,6 +487,7 @@ int main(void)
         TEST(a_call_that_posts_again_runs_in_a_later_turn),
         TEST(threads_post_without_loss_and_in_order),
         TEST(a_call_sees_the_time_after_the_wait),
+        TEST(a_call_is_not_older_than_its_post),
         TEST(one_turn_has_one_time),
         TEST(timers_fire_repeat_and_stop_themselves),
         TEST(a_turn_ends_after_its_timeout),
