@@ -8,7 +8,8 @@
  *
  * How long a txn takes is the store's affair, so a pass has as many items as
  * went well before: half of them after one that took too long, twice as many
- * after one that took half the time.
+ * after one that took half the time. Records of failovers come behind the items
+ * of a hold, or, where those took all its time, alone in the next one.
  */
 #include "failover/engine/engine_priv.h"
 
@@ -45,8 +46,9 @@ struct collect {
     const struct registry_lock *lock;
     collect_done_f *done;
     void *arg;
-    size_t most;  /* items of the next pass */
-    mono_ms held; /* since then */
+    size_t most;       /* items of the next pass */
+    mono_ms held;      /* since then */
+    bool records_wait; /* the last hold had no time for them: they are next */
     size_t collected, failovers;
     struct view_old records[FAILOVER_MAX]; /* being deleted */
     size_t n_records;
@@ -184,7 +186,8 @@ static void collect_records(struct collect *c)
     struct txn txn;
     assert(c->outstanding == 0);
     c->n_records = 0;
-    if (c->err.code == ERR_OK && held_ms(c) < HOLD_MS)
+    c->records_wait = held_ms(c) >= HOLD_MS;
+    if (c->err.code == ERR_OK && !c->records_wait)
         c->n_records =
             surplus(c, 0, c->records, max < FAILOVER_MAX ? max : FAILOVER_MAX);
     if (c->n_records == 0) {
@@ -267,7 +270,8 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
     c->done = done;
     c->arg = arg;
     c->collected = c->failovers = 0;
-    if (c->stage == COLLECT_HAS_READ && is_fresh(c)) {
+    if (c->stage == COLLECT_HAS_READ && is_fresh(c) &&
+        !(c->records_wait && surplus(c, 0, NULL, 1) > 0)) {
         registry_get(c->config.registry, EPOCH_FLOOR_KEY, on_floor, c);
         return;
     }

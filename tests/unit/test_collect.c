@@ -264,6 +264,32 @@ static void the_newest_thousand_failovers_stay(void **state)
     assert_non_null(memory_find(w.store, work_failover_key("f-0003", key)));
 }
 
+/* A store so slow that a hold's time is over with its items. */
+static void records_go_though_items_take_all_the_time(void **state)
+{
+    char id[32], key[REGISTRY_KEY_MAX + 1];
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        (void)snprintf(id, sizeof(id), "d-%d", i);
+        put(id, WORK_DONE, 1 + (uint64_t)i);
+    }
+    for (int i = 1; i < COLLECT_FAILOVERS_KEPT + 3; i++)
+        put_record(i, FAILOVER_DONE);
+    world_run(&w, 11000);
+    memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 80});
+    for (int i = 0; i < 4; i++) {
+        ended = false;
+        engine_collect_look(c);
+        world_run(&w, 500);
+        engine_collect_run(c, lock, on_ended, NULL);
+        world_run(&w, 500);
+        assert_true(ended);
+    }
+    assert_true(in_state(&w, WORK_DONE) > 0);
+    assert_null(memory_find(w.store, work_failover_key("f-0001", key)));
+    memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 0});
+}
+
 /* One that was held of an address that owns nothing is like the others; one of
  * an owner stays, and nothing but the oldest goes. */
 static void what_is_held_of_nobodys_work_goes_with_the_oldest(void **state)
@@ -337,6 +363,7 @@ int main(void)
         TEST(an_unreadable_floor_stops_the_collection),
         TEST(who_has_its_id_by_now_is_not_taken_for_it),
         TEST(the_newest_thousand_failovers_stay),
+        TEST(records_go_though_items_take_all_the_time),
         TEST(what_is_held_of_nobodys_work_goes_with_the_oldest),
         TEST(the_lock_is_wanted_for_many_or_once_an_interval),
     };
