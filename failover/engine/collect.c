@@ -19,7 +19,7 @@
 
 #define PASS_MAX     256 /* items of one pass */
 #define PASS_FIRST   64
-#define PASS_MIN     8
+#define PASS_MIN     32 /* fewer take no less: a txn's own time, mostly */
 #define FAILOVER_MAX 64 /* records of one pass */
 #define HOLD_MS      50 /* with the lock; a txn that is under way ends */
 

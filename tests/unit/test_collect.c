@@ -290,6 +290,30 @@ static void records_go_though_items_take_all_the_time(void **state)
     memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 0});
 }
 
+/* Its txns take long for themselves: smaller ones would only be more of them,
+ * and items end faster than they go. */
+static void a_slow_store_is_not_asked_for_a_few_at_a_time(void **state)
+{
+    char id[32];
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        (void)snprintf(id, sizeof(id), "d-%d", i);
+        put(id, WORK_DONE, 1 + (uint64_t)i);
+    }
+    world_run(&w, 11000);
+    memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 80});
+    for (int i = 0; i < 9; i++) {
+        ended = false;
+        engine_collect_look(c);
+        world_run(&w, 500);
+        engine_collect_run(c, lock, on_ended, NULL);
+        world_run(&w, 500);
+        assert_true(ended);
+    }
+    assert_int_equal(in_state(&w, WORK_DONE), 0);
+    memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 0});
+}
+
 /* One that was held of an address that owns nothing is like the others; one of
  * an owner stays, and nothing but the oldest goes. */
 static void what_is_held_of_nobodys_work_goes_with_the_oldest(void **state)
@@ -364,6 +388,7 @@ int main(void)
         TEST(who_has_its_id_by_now_is_not_taken_for_it),
         TEST(the_newest_thousand_failovers_stay),
         TEST(records_go_though_items_take_all_the_time),
+        TEST(a_slow_store_is_not_asked_for_a_few_at_a_time),
         TEST(what_is_held_of_nobodys_work_goes_with_the_oldest),
         TEST(the_lock_is_wanted_for_many_or_once_an_interval),
     };
