@@ -82,6 +82,15 @@ void taken_write(struct buf *out, const struct taken *t)
     assert(!out->overflow);
 }
 
+void taken_begin_groups(struct taken *t)
+{
+    assert(!t->grouped);
+    assert(t->named <= UINT64_MAX - TAKEN_NAMES - 1);
+    t->grouped = true;
+    t->named += TAKEN_NAMES + 1;
+    memset(t->names, 0, sizeof(t->names));
+}
+
 void taken_raise(struct taken *t, enum node_kind kind, const char *address)
 {
     assert(t->named < UINT64_MAX);

@@ -46,6 +46,11 @@ int taken_read(struct taken *out, const void *value, size_t len,
 /* Appended. */
 void taken_write(struct buf *out, const struct taken *t);
 
+/* From now on in groups. While it said `single` somebody may have taken without
+ * naming: nobody knows any more who was named before, so that all who were
+ * verified until now are read again. */
+void taken_begin_groups(struct taken *t);
+
 /* Name one more: any spelling of its address. */
 void taken_raise(struct taken *t, enum node_kind kind, const char *address);
 

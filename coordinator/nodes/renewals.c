@@ -130,7 +130,10 @@ static void mode_put(struct renewals_mode *m, struct taken *taken,
     struct buf text;
 
     assert(taken->grouped != m->grouped);
-    taken->grouped = m->grouped;
+    if (m->grouped)
+        taken_begin_groups(taken);
+    else
+        taken->grouped = false;
     buf_init(&text, TAKEN_BYTES_MAX);
     taken_write(&text, taken);
     op = registry_op_put(TAKEN_KEY, &text, version);

@@ -307,6 +307,34 @@ static void who_was_named_since_is_known(void **state)
     assert_true(taken_names(&t, 259, NODE_WORKER, "nobody:1"));
 }
 
+/* Who knew of no groups named nobody. */
+static void groups_begin_with_nobody_verified(void **state)
+{
+    struct taken t;
+    uint64_t named;
+
+    (void)state;
+    taken_init(&t);
+    taken_raise(&t, NODE_WORKER, "h:1");
+    named = t.named;
+    taken_begin_groups(&t);
+    t = again(&t);
+    assert_true(t.grouped);
+    assert_false(taken_knows(&t, named));
+    assert_true(taken_names(&t, named, NODE_WORKER, "h:1"));
+    assert_true(taken_names(&t, named, NODE_MASTER, "nobody:1"));
+    named = t.named;
+    assert_false(taken_names(&t, named, NODE_WORKER, "h:1"));
+    taken_raise(&t, NODE_MASTER, "h:2");
+    t = again(&t);
+    assert_true(taken_names(&t, named, NODE_MASTER, "h:2"));
+    assert_false(taken_names(&t, named, NODE_WORKER, "h:1"));
+    t.grouped = false;
+    named = t.named;
+    taken_begin_groups(&t);
+    assert_false(taken_knows(&t, named));
+}
+
 static void a_name_is_one_in_every_spelling(void **state)
 {
     struct taken t;
@@ -419,6 +447,7 @@ int main(void)
         cmocka_unit_test(keys_are_read_as_they_are_written),
         cmocka_unit_test(what_is_written_is_read_again),
         cmocka_unit_test(who_was_named_since_is_known),
+        cmocka_unit_test(groups_begin_with_nobody_verified),
         cmocka_unit_test(a_name_is_one_in_every_spelling),
         cmocka_unit_test(the_value_is_as_it_is_said),
         cmocka_unit_test(a_malformed_value_is_refused),
