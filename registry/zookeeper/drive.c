@@ -5,7 +5,8 @@
  * than its other build: nobody is woken to send what the loop could send, nor
  * once more to hand over what was read. The loop gives it requests, and this
  * thread waits for the socket, reads, and keeps the session alive, whatever the
- * loop does; both only under the mutex "handle", a few microseconds at a time.
+ * loop does; both only under the mutex "handle", a few microseconds at a time
+ * (some milliseconds for the names in a directory of 100,000).
  *
  * A request is sent by whoever gives it, as far as the socket takes it. This
  * thread has to be woken for what may be left over. That can only be a request
