@@ -113,7 +113,7 @@ static void on_data(int rc, const char *value, int len, const struct Stat *stat,
     (void)len;
     (void)stat;
     (void)data;
-    if (zk_drive_answer(&client.drive, rc) == ZCONNECTIONLOSS)
+    if (zk_drive_answer(&client.drive, rc, false) == ZCONNECTIONLOSS)
         atomic_fetch_add(&client.answered, 1);
 }
 
@@ -186,7 +186,7 @@ static void a_lost_connection_is_told_before_there_is_another(void **state)
     do {
         assert_int_equal(libzk.zoo_aget(client.zh, "/a", 0, on_data, NULL),
                          ZOK);
-        zk_drive_sent(&client.drive, false);
+        zk_drive_sent(&client.drive, false, false);
         sent++;
     } while (libzk.zoo_state(client.zh) == *libzk.ZOO_CONNECTED_STATE);
     lock_release(&client.mutex);
