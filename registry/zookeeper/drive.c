@@ -12,6 +12,11 @@
  * thread has to be woken for what may be left over. That can only be a request
  * that is large: smaller ones are left over behind others, whose answers wake.
  *
+ * Where all that is with the server may wait (reads for watches, a hundred at a
+ * time), their answers are left to gather for REST_MS and read together: to be
+ * woken for each costs more than to read it. Who asks for something that may
+ * not wait ends that.
+ *
  * If it cannot be sent at all, for the connection broke, the library (3.8)
  * drops the connection and forgets to answer what was on it: it would be mixed
  * up with what is sent on the next one, part of a packet included. So the next
@@ -35,6 +40,8 @@
 #include <unistd.h>
 
 #define ANSWERS_MAX 64 /* read before it looks at the time again */
+#define MANY        8  /* answers that are worth a rest */
+#define REST_MS     5  /* and for how long they gather */
 #define FAILED_MS   10 /* before what the library could not do is tried again */
 
 /* The next connection is there, and nothing was sent. The mutex is held. */
@@ -47,9 +54,11 @@ static void break_next(struct zk_drive *d, int fd)
     (void)libzk.zookeeper_process(d->zh, *libzk.ZOOKEEPER_READ);
 }
 
-int zk_drive_answer(struct zk_drive *d, int rc)
+int zk_drive_answer(struct zk_drive *d, int rc, bool patient)
 {
+    assert(d->asked[patient] > 0);
     d->told++;
+    d->asked[patient]--;
     return zk_broken(rc) || libzk.zoo_state(d->zh) == *libzk.ZOO_CONNECTED_STATE
                ? rc
                : ZCONNECTIONLOSS;
@@ -106,6 +115,22 @@ static void process(struct zk_drive *d, int happened)
     }
 }
 
+/* Answers have begun to come: if nobody waits for them, many at once. */
+static void rest(struct zk_drive *d, struct pollfd *woken)
+{
+    bool may;
+
+    lock_acquire(d->mutex);
+    may = d->resting = d->asked[false] == 0 && d->asked[true] >= MANY;
+    lock_release(d->mutex);
+    if (!may)
+        return;
+    (void)poll(woken, 1, REST_MS);
+    lock_acquire(d->mutex);
+    d->resting = false;
+    lock_release(d->mutex);
+}
+
 static void *drive(void *arg)
 {
     struct zk_drive *d = arg;
@@ -117,6 +142,8 @@ static void *drive(void *arg)
         int ms = look(d, &fds[1]);
 
         (void)poll(fds, ARRAY_LEN(fds), ms);
+        if (fds[0].revents == 0 && fds[1].revents == POLLIN)
+            rest(d, &fds[0]);
         if (fds[0].revents != 0)
             (void)!read(d->wake, &count, sizeof(count));
         if (ms >= 0)
@@ -149,7 +176,7 @@ static void wake(const struct zk_drive *d)
     (void)!write(d->wake, &one, sizeof(one));
 }
 
-void zk_drive_sent(struct zk_drive *d, bool large)
+void zk_drive_sent(struct zk_drive *d, bool patient, bool large)
 {
     bool broke = libzk.zoo_state(d->zh) == *libzk.ZOO_NOTCONNECTED_STATE;
 
@@ -158,7 +185,8 @@ void zk_drive_sent(struct zk_drive *d, bool large)
         d->broken = true;
         d->lost(d->zh, d->arg); /* that, too, it did not tell */
     }
-    if (large || broke)
+    d->asked[patient]++;
+    if (large || broke || (d->resting && !patient))
         wake(d);
 }
 

@@ -76,7 +76,7 @@ static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
 
 static void answered(struct zk_request *q, int rc, const struct Stat *stat)
 {
-    hand_over(q, zk_drive_answer(&q->handle->drive, rc), stat);
+    hand_over(q, zk_drive_answer(&q->handle->drive, rc, q->patient), stat);
 }
 
 static void copy_data(struct zk_request *q, const char *data, size_t len)
@@ -207,7 +207,9 @@ static int give(struct zk_handle *h, struct zk_request *q)
     lock_acquire(&h->z->mutex);
     rc = give_locked(h, q);
     if (h->zh != NULL)
-        zk_drive_sent(&h->drive, zk_commits(q->type));
+        zk_drive_sent(&h->drive, q->patient, zk_commits(q->type));
+    if (h->zh != NULL && rc != ZOK) /* no answer will come */
+        rc = zk_drive_answer(&h->drive, rc, q->patient);
     lock_release(&h->z->mutex);
     return rc;
 }

@@ -242,9 +242,11 @@ struct zk_drive {
     int wake; /* eventfd */
     bool started;
     atomic_bool ending;
-    size_t told; /* under the mutex: callbacks, so far */
-    bool
-        broken; /* under the mutex: the library lost its connection, silently */
+    /* Under the mutex. */
+    size_t told;     /* callbacks, so far */
+    size_t asked[2]; /* with the server: who may not wait, and who may */
+    bool resting;    /* it does not look at the socket */
+    bool broken;     /* the library lost its connection, silently */
     zk_lost_f *lost; /* told of that */
     void *arg;
 };
@@ -254,11 +256,12 @@ struct zk_drive {
 int zk_drive_start(struct zk_drive *d, zhandle_t *zh, pthread_mutex_t *mutex,
                    zk_lost_f *lost, void *arg) MUST_CHECK;
 /* A request was given to it, which may have been too `large` to be sent at
- * once. Under the mutex, between start and stop. */
-void zk_drive_sent(struct zk_drive *d, bool large);
+ * once; `patient`: its answer may come some milliseconds later. Under the
+ * mutex, between start and stop. */
+void zk_drive_sent(struct zk_drive *d, bool patient, bool large);
 /* In each callback with an answer: what its `rc` says. Where the connection is
  * gone that is no server's word. */
-int zk_drive_answer(struct zk_drive *d, int rc) MUST_CHECK;
+int zk_drive_answer(struct zk_drive *d, int rc, bool patient) MUST_CHECK;
 /* Waits for the end of the thread, not under the mutex; no callback comes any
  * more but from zookeeper_close(). Fine if it was not started. */
 void zk_drive_stop(struct zk_drive *d);
