@@ -438,6 +438,9 @@ void dbms_hex(struct buf *sql, const void *p, size_t n); /* the digits alone */
  */
 void dbms_feed_name(const struct dbms *d, struct buf *names, const char *last,
                     const char *key);
+/* The INSERT of a row of the feed, with such names. */
+void dbms_feed_row(struct dbms *d, uint64_t revision, size_t part,
+                   const struct buf *names);
 void dbms_text(struct dbms *d, const char *s);  /* of DolphinScheduler's */
 void dbms_key(struct dbms *d, const char *key); /* with the namespace */
 /* " name IN (...)", key by key; `n` so far. */

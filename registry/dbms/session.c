@@ -119,14 +119,9 @@ static void add_keys(struct dbms *d, const struct rows *h, size_t from,
     buf_init(&names, DBMS_IN_MAX * (SQL_FULL_KEY_MAX + 4));
     for (size_t i = from; i < to; i++)
         dbms_feed_name(d, &names, "", h->names.entries[i].key);
-    assert(!names.overflow);
-    buf_printf(&d->sql,
-               "INSERT INTO pelorus_change(rev,part,names)VALUES(%" PRIu64
-               ",%zu,",
-               h->revision, from);
-    dbms_bytes(d, names.data, names.len);
+    dbms_feed_row(d, h->revision, from, &names);
     buf_close(&names);
-    buf_str(&d->sql, ");DELETE FROM pelorus_registry WHERE");
+    buf_str(&d->sql, ";DELETE FROM pelorus_registry WHERE");
     for (size_t i = from; i < to; i++)
         dbms_in_next(d, i - from, h->names.entries[i].key);
     dbms_in_end(d);

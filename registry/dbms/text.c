@@ -4,6 +4,7 @@
  */
 #include "registry/dbms/dbms_priv.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,18 @@ void dbms_bytes(struct dbms *d, const void *p, size_t n)
         buf_base64(&d->sql, p, n);
         buf_str(&d->sql, w->base64_end);
     }
+}
+
+void dbms_feed_row(struct dbms *d, uint64_t revision, size_t part,
+                   const struct buf *names)
+{
+    assert(!names->overflow);
+    buf_printf(&d->sql,
+               "INSERT INTO pelorus_change(rev,part,names)VALUES(%" PRIu64
+               ",%zu,",
+               revision, part);
+    dbms_bytes(d, names->data, names->len);
+    buf_char(&d->sql, ')');
 }
 
 void dbms_text(struct dbms *d, const char *s)

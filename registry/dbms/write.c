@@ -342,13 +342,7 @@ static void add_changes(struct dbms *d, const struct batch *b)
     for (size_t i = 0; i < b->n; i++)
         dbms_feed_name(d, &names, i == 0 ? "" : sorted[i - 1]->key,
                        sorted[i]->key);
-    assert(!names.overflow);
-    buf_printf(&d->sql,
-               "INSERT INTO pelorus_change(rev,part,names)VALUES(%" PRIu64
-               ",%u,",
-               d->txn.last, ++d->txn.parts);
-    dbms_bytes(d, names.data, names.len);
-    buf_char(&d->sql, ')');
+    dbms_feed_row(d, d->txn.last, ++d->txn.parts, &names);
     buf_close(&names);
 }
 
