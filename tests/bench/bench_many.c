@@ -124,18 +124,6 @@ static void send_beat(struct bench *b, size_t i)
     send_text(b, BEAT, i, text, len);
 }
 
-static void take_instance(struct node *n, const char *body)
-{
-    static const char name[] = "\"instance\":\"";
-    const char *at = strstr(body, name);
-
-    if (at == NULL)
-        wire_die("no instance: %.200s", body);
-    at += sizeof(name) - 1;
-    (void)snprintf(n->instance, sizeof(n->instance), "%.*s",
-                   (int)strcspn(at, "\""), at);
-}
-
 static void beat_answered(struct bench *b, const struct wire_answer *a)
 {
     struct node *n = &b->node[a->of];
@@ -154,7 +142,7 @@ static void beat_answered(struct bench *b, const struct wire_answer *a)
         b->gap = a->came - n->accepted;
     n->accepted = a->came;
     if (n->instance[0] == '\0')
-        take_instance(n, a->body);
+        wire_instance(a->body, n->instance, sizeof(n->instance));
 }
 
 static void answered(void *arg, const struct wire_answer *a)

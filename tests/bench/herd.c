@@ -128,18 +128,6 @@ static void send_later(struct herd *h, uint32_t node)
     h->counts.again++;
 }
 
-static void take_instance(struct node *n, const char *body)
-{
-    static const char name[] = "\"instance\":\"";
-    const char *at = strstr(body, name);
-
-    if (at == NULL)
-        wire_die("no instance: %.200s", body);
-    at += sizeof(name) - 1;
-    (void)snprintf(n->instance, sizeof(n->instance), "%.*s",
-                   (int)strcspn(at, "\""), at);
-}
-
 static void accepted(struct herd *h, struct node *n,
                      const struct wire_answer *a)
 {
@@ -150,7 +138,7 @@ static void accepted(struct herd *h, struct node *n,
     n->first = 0;
     n->lease = a->sent + h->c.ttl_s * NS;
     if (n->instance[0] == '\0') {
-        take_instance(n, a->body);
+        wire_instance(a->body, n->instance, sizeof(n->instance));
         h->registered++;
     }
 }

@@ -373,3 +373,14 @@ void wires_wait(struct wires *ws, uint64_t until)
     for (int i = 0; i < n; i++)
         wire_read(ws, &ws->wires[events[i].data.u64]);
 }
+
+void wire_instance(const char *body, char *out, size_t size)
+{
+    static const char name[] = "\"instance\":\"";
+    const char *at = strstr(body, name);
+
+    if (at == NULL)
+        wire_die("no instance: %.200s", body);
+    at += sizeof(name) - 1;
+    (void)snprintf(out, size, "%.*s", (int)strcspn(at, "\""), at);
+}

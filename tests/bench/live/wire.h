@@ -58,4 +58,8 @@ void wires_wait(struct wires *ws, uint64_t until);
 _Noreturn void wire_die(const char *fmt, ...)
     __attribute__((format(printf, 1, 2)));
 
+/* The instance that an accepted registration's answer names; ends the program
+ * if it names none. */
+void wire_instance(const char *body, char *out, size_t size);
+
 #endif
