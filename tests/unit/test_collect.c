@@ -95,6 +95,16 @@ static void put(const char *id, enum work_state state, uint64_t epoch)
     put_item(&w, &item);
 }
 
+static void put_done(int n)
+{
+    char id[32];
+
+    for (int i = 0; i < n; i++) {
+        (void)snprintf(id, sizeof(id), "d-%d", i);
+        put(id, WORK_DONE, 1 + (uint64_t)i);
+    }
+}
+
 static void nothing_goes_before_its_time(void **state)
 {
     (void)state;
@@ -146,12 +156,8 @@ static void a_lost_lock_collects_nothing(void **state)
 
 static void more_than_a_txn_holds_goes_in_passes(void **state)
 {
-    char id[32];
     (void)state;
-    for (int i = 0; i < 300; i++) {
-        (void)snprintf(id, sizeof(id), "d-%d", i);
-        put(id, WORK_DONE, 1 + (uint64_t)i);
-    }
+    put_done(300);
     world_run(&w, 11000);
     size_t passes = 0;
     while (in_state(&w, WORK_DONE) > 0 && passes++ < 10)
@@ -264,20 +270,11 @@ static void the_newest_thousand_failovers_stay(void **state)
     assert_non_null(memory_find(w.store, work_failover_key("f-0003", key)));
 }
 
-/* A store so slow that a hold's time is over with its items. */
-static void records_go_though_items_take_all_the_time(void **state)
+/* So many holds, on a store whose every answer takes long. */
+static void collect_slowly(int holds)
 {
-    char id[32], key[REGISTRY_KEY_MAX + 1];
-    (void)state;
-    for (int i = 0; i < 300; i++) {
-        (void)snprintf(id, sizeof(id), "d-%d", i);
-        put(id, WORK_DONE, 1 + (uint64_t)i);
-    }
-    for (int i = 1; i < COLLECT_FAILOVERS_KEPT + 3; i++)
-        put_record(i, FAILOVER_DONE);
-    world_run(&w, 11000);
     memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 80});
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < holds; i++) {
         ended = false;
         engine_collect_look(c);
         world_run(&w, 500);
@@ -285,6 +282,18 @@ static void records_go_though_items_take_all_the_time(void **state)
         world_run(&w, 500);
         assert_true(ended);
     }
+}
+
+/* A store so slow that a hold's time is over with its items. */
+static void records_go_though_items_take_all_the_time(void **state)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    (void)state;
+    put_done(300);
+    for (int i = 1; i < COLLECT_FAILOVERS_KEPT + 3; i++)
+        put_record(i, FAILOVER_DONE);
+    world_run(&w, 11000);
+    collect_slowly(4);
     assert_true(in_state(&w, WORK_DONE) > 0);
     assert_null(memory_find(w.store, work_failover_key("f-0001", key)));
     memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 0});
@@ -294,22 +303,10 @@ static void records_go_though_items_take_all_the_time(void **state)
  * and items end faster than they go. */
 static void a_slow_store_is_not_asked_for_a_few_at_a_time(void **state)
 {
-    char id[32];
     (void)state;
-    for (int i = 0; i < 300; i++) {
-        (void)snprintf(id, sizeof(id), "d-%d", i);
-        put(id, WORK_DONE, 1 + (uint64_t)i);
-    }
+    put_done(300);
     world_run(&w, 11000);
-    memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 80});
-    for (int i = 0; i < 9; i++) {
-        ended = false;
-        engine_collect_look(c);
-        world_run(&w, 500);
-        engine_collect_run(c, lock, on_ended, NULL);
-        world_run(&w, 500);
-        assert_true(ended);
-    }
+    collect_slowly(9);
     assert_int_equal(in_state(&w, WORK_DONE), 0);
     memory_set_faults(w.store, &(struct memory_faults){.delay_max_ms = 0});
 }
@@ -343,7 +340,6 @@ static void what_is_held_of_nobodys_work_goes_with_the_oldest(void **state)
 /* Few are collected once an interval, many at once; nothing is no reason. */
 static void the_lock_is_wanted_for_many_or_once_an_interval(void **state)
 {
-    char id[32];
     (void)state;
     assert_false(engine_collect_wanted(c));
     put("few", WORK_DONE, 1);
@@ -357,10 +353,7 @@ static void the_lock_is_wanted_for_many_or_once_an_interval(void **state)
     assert_false(engine_collect_wanted(c));
     world_run(&w, 100);
     assert_false(engine_collect_wanted(c));
-    for (int i = 0; i < 300; i++) {
-        (void)snprintf(id, sizeof(id), "d-%d", i);
-        put(id, WORK_DONE, 1 + (uint64_t)i);
-    }
+    put_done(300);
     world_run(&w, 11000);
     for (int i = 0; i < 10 && in_state(&w, WORK_DONE) > 0; i++) {
         (void)engine_collect_wanted(c);

@@ -102,15 +102,21 @@ static bool crowd(struct place *p, size_t n, unsigned pieces)
     return false;
 }
 
+/* Open, and at rest. */
+static void place_crowded(struct place *p)
+{
+    place_open(p, true);
+    while (!crowd(p, 100, 1000)) {
+    }
+}
+
 static void one_that_is_crowded_rests_and_loses_nothing(void **state)
 {
     struct place p;
     size_t calls;
 
     (void)state;
-    place_open(&p, true);
-    while (!crowd(&p, 100, 1000)) {
-    }
+    place_crowded(&p);
     calls = p.calls;
     for (int i = 0; i < 50; i++)
         send_piece(&p, 100);
@@ -126,9 +132,7 @@ static void the_first_after_a_silence_is_read_at_once(void **state)
     size_t calls;
 
     (void)state;
-    place_open(&p, true);
-    while (!crowd(&p, 100, 1000)) {
-    }
+    place_crowded(&p);
     until_read(&p, (p.calls + 1) * 100);
     silent = clock_mono_ms() + 5 * SOCKET_REST_MS;
     do { /* the rest is over when it brought nothing */
@@ -150,9 +154,7 @@ static void what_brings_little_is_no_crowd_any_more(void **state)
     size_t calls, bytes;
 
     (void)state;
-    place_open(&p, true);
-    while (!crowd(&p, 100, 1000)) {
-    }
+    place_crowded(&p);
     bytes = (p.calls + 1) * 100;
     send_piece(&p, 4000);
     until_read(&p, bytes += 4000);
@@ -174,9 +176,7 @@ static void who_waits_ends_the_rest(void **state)
     size_t calls;
 
     (void)state;
-    place_open(&p, true);
-    while (!crowd(&p, 100, 1000)) {
-    }
+    place_crowded(&p);
     calls = p.calls;
     etcd_socket_hurry(p.socket);
     loop_turn(p.loop, 0);
@@ -194,9 +194,7 @@ static void who_waits_since_it_was_read_ends_the_rest(void **state)
     size_t calls;
 
     (void)state;
-    place_open(&p, true);
-    while (!crowd(&p, 100, 1000)) {
-    }
+    place_crowded(&p);
     p.hurry_in_call = true;
     send_piece(&p, 4000);
     until_read(&p, (p.calls + 1) * 100 + 4000);
@@ -225,13 +223,9 @@ static void it_may_be_closed_while_it_rests_and_when_it_is_read(void **state)
     struct place p;
 
     (void)state;
-    place_open(&p, true);
-    while (!crowd(&p, 100, 1000)) {
-    }
+    place_crowded(&p);
     place_close(&p);
-    place_open(&p, true);
-    while (!crowd(&p, 100, 1000)) {
-    }
+    place_crowded(&p);
     p.close_in_call = true;
     for (mono_ms until = clock_mono_ms() + DEADLINE_MS;
          !p.closed && clock_mono_ms() < until;)
