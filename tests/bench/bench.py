@@ -16,8 +16,8 @@ earlier runs on the same machine stay in them; each says of which commit it is.
 
 A program gets BUILD and PELORUS in its environment, those of the tree that is
 measured, and must measure nothing else: bench-old runs it on both. An old tree
-is built with today's tests/bench and Makefile on top of its own sources; what
-cannot be built so is left out, and named. A program that only runs PELORUS
+is built as it was then, and today's tests/bench with today's Makefile on top of
+its sources; what cannot be built so is left out, and named. A program that only runs PELORUS
 stands in PROGRAMS with {now}: today's is run on both. This tree's runs have the
 old PELORUS as OLD; a row NAME-old of theirs is the old one's NAME.
 
@@ -434,6 +434,20 @@ def of_git(*words):
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, check=False).stdout
 
 
+def other_library(tree):
+    """Older trees are linked with ZooKeeper's client with threads, for which
+    Debian has no development package beside that of the one without: a folder
+    with the link that would be in it."""
+    folder = os.path.join(tree, "lib")
+    os.makedirs(folder, exist_ok=True)
+    known = subprocess.run(["ldconfig", "-p"], env=dict(os.environ, PATH=os.environ["PATH"] + ":/sbin"),
+                           capture_output=True, text=True, check=False).stdout
+    found, link = re.search(r"libzookeeper_mt\.so\.2 .*=> (\S+)", known), os.path.join(folder, "libzookeeper_mt.so")
+    if found and not os.path.lexists(link):
+        os.symlink(found.group(1), link)
+    return os.path.abspath(folder)
+
+
 def build_old(commit):
     """A tree of that commit with today's benchmarks, built; its build folder."""
     full = of_git("rev-parse", "--short=12", commit + "^{commit}").decode().strip()
@@ -443,6 +457,7 @@ def build_old(commit):
     if not os.path.isdir(tree):
         os.makedirs(tree + ".new", exist_ok=True)
         subprocess.run(["tar", "-x"], cwd=tree + ".new", input=of_git("archive", full), check=True)
+        os.rename(os.path.join(tree + ".new", "Makefile"), os.path.join(tree + ".new", "Makefile.own"))
         os.rename(tree + ".new", tree)
     for part in ("Makefile", "tests/bench", "tests/lib", "tests/registry"):
         subprocess.run(["rm", "-rf", "--", os.path.join(tree, part)], check=True)
@@ -450,12 +465,16 @@ def build_old(commit):
                         os.path.join(tree, os.path.dirname(part))], check=True)
     print(f"== building {full} in {os.path.relpath(tree, ROOT)}", flush=True)
     env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    env["LIBRARY_PATH"] = other_library(tree)
     with open(fresh_log("old-build"), "w", encoding="utf-8") as log:
         make = ["make", f"-j{os.cpu_count()}"]
-        if subprocess.run([*make, "all"], cwd=tree, env=env, stdout=log, stderr=log, check=False).returncode != 0:
+        # It is linked with what it was then; so are the benchmarks, with today's besides.
+        own = ["make", "-s", "-f", "Makefile.own", "--eval", "own-libs: ; @echo $(LIB_LIBS)", "own-libs"]
+        libs = subprocess.run(own, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=log, text=True, check=False).stdout.strip()
+        if subprocess.run([*make, "-f", "Makefile.own", "all"], cwd=tree, env=env, stdout=log, stderr=log, check=False).returncode != 0:
             sys.exit(f"bench-old: {full} does not build, see {os.path.relpath(log.name, ROOT)}")
         # What today's benchmarks ask for and that tree does not have yet is left out.
-        subprocess.run([*make, "-k", "benches"], cwd=tree, env=env, stdout=log, stderr=log, check=False)
+        subprocess.run([*make, "-k", "benches", f"LDFLAGS={libs}"], cwd=tree, env=env, stdout=log, stderr=log, check=False)
     os.makedirs(os.path.join(tree, "build", YARDSTICKS), exist_ok=True)
     shutil.copy2(os.path.join(ROOT, NOW, YARDSTICKS, "bench_bare_http"), os.path.join(tree, "build", YARDSTICKS))
     return full, os.path.relpath(os.path.join(tree, "build"), ROOT)
