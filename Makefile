@@ -7,7 +7,7 @@
 #   make sim         simulated clusters: SEEDS=N of them, or SEED=N to replay one; RENEWALS=grouped: all in groups
 #   make chaos       real clusters, killed and stopped at random: RUNS=N of SECONDS=60 each
 #   make partitions  likewise, their networks cut at random: RUNS=N
-#   make soak        clusters that live for long and lose owners: MINUTES=n, REGISTRY=all or one, NODES, RATE, LEASE
+#   make soak        clusters that live for long and lose owners: MINUTES=n, REGISTRY=all or one, NODES, RATE, LEASE, RENEWALS
 #   make pods        what is left of 20,000 that joined, worked and left: PODS=n, ITEMS=n, IDLE=seconds, REGISTRY=one
 #   make idle        what is logged while nothing happens: MINUTES=n, REGISTRY=one
 #   make contract    the API against openapi.yaml, also in chains of requests: SEEDS="1 2" EXAMPLES=50
@@ -174,7 +174,7 @@ SOAKED = $(if $(filter-out all,$(REGISTRY)),$(REGISTRY),sqlite etcd zookeeper my
 soak:
 	@packaging/deps.sh $(SOAKED)
 	@$(MAKE) --no-print-directory all
-	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) SAN=$(SAN) $(foreach v,MINUTES REGISTRY NODES RATE LEASE SEED,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/soak.py
+	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) SAN=$(SAN) $(foreach v,MINUTES REGISTRY NODES RATE LEASE SEED RENEWALS,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/soak.py
 
 pods: all
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,PODS ITEMS IDLE REGISTRY,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/pods.py

@@ -53,7 +53,9 @@ run_suite() { # "deadline command..."
     printf '%-52s %5d passed %3d failed  %3d s\n' "$name" "$1" "$2" $(($(date +%s) - started))
     if [ "$2" != 0 ]; then
         [ $rc -lt 124 ] || echo "    exit $rc: killed at its deadline of $deadline s, or by a signal"
-        grep -E '^\[  FAILED|^\[   LINE|error|Error|assert|violation|^not ok|FAIL' "$log" | head -20 | sed 's/^/    /'
+        # A script's FAIL is followed by what it has to say.
+        awk '/^\[  FAILED|^\[   LINE|error|Error|assert|violation|^not ok/ || (/FAIL/ && (more = 12)) || more-- > 0' "$log" |
+            head -40 | cut -c1-400 | sed 's/^/    /'
         echo "    see $log"
     fi
 }

@@ -1,7 +1,7 @@
 """A soak: clusters that live for long, on each registry, side by side; what
 must not be lost is judged, and what should not grow is measured.
 
-    make soak MINUTES=n [REGISTRY=sqlite|etcd|zookeeper|mysql|postgresql|all]
+    make soak MINUTES=n [REGISTRY=sqlite|etcd|zookeeper|mysql|postgresql|all] [RENEWALS=single|grouped]
 
 Two coordinators; NODES workers and 8 masters over HTTP and two agents with
 sessions of their own, at leases of LEASE seconds; RATE items a second. Twice in
@@ -30,7 +30,8 @@ SEED = int(os.environ.get("SEED") or 1)
 SHORT = 10      # minutes: a run of less has not warmed up
 # Nobody's death is the work's fault here; what is done is forgotten soon.
 MORE = ("failover: {grace: 1s, reconcile-interval: 5s, poison-limit: 6, poison-window: 1s, brake: {window: 10s}}\n"
-        f"work: {{keep: {5 * LEASE}s}}\n")
+        f"work: {{keep: {5 * LEASE}s}}\n" +
+        (f"renewals: {os.environ['RENEWALS']}\n" if "RENEWALS" in os.environ else ""))
 MIB = 1 << 20
 
 
@@ -70,28 +71,31 @@ class Soak:
     def agent(self, n):
         return self.cluster.agent("master", f"10.7.0.{n}:5678")
 
+    def agent_again(self, n, before):
+        self.agents[n].file.close()
+        self.agents[n] = self.agent(n)
+        self.load.stands(f"10.7.0.{n}:5678", before, 3 * LEASE)
+
     def kill_agent(self, n):
         address = f"10.7.0.{n}:5678"
+        before = self.load.processes(address)
         with self.load.lock:
             self.load.down.add(address)
         self.load.lost(address)
         self.agents[n].kill()
-        self.agents[n].file.close()
         self.load.work_moves(address, 3 * LEASE)
-        self.agents[n] = self.agent(n)
-        with self.load.lock:
-            self.load.back(address)
+        self.agent_again(n, before)
 
     def start_again(self):
         """An agent ends when its session does: as a service it is started again."""
         for n, a in self.agents.items():
             if not a.alive():
-                self.load.lost(f"10.7.0.{n}:5678", time.monotonic())
+                address = f"10.7.0.{n}:5678"
+                self.load.lost(address)
                 self.load.count["late"] += 1
-                a.file.close()
-                self.agents[n] = self.agent(n)
                 if self.late.worst < LEASE / 3:
                     self.load.error(f"agent {n} ended: {a.text()[-300:]}")
+                self.agent_again(n, self.load.processes(address))
 
     def losses(self):
         load = self.load
@@ -107,9 +111,11 @@ class Soak:
                 leaves = turn % 3 == 2
                 load.count["leaves" if leaves else "kills"] += 1
                 load.count["losses"] += 1
+                before = load.processes(node.address)
                 load.stop(node, leaves)
                 load.work_moves(node.address, 3 * LEASE)
                 load.join(node)
+                load.stands(node.address, before, 3 * LEASE)
             turn += 1
 
     # --- one run -------------------------------------------------------------

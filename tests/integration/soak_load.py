@@ -111,16 +111,27 @@ class Load:
         with self.lock:
             self.losses[address].append([time.monotonic(), over])
 
-    def back(self, address):
-        """Holding the lock: somebody stands there again."""
-        self.down.discard(address)
-        for loss in self.losses[address]:
-            loss[1] = min(loss[1], time.monotonic())
+    def processes(self, address):
+        """Who stands there, as each coordinator tells."""
+        told = [Api(p)("GET", f"/v1/nodes/master/{address}", timeout=5) for p in self.ports]
+        return [t.json["process"]["startupTime"] if t.status == 200 else None for t in told]
+
+    def stands(self, address, before, seconds):
+        """Somebody else than `before` stands there, and each coordinator knows:
+        one that does not yet may still give an item to who was lost."""
+        try:
+            wait_for(f"another process at {address}",
+                     lambda: all(now not in (None, was) for now, was in zip(self.processes(address), before)), seconds)
+        except AssertionError as error:
+            self.error(f"stays away: {error}")
+        with self.lock:
+            self.down.discard(address)
+            for loss in self.losses[address]:
+                loss[1] = min(loss[1], time.monotonic())
 
     def join(self, node, after=0.0):
         node.begin()
         with self.lock:
-            self.back(node.address)
             heapq.heappush(self.due, (time.monotonic() + after, next(self.numbers), node, node.startup))
 
     # --- heartbeats ----------------------------------------------------------
@@ -134,7 +145,7 @@ class Load:
     def fenced(self, node):
         """It was not killed: was it late, by this machine, or is that an error?"""
         late = time.monotonic() - node.answered
-        self.lost(node.address, time.monotonic())
+        self.lost(node.address, time.monotonic() + self.lease)  # until all know who stands there now
         with self.lock:
             self.count["late"] += 1
         if late < self.lease * 0.8:
