@@ -146,7 +146,7 @@ static void run_close(void *arg)
     assert(h->closing);
     zk_drive_stop(&h->drive);
     if (h->zh != NULL)
-        (void)libzk.zookeeper_close(h->zh); /* frees it even when it fails */
+        zk_library_close(h->zh);
 }
 
 /* The library's thread is gone, and all that they handed over came before.
@@ -196,7 +196,7 @@ static void run_open(void *arg)
     }
     if (zk_drive_start(&h->drive, h->zh, &z->mutex, on_lost, h) != 0) {
         log_warn("!registry", LOG_S("reason", strerror(errno)));
-        (void)libzk.zookeeper_close(h->zh);
+        zk_library_close(h->zh);
         h->zh = NULL;
     }
 }
@@ -259,7 +259,7 @@ int64_t zk_guard(void *arg)
                   LOG_S("reason", "the loop does not turn; the session is "
                                   "ended so that others can go on"));
         zk_drive_stop(&h->drive);
-        (void)libzk.zookeeper_close(zh);
+        zk_library_close(zh);
         loop_complete(z->base.loop, &h->guard_slot, on_guard_ended, h);
     }
     return 0;

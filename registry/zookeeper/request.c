@@ -173,6 +173,11 @@ static int give_locked(struct zk_handle *h, struct zk_request *q)
     assert(q->handle == h);
     if (h->zh == NULL)
         return ZINVALIDSTATE;
+    if (q->type == ZK_MULTI && libzk.is_unrecoverable(h->zh) != ZOK)
+        return ZINVALIDSTATE; /* it would look only after it has begun, and not
+                               * end well then: its own thread hears of the end
+                               * long before we do */
+    zk_number_taken();
     switch (q->type) {
     case ZK_GET:
         return libzk.zoo_aget(h->zh, q->path, q->watch, on_data, q);
@@ -189,10 +194,6 @@ static int give_locked(struct zk_handle *h, struct zk_request *q)
     case ZK_DELETE:
         return libzk.zoo_adelete(h->zh, q->path, -1, on_void, q);
     case ZK_MULTI:
-        /* It looks only after it has begun, and does not end well then. Its
-         * own thread hears of the end, and after a stop long before we do. */
-        if (libzk.is_unrecoverable(h->zh) != ZOK)
-            return ZINVALIDSTATE;
         return libzk.zoo_amulti(h->zh, q->n_ops, q->ops, q->results, on_void,
                                 q);
     }

@@ -69,6 +69,7 @@ int zookeeper_process(zhandle_t *zh, int events);
     X(zoo_aget)                                                                \
     X(zoo_aget_children2)                                                      \
     X(zoo_amulti)                                                              \
+    X(zoo_areconfig)                                                           \
     X(zoo_async)                                                               \
     X(zoo_check_op_init)                                                       \
     X(zoo_client_id)                                                           \
@@ -108,6 +109,18 @@ struct zk_library {
 extern struct zk_library libzk;
 
 int zk_library_load(struct err *err) MUST_CHECK;
+
+/*
+ * Before each request. The library numbers them all in 32 bits, beginning with
+ * the time of day, and has the numbers -2 (a ping), -4 and -8 for packets of
+ * its own: after 2.5e9 requests, a month of 1,000 a second, an answer would be
+ * taken for one of those, and the next for somebody else's. So these are left
+ * out.
+ */
+void zk_number_taken(void);
+
+/* zookeeper_close(): it frees it even when it fails. */
+void zk_library_close(zhandle_t *zh);
 
 /* --- limits -------------------------------------------------------------- */
 
