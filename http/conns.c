@@ -7,9 +7,10 @@
  * takes a lock with every piece that comes or goes. So there is none, and each
  * connection has a time by which it must have finished what it is doing:
  * sending a request, or taking an answer. A walk once a second shuts down the
- * late ones. One that waits for us has no such time. List and counts are under
- * one mutex ("sockets"), taken when a connection comes or goes and for that
- * walk.
+ * late ones. One that waits for us has no such time; a request that begins on a
+ * connection that was idle gets its own when the idle one's is over. List and
+ * counts are under one mutex ("sockets"), taken when a connection comes or goes
+ * and for that walk.
  *
  * Who has sent a part of a request is told 408 first. The library has nothing
  * for that, and would not send for us: the walk writes to the socket itself.
@@ -56,6 +57,7 @@ struct http_conn {
     mono_ms since;              /* atomic: of the deadline */
     int phase;                  /* atomic: enum http_phase */
     bool used;                  /* atomic: it has had an answer */
+    bool idle;                  /* atomic: since then, by its deadline */
     struct peer_count *counted; /* NULL: loopback */
     struct http_conn *next, *prev;
 };
@@ -218,6 +220,7 @@ bool http_conn_deadline(struct http_conn *conn, enum http_phase phase,
     __atomic_store_n(&conn->since, now, __ATOMIC_RELAXED);
     if (phase == HTTP_ANSWERED)
         __atomic_store_n(&conn->used, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&conn->idle, phase == HTTP_ANSWERED, __ATOMIC_RELAXED);
     __atomic_store_n(&conn->phase, (int)phase, __ATOMIC_RELAXED);
     old = __atomic_exchange_n(&conn->until, ms > 0 ? now + ms : 0,
                               __ATOMIC_ACQ_REL);
@@ -301,6 +304,20 @@ static void tell_full(struct http_conns *c, bool full, mono_ms now)
     }
 }
 
+/* It is late, and `half` a request has come: one that began while it was idle
+ * has as long as any other, once. */
+static mono_ms more_time(struct http_conn *conn, bool half, mono_ms until,
+                         mono_ms now)
+{
+    mono_ms since = __atomic_load_n(&conn->since, __ATOMIC_RELAXED);
+
+    assert(until <= now);
+    if (!half || !__atomic_exchange_n(&conn->idle, false, __ATOMIC_RELAXED))
+        return CUT;
+    /* unless its thread gives it another one in this moment */
+    return now + (until > since ? until - since : 1);
+}
+
 /* The descriptor is still open: libmicrohttpd closes it only after the
  * connection was removed here. */
 void http_conns_reap(struct http_conns *c, mono_ms now)
@@ -310,13 +327,16 @@ void http_conns_reap(struct http_conns *c, mono_ms now)
 
     lock_acquire(&c->mutex);
     DL_FOREACH (c->list, conn) {
-        mono_ms until = __atomic_load_n(&conn->until, __ATOMIC_RELAXED);
-        bool late = until != CUT && until != 0 && now >= until;
-        bool half = late && sent_a_part(conn, now);
+        mono_ms until = __atomic_load_n(&conn->until, __ATOMIC_RELAXED), next;
+        bool half;
 
-        if (!late ||
-            !__atomic_compare_exchange_n(&conn->until, &until, CUT, false,
-                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        if (until == CUT || until == 0 || now < until)
+            continue;
+        half = sent_a_part(conn, now);
+        next = more_time(conn, half, until, now);
+        if (!__atomic_compare_exchange_n(&conn->until, &until, next, false,
+                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED) ||
+            next != CUT)
             continue;
         if (half)
             say_late(conn);

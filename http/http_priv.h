@@ -415,7 +415,8 @@ enum http_phase {
  */
 bool http_conn_deadline(struct http_conn *conn, enum http_phase phase,
                         mono_ms now, int64_t ms);
-/* A request's first line is there; the deadline stays. Its thread. */
+/* A request's first line is there; the deadline stays until it is over, and is
+ * then the request's own where it was an idle connection's. Its thread. */
 void http_conn_begins(struct http_conn *conn);
 int http_conn_fd(const struct http_conn *conn);
 /* How long ago its last byte arrived, that is, a request that was sent to its

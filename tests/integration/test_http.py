@@ -243,6 +243,25 @@ def test_slow_clients_are_cut_off(cluster):
         raw.close()
 
 
+def test_a_request_that_ends_an_idle_time_has_its_own(cluster):
+    """The walk that cuts off the late comes once a second: at one of these times
+    it comes between the two halves."""
+    get = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+    c = cluster.coordinator(more=SHORT.replace("1s", "3s"))
+    idle = [Raw(c.port, get) for _ in range(12)]
+    equal([raw.answer()[0] for raw in idle], [200] * len(idle), "each one's first answer")
+    time.sleep(2.6)
+    for raw in idle[:6]:
+        raw.send(get[:6])             # within the first line
+    for raw in idle[6:]:
+        raw.send(get[:-2])            # and behind it
+    for raw in (idle[n] for n in (0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11)):
+        raw.send(get[6:] if raw in idle[:6] else get[-2:])
+        equal(raw.answer()[0], 200, "a request that took less than http.request-timeout")
+        time.sleep(0.1)
+        raw.close()
+
+
 def test_a_thousand_idle_connections_disturb_nobody(cluster):
     c = cluster.coordinator()
 

@@ -311,6 +311,43 @@ static void half_a_request_that_is_late_is_told_so(void **state)
     http_conns_free(&c);
 }
 
+static void a_request_that_ends_an_idle_time_has_its_own(void **state)
+{
+    struct http_conns *c = http_conns_new(ALL, LIMIT);
+    struct http_conn *conn[2];
+    mono_ms now = clock_mono_ms();
+    char text[1024];
+    int fd[2][2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd[i]), 0);
+        conn[i] = http_conns_add(c, fd[i][0], from("127.0.0.1"), 1000);
+        assert_true(http_conn_deadline(conn[i], HTTP_ANSWERED, now, 1000));
+    }
+    http_conn_begins(conn[0]);
+    http_conns_reap(c, now + 1000);
+    assert_int_equal(answer_of(fd[0][1], text, sizeof(text)), -1);
+    assert_int_equal(answer_of(fd[1][1], text, sizeof(text)), 0);
+    http_conns_reap(c, now + 1999);
+    assert_int_equal(answer_of(fd[0][1], text, sizeof(text)), -1);
+    /* it goes on, and so does the next one */
+    assert_true(http_conn_deadline(conn[0], HTTP_ANSWERED, now + 1999, 1000));
+    http_conn_begins(conn[0]);
+    http_conns_reap(c, now + 3000);
+    assert_int_equal(answer_of(fd[0][1], text, sizeof(text)), -1);
+    /* that does not */
+    http_conns_reap(c, now + 4000);
+    assert_true(answer_of(fd[0][1], text, sizeof(text)) > 0);
+    assert_memory_equal(text, "HTTP/1.1 408 ", 13);
+    for (int i = 0; i < 2; i++) {
+        http_conns_remove(c, conn[i]);
+        close(fd[i][0]);
+        close(fd[i][1]);
+    }
+    http_conns_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +361,7 @@ int main(void)
         cmocka_unit_test(a_target_in_absolute_form_is_its_path),
         cmocka_unit_test(every_method_is_answered_in_one_place),
         cmocka_unit_test(half_a_request_that_is_late_is_told_so),
+        cmocka_unit_test(a_request_that_ends_an_idle_time_has_its_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
