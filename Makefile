@@ -54,7 +54,7 @@ LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES)) -DTHREADED
 LIB_LIBS   = $(shell pkg-config --libs $(LINKED)) -ldl -lpthread -lm
 # ZooKeeper's client is loaded by tests as well (tests/lib/zookeeper_mt.h); THREADED
 # gives the calls of its header that block.
-TEST_LIBS  = $(shell pkg-config --libs $(LIBRARIES)) -lcjson -lcmocka -ldl -lpthread -lm
+TEST_LIBS  = $(shell pkg-config --libs $(LIBRARIES)) -lcjson -lcmocka -ldl -lpthread -lm $(LDLIBS)
 
 SANITIZE_address := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZE_thread  := -fsanitize=thread
@@ -82,6 +82,7 @@ TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard test
 BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) $(wildcard tests/lib/memory/*.c) tests/bench/live/wire.c tests/lib/daemon.c tests/lib/proxy.c tests/lib/zookeeper_mt.c \
                 $(patsubst %,tests/registry/%_server.c,zookeeper sql mysql postgresql)
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+BENCH_ARCHIVE := $(BUILD)/tests/bench/libbench.a
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
 .PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions soak pods idle interop model bench benches bench-deps bench-old bench-readme bench-live bench-live-readme bench-memory bench-placement bench-placement-readme fuzz lint house format install clean guard guard-baseline hammer
@@ -151,7 +152,13 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/rep
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
-$(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BENCH_SHARED:%.c=$(BUILD)/%.o) $(ARCHIVE)
+# An archive, so that each takes what it asks for: older trees, which bench-old
+# builds, lack functions that others of these call.
+$(BENCH_ARCHIVE): $(BENCH_SHARED:%.c=$(BUILD)/%.o)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BENCH_ARCHIVE) $(ARCHIVE)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 

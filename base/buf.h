@@ -32,9 +32,6 @@ void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* In decimal, as PRIu64 would be, sooner. */
 void buf_u64(struct buf *b, uint64_t value);
 
-/* As base64 (RFC 4648, 4) with its padding. */
-void buf_base64(struct buf *b, const void *data, size_t len);
-
 /* For those who put more around them: the digits of `value`, the last one right
  * before `end`; where they begin. At most BUF_DIGITS. */
 #define BUF_DIGITS 20

@@ -4,6 +4,8 @@
  */
 #include "registry/dbms/dbms_priv.h"
 
+#include "base/pack/base64.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +92,7 @@ void dbms_bytes(struct dbms *d, const void *p, size_t n)
         buf_str(&d->sql, w->plain_end);
     } else {
         buf_str(&d->sql, w->base64);
-        buf_base64(&d->sql, p, n);
+        base64_write(&d->sql, p, n);
         buf_str(&d->sql, w->base64_end);
     }
 }

@@ -13,6 +13,7 @@
 #include "base/json/json.h"
 #include "base/library/curl.h"
 #include "base/mem.h"
+#include "base/pack/base64.h"
 #include "conf/conf.h"
 #include "registry/etcd/http.h"
 #include "registry/etcd/wire.h"
@@ -245,7 +246,7 @@ static void probe_first(struct member *m, struct status *s)
         return;
     key = mem_printf("%s/", m->conf->namespace_);
     buf_str(&m->body, "{\"key\":\"");
-    buf_base64(&m->body, key, strlen(key));
+    base64_write(&m->body, key, strlen(key));
     buf_str(&m->body, "\",\"revision\":\"1\",\"limit\":\"1\"}");
     root = ask_json(m, "/v3/kv/range");
     if (root != NULL)

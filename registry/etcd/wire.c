@@ -6,6 +6,8 @@
  */
 #include "registry/etcd/wire.h"
 
+#include "base/pack/base64.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,7 +78,7 @@ static void put_bytes(struct buf *b, const char *name, const char *data,
                       size_t len)
 {
     json_put_raw(b, name, "\"");
-    buf_base64(b, data, len);
+    base64_write(b, data, len);
     buf_char(b, '"');
 }
 

@@ -17,7 +17,7 @@ earlier runs on the same machine stay in them; each says of which commit it is.
 A program gets BUILD and PELORUS in its environment, those of the tree that is
 measured, and must measure nothing else: bench-old runs it on both. An old tree
 is built as it was then, and today's tests/bench with today's Makefile on top of
-its sources; what cannot be built so is left out, and named. A program that only runs PELORUS
+its sources; what cannot be built so has failed, by name. A program that only runs PELORUS
 stands in PROGRAMS with {now}: today's is run on both. This tree's runs have the
 old PELORUS as OLD; a row NAME-old of theirs is the old one's NAME.
 
@@ -150,6 +150,9 @@ PLACES = ["/usr/sbin", *sorted(glob.glob("/usr/lib/postgresql/*/bin"))]
 
 NOW = os.environ.get("BUILD") or "build"
 YARDSTICKS = "tests/bench"    # below a build folder
+# What today's benchmarks call of base, each needing no more of it than has always been there: an old tree that
+# lacks it is lent it.
+LENT = ("base/library/library", "base/pack/base64")
 ROWLESS = {"journal"}   # figures to read, in its log
 
 SUITE = re.compile(r"^\d+ passed, \d+ failed, \d+ skipped$")
@@ -463,6 +466,10 @@ def build_old(commit):
         subprocess.run(["rm", "-rf", "--", os.path.join(tree, part)], check=True)
         subprocess.run(["cp", "-a", "--", os.path.join(ROOT, part),
                         os.path.join(tree, os.path.dirname(part))], check=True)
+    for part in [part + end for part in LENT for end in (".c", ".h")]:
+        if not of_git("ls-tree", full, part):
+            os.makedirs(os.path.dirname(os.path.join(tree, part)), exist_ok=True)
+            shutil.copy2(os.path.join(ROOT, part), os.path.join(tree, part))
     print(f"== building {full} in {os.path.relpath(tree, ROOT)}", flush=True)
     env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     env["LIBRARY_PATH"] = other_library(tree)
@@ -474,7 +481,7 @@ def build_old(commit):
         if subprocess.run([*make, "-f", "Makefile.own", "all"], cwd=tree, env=env, stdout=log, stderr=log, check=False).returncode != 0:
             sys.exit(f"bench-old: {full} does not build, see {os.path.relpath(log.name, ROOT)}")
         # What today's benchmarks ask for and that tree does not have yet is left out.
-        subprocess.run([*make, "-k", "benches", f"LDFLAGS={libs}"], cwd=tree, env=env, stdout=log, stderr=log, check=False)
+        subprocess.run([*make, "-k", "benches", f"LDLIBS={libs}"], cwd=tree, env=env, stdout=log, stderr=log, check=False)
     os.makedirs(os.path.join(tree, "build", YARDSTICKS), exist_ok=True)
     shutil.copy2(os.path.join(ROOT, NOW, YARDSTICKS, "bench_bare_http"), os.path.join(tree, "build", YARDSTICKS))
     return full, os.path.relpath(os.path.join(tree, "build"), ROOT)

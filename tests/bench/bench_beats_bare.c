@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/pack/base64.h"
 #include "registry/etcd/wire.h"
 #include "tests/bench/zookeeper_bare.h"
 
@@ -156,10 +157,10 @@ static void etcd(const char *url, const char *prefix, int64_t seconds)
 
     buf_init(&body, 4096);
     buf_str(&body, "{\"create_request\":{\"key\":\"");
-    buf_base64(&body, prefix, len);
+    base64_write(&body, prefix, len);
     buf_str(&body, "\",\"range_end\":\"");
     end[len - 1]++; /* what comes after all that begins so */
-    buf_base64(&body, end, len);
+    base64_write(&body, end, len);
     buf_str(&body, "\"}}");
     (void)curl_easy_setopt(easy, CURLOPT_URL, address);
     (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, buf_text(&body));

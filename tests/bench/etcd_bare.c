@@ -5,6 +5,7 @@
 #include "tests/bench/etcd_bare.h"
 
 #include "base/clock.h"
+#include "base/pack/base64.h"
 #include "registry/etcd/wire.h"
 
 #include <curl/curl.h>
@@ -351,9 +352,9 @@ void etcd_bare_clear(const char *url, const char *space)
     body = &b.slots[0].body;
     etcd_key_range(&from, &to, space, "/");
     buf_str(body, "{\"key\":\"");
-    buf_base64(body, from.s, from.len);
+    base64_write(body, from.s, from.len);
     buf_str(body, "\",\"range_end\":\"");
-    buf_base64(body, to.s, to.len);
+    base64_write(body, to.s, to.len);
     buf_str(body, "\"}");
     root = ask(&b, "/v3/kv/deleterange");
     buf_reset(body);

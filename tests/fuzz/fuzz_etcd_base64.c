@@ -3,6 +3,7 @@
  * encoded to the same text, or was refused.
  */
 #include "base/mem.h"
+#include "base/pack/base64.h"
 #include "registry/etcd/wire.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -15,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t len = size;
 
     buf_init(&text, size * 2 + 8);
-    buf_base64(&text, data, size);
+    base64_write(&text, data, size);
     len = text.len;
     if (size > 0) {
         assert(etcd_base64_decode(text.data, &len));
@@ -26,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     len = size;
     if (etcd_base64_decode(copy, &len)) {
         buf_reset(&text);
-        buf_base64(&text, copy, len);
+        base64_write(&text, copy, len);
         assert(text.len == size);
         assert(size == 0 || memcmp(text.data, data, size) == 0);
     }

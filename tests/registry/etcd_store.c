@@ -4,6 +4,7 @@
 #include "tests/registry/etcd_store.h"
 
 #include "base/mem.h"
+#include "base/pack/base64.h"
 #include "registry/etcd/etcd_priv.h"
 
 #include <inttypes.h>
@@ -147,7 +148,7 @@ static void full_key(const struct etcd_store *s, const char *key, char out[400])
 
     (void)snprintf(text, sizeof(text), "%s%s", s->ns, key);
     buf_init(&b, 399);
-    buf_base64(&b, text, strlen(text));
+    base64_write(&b, text, strlen(text));
     (void)snprintf(out, 400, "%s", buf_text(&b));
     buf_close(&b);
 }
@@ -160,7 +161,7 @@ void etcd_store_put(struct etcd_store *s, const char *key, const char *value)
     full_key(s, key, k);
     buf_init(&body, 1 << 20);
     buf_printf(&body, "{\"key\":\"%s\",\"value\":\"", k);
-    buf_base64(&body, value, strlen(value));
+    base64_write(&body, value, strlen(value));
     buf_str(&body, "\"}");
     post(s, "/v3/kv/put", buf_text(&body));
     buf_close(&body);

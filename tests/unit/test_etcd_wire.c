@@ -2,6 +2,7 @@
  * test_etcd_wire.c - etcd's gateway as bytes: what is written, and what the
  * server's own answers mean.
  */
+#include "base/pack/base64.h"
 #include "registry/etcd/wire.h"
 
 #include <setjmp.h>
@@ -43,7 +44,7 @@ static void base64_is_rfc_4648(void **state)
         struct buf b;
 
         buf_init(&b, 64);
-        buf_base64(&b, pairs[i][0], strlen(pairs[i][0]));
+        base64_write(&b, pairs[i][0], strlen(pairs[i][0]));
         assert_string_equal(buf_text(&b), pairs[i][1]);
         buf_close(&b);
         memcpy(text, pairs[i][1], len + 1);
