@@ -154,6 +154,9 @@ YARDSTICKS = "tests/bench"    # below a build folder
 # lacks it is lent it.
 LENT = ("base/library/library", "base/pack/base64")
 ROWLESS = {"journal"}   # figures to read, in its log
+# A word of a command, and the folder that came with what it is about: on a tree without it there is nothing to
+# measure.
+ABOUT = {"bench_renewals": "coordinator/renewals", "grouped": "coordinator/renewals"}
 
 SUITE = re.compile(r"^\d+ passed, \d+ failed, \d+ skipped$")
 ROW = re.compile(r"^row (\S+) (\S+) (\S+)(?: (\S+) (<=|>=))?(?: #\s*(.*))?$")
@@ -451,6 +454,12 @@ def other_library(tree):
     return os.path.abspath(folder)
 
 
+def too_new(program, full):
+    """The folder that a tree lacks and the program is about; or nothing."""
+    words = [os.path.basename(word) for word in program[1].split()]
+    return next((folder for word, folder in ABOUT.items() if word in words and not of_git("ls-tree", full, folder)), None)
+
+
 def build_old(commit):
     """A tree of that commit with today's benchmarks, built; its build folder."""
     full = of_git("rev-parse", "--short=12", commit + "^{commit}").decode().strip()
@@ -528,6 +537,10 @@ def bench_old(build, commit, pairs):
     warn_if_busy()
     for program in chosen():
         name, began = program[0], time.monotonic()
+        lacks = too_new(program, full)
+        if lacks:
+            print(f"== {name}: left out, {full} has no {lacks}", flush=True)
+            continue
         logs = [fresh_log(name), fresh_log("old-" + name)]
         for i in range(pairs):
             found, problems = pair_of(program, (build, old), i % 2, logs, sides)    # neither is always the first

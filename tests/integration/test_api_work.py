@@ -161,7 +161,7 @@ def test_held_work_goes_on_when_a_person_says_so(cluster):
     put(c.api, "master", M1, ttl=f"{4 * SLOW}s")
     cluster.wait_up(c.api, M1)
     equal(c.api("PUT", "/v1/work/h-1", {"kind": "master", "owner": M1, "policy": "hold"}).status, 201, "claimed")
-    put(c.api, "master", M2)
+    put(c.api, "master", M2, ttl=f"{30 * SLOW}s")
     wait_for("held", lambda: [i["id"] for i in c.api.get("/v1/work?state=held")["items"]] == ["h-1"])
     a = c.api("POST", "/v1/work/h-1/release")
     equal((a.status, a.json["state"], a.json["owner"]), (200, "assigned", M2), a.text)
