@@ -368,13 +368,18 @@ static void judge(struct bench *b, const char *what)
 
     (void)snprintf(name, sizeof(name), "lost-%s", what);
     (void)printf("%s, %s: %zu renewals, %zu told 503 and %zu lost were sent "
-                 "again, p99 %.0f ms, at most %.0f\n",
+                 "again, p99 %.0f ms, at most %.0f; by whoever went on in "
+                 "%.0f\n",
                  b->kind, what, c.accepted, c.busy, c.again - c.busy, c.p99,
-                 c.most);
+                 c.most, c.answer_p99[0]);
     row_beside(row_name(b, name), "leases", (double)c.lost);
     b->lost += c.lost + c.refused;
     (void)snprintf(name, sizeof(name), "p99-%s", what);
     row_beside(row_name(b, name), "ms", c.p99);
+    if (b->coordinators > 1) {
+        (void)snprintf(name, sizeof(name), "p99-beside-%s", what);
+        row_at_most(row_name(b, name), "ms", c.answer_p99[0], 300);
+    }
     row_at_least(
         row_name(b, "up"), "nodes",
         rig_metric(&b->rig, "\npelorus_nodes{kind=\"worker\",state=\"up\"} "),

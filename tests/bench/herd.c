@@ -29,6 +29,13 @@ struct node {
         first; /* when this renewal was tried first; 0: none is under way */
     uint64_t lease; /* when it is over; 0: there is none */
     uint32_t turn;  /* whose coordinator is next */
+    uint8_t port;   /* whom it was sent to last */
+};
+
+/* So many, TAKEN_MAX at most; NULL: not counted. */
+struct times {
+    float *ms;
+    size_t n;
 };
 
 struct later {
@@ -46,8 +53,7 @@ struct herd {
     size_t registered;
     uint64_t begun, turns, tidied; /* of the schedule; its turns so far */
     struct herd_counts counts;
-    float *took; /* ms */
-    size_t n_took;
+    struct times took, answer[HERD_PORTS];
     bool told;
 };
 
@@ -101,6 +107,7 @@ static bool send_beat(struct herd *h, size_t i)
     if (connection == SIZE_MAX)
         return false;
     n->turn++;
+    n->port = (uint8_t)(connection / h->c.connections);
     len = body_of(i, n->turn, body, sizeof(body));
     len = snprintf(text, sizeof(text),
                    "PUT /v1/nodes/worker/10.%zu.%zu.%zu:1234?ttl=%zus%s%s"
@@ -128,13 +135,19 @@ static void send_later(struct herd *h, uint32_t node)
     h->counts.again++;
 }
 
+static void took(struct times *t, double ms)
+{
+    if (t->ms != NULL && t->n < TAKEN_MAX)
+        t->ms[t->n++] = (float)ms;
+}
+
 static void accepted(struct herd *h, struct node *n,
                      const struct wire_answer *a)
 {
     h->counts.accepted++;
     h->counts.lost += n->lease != 0 && a->came > n->lease;
-    if (h->took != NULL && h->n_took < TAKEN_MAX)
-        h->took[h->n_took++] = (float)((double)(a->came - n->first) / MS);
+    took(&h->took, (double)(a->came - n->first) / MS);
+    took(&h->answer[n->port], (double)(a->came - a->sent) / MS);
     n->first = 0;
     n->lease = a->sent + h->c.ttl_s * NS;
     if (n->instance[0] == '\0') {
@@ -242,12 +255,19 @@ bool herd_join(struct herd *h, size_t seconds)
 
 /* --- counts -------------------------------------------------------------- */
 
+static void count_times(struct times *t)
+{
+    if (t->ms == NULL)
+        t->ms = mem_array(TAKEN_MAX, sizeof(*t->ms));
+    t->n = 0;
+}
+
 void herd_count(struct herd *h)
 {
     memset(&h->counts, 0, sizeof(h->counts));
-    if (h->took == NULL)
-        h->took = mem_array(TAKEN_MAX, sizeof(*h->took));
-    h->n_took = 0;
+    count_times(&h->took);
+    for (size_t i = 0; i < h->c.n_ports; i++)
+        count_times(&h->answer[i]);
 }
 
 static int by_size(const void *a, const void *b)
@@ -257,6 +277,15 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* They are sorted by it. */
+static double share(struct times *t, double part)
+{
+    if (t->n == 0)
+        return 0;
+    qsort(t->ms, t->n, sizeof(*t->ms), by_size);
+    return (double)t->ms[(size_t)((double)(t->n - 1) * part)];
+}
+
 struct herd_counts herd_counted(struct herd *h)
 {
     struct herd_counts c = h->counts;
@@ -264,12 +293,11 @@ struct herd_counts herd_counted(struct herd *h)
 
     for (size_t i = 0; i < h->c.nodes; i++)
         c.lost += h->node[i].lease != 0 && h->node[i].lease < now;
-    if (h->n_took > 0) {
-        qsort(h->took, h->n_took, sizeof(*h->took), by_size);
-        c.p50 = (double)h->took[h->n_took / 2];
-        c.p99 = (double)h->took[h->n_took * 99 / 100];
-        c.most = (double)h->took[h->n_took - 1];
-    }
+    c.p50 = share(&h->took, .5);
+    c.p99 = share(&h->took, .99);
+    c.most = share(&h->took, 1);
+    for (size_t i = 0; i < h->c.n_ports; i++)
+        c.answer_p99[i] = share(&h->answer[i], .99);
     return c;
 }
 
@@ -321,6 +349,8 @@ void herd_free(struct herd **herd)
     wires_close(&h->wires);
     mem_free(h->node);
     mem_free(h->later);
-    mem_free(h->took);
+    mem_free(h->took.ms);
+    for (size_t i = 0; i < h->c.n_ports; i++)
+        mem_free(h->answer[i].ms);
     mem_free(h);
 }

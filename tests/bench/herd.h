@@ -51,6 +51,8 @@ struct herd_counts {
     size_t refused;        /* answers that are neither 2xx nor 503 */
     size_t lost;           /* leases that were over before they were renewed */
     double p50, p99, most; /* ms, from a renewal's first try to its 200 */
+    double answer_p99[HERD_PORTS]; /* ms, of each coordinator: from what was
+                                      sent there, first or again, to its 200 */
 };
 /* Those whose lease is over by now are lost, too. */
 struct herd_counts herd_counted(struct herd *h);
