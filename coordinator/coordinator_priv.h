@@ -204,7 +204,9 @@ struct coordinator {
     struct membership *membership;
     struct renewals *renewals; /* nodes/ */
     bool renewals_synced;      /* all rings were told */
-    struct node **masters;     /* those that membership knows; for targets.c */
+    bool grouped; /* renewals are, as far as we know; told each turn */
+    struct renewal_counts renewal_counts;
+    struct node **masters; /* those that membership knows; for targets.c */
     size_t n_masters;
     struct balancer *balancer;
     struct second *second;

@@ -167,6 +167,9 @@ static void entry_seen(struct coordinator *c, const char *address,
         c->peers_changed += p->renewals != reads_renewals(json);
         p->renewals = reads_renewals(json);
         p->watches = json_get(json, "renewals") != NULL;
+        p->entry.renewals = !p->watches   ? NULL
+                            : p->renewals ? "grouped"
+                                          : "single";
     }
     json_free(json);
 }

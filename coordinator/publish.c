@@ -236,6 +236,8 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     s->unassigned = count_markers(c);
     s->policy = conf_policy_name(c->policy);
     memcpy(s->counts, c->counts, sizeof(s->counts));
+    s->grouped = c->grouped;
+    s->renewals = c->renewal_counts;
     for (int k = 0; k < NODE_KINDS; k++) {
         if (c->engines[k] == NULL)
             continue;

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "cluster/group_settings.h"
 #include "cluster/membership.h"
+#include "coordinator/renewals/counts.h"
 #include "registry/history.h"
 #include "registry/trouble.h"
 #include "work/cause.h"
@@ -89,6 +90,8 @@ struct snapshot_coordinator {
     char version[32];
     char locks[SNAPSHOT_LOCKS_SIZE]; /* kinds whose failover lock it holds: "",
                                         "master", "master,worker" */
+    const char *renewals; /* what it says: "grouped", "single"; NULL: nothing,
+                             it is of an older version */
     wall_ms started;
 };
 
@@ -162,6 +165,9 @@ struct snapshot {
     uint32_t unassigned; /* work items that are waiting or held */
     const char *policy;  /* of the balancer; static */
     struct snapshot_counts counts[NODE_KINDS];
+    bool grouped; /* renewals of HTTP nodes are written so, as far as is known
+                     here */
+    struct renewal_counts renewals;
     /* private */
     int refs;
     struct snapshot_arena *arena;

@@ -195,9 +195,11 @@ void http_cluster_get(struct http_request *r)
         json_put_str(b, "version", s->coordinators[i].version);
         http_put_time(b, "started", s->coordinators[i].started);
         http_put_text(b, "holds_lock", s->coordinators[i].locks);
+        json_put_str(b, "renewals", s->coordinators[i].renewals);
         json_close(b, '}');
     }
     json_close(b, ']');
+    json_put_str(b, "renewals", s->grouped ? "grouped" : "single");
     put_counts(b, &s->census);
     put_problems(b, s);
     put_work_counts(b, s);

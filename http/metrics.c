@@ -381,6 +381,60 @@ static void put_http(struct buf *b, const struct http *h)
            (double)log_dropped());
 }
 
+/* Buckets add up. */
+static void put_window_times(struct buf *b, const struct renewal_counts *c)
+{
+    static const char name[] = "pelorus_renewal_window_write_seconds";
+    uint64_t so_far = 0;
+    char le[32];
+
+    family(b, name, "histogram",
+           "From the making of a window of renewals to its commit; a renewal "
+           "waits for 0.2 s at most before.");
+    for (int i = 0; i < RENEWAL_TOOKS; i++) {
+        so_far += c->took[i];
+        if (i < RENEWAL_TOOKS - 1)
+            (void)snprintf(le, sizeof(le), "%.9g",
+                           (double)RENEWAL_TOOK_MS(i) / 1000);
+        else
+            (void)snprintf(le, sizeof(le), "+Inf");
+        sample(b, "pelorus_renewal_window_write_seconds_bucket", "le", le, NULL,
+               NULL, (double)so_far);
+    }
+    assert(so_far == c->windows);
+    sample(b, "pelorus_renewal_window_write_seconds_sum", NULL, NULL, NULL,
+           NULL, (double)c->took_ms / 1000);
+    sample(b, "pelorus_renewal_window_write_seconds_count", NULL, NULL, NULL,
+           NULL, (double)so_far);
+}
+
+static void put_renewals(struct buf *b, const struct snapshot *s)
+{
+    const struct renewal_counts *c = &s->renewals;
+    const char *name = "pelorus_renewals_total";
+
+    single(b, "pelorus_renewals_grouped", "gauge",
+           "1: renewals over HTTP are written in groups; 0: each by itself, as "
+           "a coordinator is told so, or of an older version (/v1/cluster).",
+           s->grouped);
+    family(b, name, "counter",
+           "Renewals over HTTP that were accepted: in a window, each window "
+           "being one write; alone, a write of its own; from memory, none.");
+    sample(b, name, "how", "window", NULL, NULL, (double)c->windowed);
+    sample(b, name, "how", "alone", NULL, NULL, (double)c->alone);
+    sample(b, name, "how", "memory", NULL, NULL, (double)c->memory);
+    single(b, "pelorus_renewals_named_total", "counter",
+           "Renewals that a window let out, since something was being taken "
+           "from their address: they were judged again.",
+           (double)c->named);
+    single(b, "pelorus_renewals_failed_total", "counter",
+           "Renewals that waited for a window in vain, and were told 503.",
+           (double)c->failed);
+    single(b, "pelorus_renewal_windows_total", "counter",
+           "Windows of renewals that were committed.", (double)c->windows);
+    put_window_times(b, c);
+}
+
 /* Without a journal all are 0, and it is not complete. */
 static void put_journal(struct buf *b, const struct journal *journal)
 {
@@ -455,6 +509,7 @@ void http_metrics(struct http_request *r)
     sample(b, "pelorus_balancer_info", "policy", s->policy, NULL, NULL, 1);
     put_picks(b, &stats);
     put_holds(b, &holds);
+    put_renewals(b, s);
     put_journal(b, r->h->journal);
     put_shadow(b, &second);
     put_regret(b, &second);

@@ -86,6 +86,7 @@ static void put_end(struct coordinator_node_request *n)
     struct write_index wrote = {.n = 0};
 
     assert(n->written);
+    n->base.c->renewal_counts.alone += n->ruling == NODE_RULES_RENEW;
     coordinator_node_renew_written(n);
     coordinator_index_add_over(&wrote, n->base.key, n->created_revision,
                                n->version);
@@ -106,6 +107,7 @@ void coordinator_node_remembered(struct coordinator_node_request *n)
     struct write_index wrote = {.n = 0};
 
     assert(!n->written);
+    n->base.c->renewal_counts.memory++;
     n->created = false;
     coordinator_index_add_at(&wrote, n->base.key, n->created_revision, 0);
     put_accepted(n, &wrote);

@@ -89,15 +89,22 @@ static bool all_agree(const struct coordinator *c)
     return ours;
 }
 
-/* Somebody who does not. Without an entry of its own nobody says anything. */
-static bool somebody_objects(const struct coordinator *c)
+/* Who has all of them write single: "" nobody that is seen. */
+static const char *who_objects(const struct coordinator *c)
 {
     if (c->conf->renewals != CONF_RENEWALS_GROUPED)
-        return true;
+        return c->self;
     for (const struct peer *p = c->peers; p != NULL; p = p->hh.next)
         if (!p->renewals && p->owner != registry_session(c->registry))
-            return c->peers_synced;
-    return false;
+            return p->entry.address;
+    return "";
+}
+
+/* Without an entry of its own nobody says anything. */
+static bool somebody_objects(const struct coordinator *c)
+{
+    return who_objects(c)[0] != '\0' &&
+           (c->peers_synced || c->conf->renewals != CONF_RENEWALS_GROUPED);
 }
 
 /* It stands so: by us, or by somebody else, or by a write whose answer got
@@ -108,7 +115,11 @@ static void mode_say(struct renewals_mode *m)
         return;
     m->said = true;
     m->said_grouped = m->grouped;
-    log_info("=renewals", LOG_S("mode", m->grouped ? "grouped" : "single"));
+    if (m->grouped)
+        log_info("=renewals", LOG_S("mode", "grouped"));
+    else
+        log_info("=renewals", LOG_S("mode", "single"),
+                 LOG_S("because", who_objects(m->c)));
 }
 
 static void mode_written(void *arg, const struct registry_reply *reply)
@@ -243,7 +254,8 @@ static void make_writer(struct coordinator *c)
                                          .registry = c->registry,
                                          .entry_key = r->entry_key,
                                          .known = on_taken,
-                                         .arg = c};
+                                         .arg = c,
+                                         .counts = &c->renewal_counts};
 
     assert(r->writer == NULL);
     r->writer = writer_new(&config);
@@ -332,6 +344,7 @@ void coordinator_renewals_tick(struct coordinator *c)
     tell_known(c);
     rings_tick(r->rings, c->clock->mono);
     mode_tick(c);
+    c->grouped = coordinator_node_grouped(c);
     if (r->writer == NULL)
         return;
     writer_tick(r->writer);

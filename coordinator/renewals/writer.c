@@ -75,13 +75,34 @@ static void end_all(struct writer_put **list, const struct writer_reply *reply)
         end_one(put, reply);
 }
 
-static void fail_all(struct writer_put **list, enum err_code code,
-                     const char *why)
+static void fail_all(struct ring_writer *r, struct writer_put **list,
+                     enum err_code code, const char *why)
 {
     struct writer_reply reply = {.end = WRITER_FAILED};
+    const struct writer_put *put;
 
+    DL_FOREACH (*list, put)
+        r->config.counts->failed++;
     (void)err_set(&reply.err, code, "%s", why);
     end_all(list, &reply);
+}
+
+/* Of what was committed just now. */
+static void count_window(struct ring_writer *r)
+{
+    struct renewal_counts *c = r->config.counts;
+    const struct writer_put *put;
+    int64_t took = now(r) - r->begun;
+    size_t i = 0;
+
+    assert(took >= 0);
+    while (i < RENEWAL_TOOKS - 1 && took > RENEWAL_TOOK_MS(i))
+        i++;
+    c->took[i]++;
+    c->took_ms += (uint64_t)took;
+    c->windows++;
+    DL_FOREACH (r->going, put)
+        c->windowed++;
 }
 
 /* Not formed any more; its puts were ended, or wait again. */
@@ -118,6 +139,7 @@ static void committed(struct ring_writer *r, uint64_t created, uint64_t version)
     r->slots[slot] = (struct slot){.created = created, .version = version};
     r->seq++;
     let_go(r);
+    count_window(r);
     end_all(&r->going, &reply);
 }
 
@@ -224,10 +246,10 @@ static void on_put(void *arg, const struct registry_reply *reply)
     default: /* it will not be otherwise the next time */
         r->retry = now(r) + RETRY_MS;
         if (r->doubt) {
-            fail_all(&r->going, ERR_UNKNOWN, reply->err.msg);
+            fail_all(r, &r->going, ERR_UNKNOWN, reply->err.msg);
         } else {
             let_go(r);
-            fail_all(&r->going, reply->err.code, reply->err.msg);
+            fail_all(r, &r->going, reply->err.code, reply->err.msg);
         }
     }
     go_on(r);
@@ -272,6 +294,7 @@ static void sort_out(struct ring_writer *r)
         } else if (named(r, put)) {
             DL_DELETE(r->waiting, put);
             DL_APPEND(lefts, put);
+            r->config.counts->named++;
         }
     end_all(&lates, &late);
     end_all(&lefts, &left);
@@ -415,7 +438,7 @@ struct ring_writer *writer_new(const struct writer_config *config)
 {
     struct ring_writer *r = mem_zalloc(sizeof(*r));
 
-    assert(config->entry_key[0] == '/');
+    assert(config->entry_key[0] == '/' && config->counts != NULL);
     r->config = *config;
     buf_init(&r->text, WINDOW_BYTES_MAX);
     r->begun = now(r) - WRITER_WINDOW_MS;
@@ -431,9 +454,10 @@ void writer_free(struct ring_writer **writer, bool told)
         return;
     if (told) {
         registry_forget(r->config.registry, r);
-        fail_all(&r->going, r->doubt || r->busy ? ERR_UNKNOWN : ERR_CANCELLED,
+        fail_all(r, &r->going,
+                 r->doubt || r->busy ? ERR_UNKNOWN : ERR_CANCELLED,
                  "the coordinator is leaving");
-        fail_all(&r->waiting, ERR_CANCELLED, "the coordinator is leaving");
+        fail_all(r, &r->waiting, ERR_CANCELLED, "the coordinator is leaving");
     }
     buf_close(&r->text);
     MEM_FREE(*writer);
@@ -474,13 +498,13 @@ static void end_overdue(struct ring_writer *r)
             DL_DELETE(r->waiting, put);
             DL_APPEND(over, put);
         }
-    fail_all(&over, ERR_UNAVAILABLE, "the registry did not answer in time");
+    fail_all(r, &over, ERR_UNAVAILABLE, "the registry did not answer in time");
     DL_FOREACH_SAFE (r->going, put, next)
         if (now(r) >= put->deadline) {
             DL_DELETE(r->going, put);
             DL_APPEND(over, put);
         }
-    fail_all(&over, r->doubt || r->busy ? ERR_UNKNOWN : ERR_UNAVAILABLE,
+    fail_all(r, &over, r->doubt || r->busy ? ERR_UNKNOWN : ERR_UNAVAILABLE,
              "the registry did not answer in time");
     /* nothing of it was sent that could be applied, and nobody waits */
     if (r->going == NULL && r->text.len > 0 && !r->doubt && !r->busy)

@@ -30,6 +30,7 @@
 
 #include "cluster/renewals/taken.h"
 #include "cluster/renewals/window.h"
+#include "coordinator/renewals/counts.h"
 #include "registry/registry.h"
 
 #define WRITER_WINDOW_MS 200
@@ -43,6 +44,7 @@ struct writer_config {
     const char *entry_key;    /* our own entry's. All are borrowed for life */
     void (*known)(void *arg); /* `taken` was read, the first time; or NULL */
     void *arg;
+    struct renewal_counts *counts; /* counted further; borrowed for life */
 };
 
 enum writer_end {

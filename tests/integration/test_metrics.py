@@ -154,6 +154,41 @@ def test_nodes_groups_and_their_names(cluster):
     equal(sum(v for (n, _), v in m.items() if n == "pelorus_workers_reports"), 3, "reports")
 
 
+def test_renewals_by_how_they_were_written(cluster):
+    """In groups, and each by itself; both are told by /v1/cluster, too."""
+    def how(api):
+        return {h: value(api, "pelorus_renewals_total", how=h) for h in ("window", "alone", "memory")}
+
+    def renewed(c, address):
+        one = {"startupTime": 1700000000000, "processId": 7}
+        for load in (0.1, 0.3, 0.5, 0.7):
+            a = c.api("PUT", f"/v1/nodes/worker/{address}?ttl=60s", {**one, "cpuUsage": load})
+            check(a.status in (200, 201), lambda: f"PUT {address}: {a.status} {a.text}")
+            one["instance"] = a.json["instance"]
+
+    def mode(c, word):
+        told = c.api.get("/v1/cluster")
+        return told["renewals"] == word and [o["renewals"] for o in told["coordinators"]] == [word] and \
+            value(c.api, "pelorus_renewals_grouped") == (word == "grouped")
+
+    c = cluster.coordinator(more="renewals: single\n")
+    wait_for("single", lambda: mode(c, "single"))
+    renewed(c, W[0])
+    wait_for("three, each by itself", lambda: how(c.api) == {"window": 0, "alone": 3, "memory": 0})
+    equal(value(c.api, "pelorus_renewal_windows_total"), 0, "windows")
+    cluster.conf(c.name, c.port, "renewals: grouped\n")
+    c.signal(signal.SIGHUP)
+    wait_for("grouped", lambda: mode(c, "grouped"))
+    renewed(c, W[1])
+    wait_for("three more", lambda: sum(how(c.api).values()) == 6)
+    windows = how(c.api)["window"]
+    check(windows >= 1, lambda: f"in windows: {how(c.api)}")  # who comes early again and again is one that is written by itself
+    equal(value(c.api, "pelorus_renewal_windows_total"), windows, "windows of one each")
+    equal(value(c.api, "pelorus_renewal_window_write_seconds_count"), windows, "whose writes were measured")
+    equal(value(c.api, "pelorus_renewal_window_write_seconds_bucket", le="+Inf"), windows, "in all buckets")
+    equal((value(c.api, "pelorus_renewals_named_total"), value(c.api, "pelorus_renewals_failed_total")), (0, 0), "named, failed")
+
+
 @settings(more="failover: {grace: 200ms, reconcile-interval: 1s}\n")
 def test_a_failover_is_counted(cluster):
     c = cluster.coordinator()

@@ -315,7 +315,9 @@ static void on_renewed(void *arg, const struct writer_reply *reply)
 /* It has verified the first one. */
 static void groups_begin(struct world *w)
 {
-    struct writer_config config = {.clock = &w->clock, .entry_key = ENTRY};
+    static struct renewal_counts counts;
+    struct writer_config config = {
+        .clock = &w->clock, .entry_key = ENTRY, .counts = &counts};
     enum err_code code = ERR_CANCELLED;
     struct taken t;
     struct buf b;
