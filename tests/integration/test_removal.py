@@ -19,6 +19,7 @@ TTL = 4 * SLOW
 ITEMS = 40
 T = 1_700_000_000_000
 BASE = "failover: {grace: 300ms, reconcile-interval: 1s, settle: 2s}\n"
+SINGLE = BASE + "renewals: single\n"
 GROUPED = BASE + "renewals: grouped\n"
 
 
@@ -128,7 +129,7 @@ def whoever_is_killed_leaves_it_to_the_other(cluster, groups):
     equal((two.lost, removed(coordinators, M2)), (0, []), "of the other one lost, removed")
 
 
-@settings(session=6, more=BASE)
+@settings(session=6, more=SINGLE)
 def test_on_sqlite(cluster):
     goes_in_time(cluster, False)
 
@@ -138,7 +139,7 @@ def test_on_sqlite_in_groups(cluster):
     goes_in_time(cluster, True)
 
 
-@settings(registry=etcd.Registry, session=6, more=BASE)
+@settings(registry=etcd.Registry, session=6, more=SINGLE)
 def test_on_etcd(cluster):
     goes_in_time(cluster, False)
 
