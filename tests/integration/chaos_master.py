@@ -58,20 +58,20 @@ class Master:
         self.until = 0
         self.write("up")
 
-    def may_work(self):
-        return not self.ttl or now() < self.until
+    def may_work(self, at):
+        return not self.ttl or at < self.until
 
-    def end(self, item, why, at=None):
-        """Holding the lock."""
+    def end(self, item, why):
+        """Holding the lock. Behind its lease nothing was worked on, whatever is
+        heard first by a process that was stopped for longer."""
         epoch, _ = self.running.pop(item)
         self.over.add((item, epoch))
-        self.write("end", item=item, epoch=epoch, why=why, at=at or now())
+        self.write("end", item=item, epoch=epoch, why=why, at=min(now(), self.until) if self.ttl else now())
 
     def lapse(self):
         with self.lock:
-            at = min(now(), self.until) if self.ttl else now()
             for item in list(self.running):
-                self.end(item, "lapsed", at)
+                self.end(item, "lapsed")
             self.become()
 
     def ask(self, connection, method, path, body=None):
@@ -123,12 +123,13 @@ class Master:
                 mine = item["owner"] == self.address and item["state"] in ("assigned", "running") and \
                     item["process"]["startupTime"] == self.process
                 known = self.running.get(item["id"], (0,))[0]
-                if not mine or key in self.over or known >= item["epoch"] or not self.may_work():
+                begun = now()   # it may be stopped right behind that
+                if not mine or key in self.over or known >= item["epoch"] or not self.may_work(begun):
                     continue
                 if known:
                     self.end(item["id"], "lost")
-                self.running[item["id"]] = item["epoch"], now() + random.randint(300, 6000) * MS
-                self.write("begin", item=item["id"], epoch=item["epoch"])
+                self.running[item["id"]] = item["epoch"], begun + random.randint(300, 6000) * MS
+                self.write("begin", item=item["id"], epoch=item["epoch"], t=begun)
 
     def poll(self):
         path = f"/v1/work?kind=master&owner={self.address}&limit=1000"
@@ -174,7 +175,7 @@ class Master:
         while True:
             time.sleep(0.02)
             with self.lock:
-                if self.ttl and self.until and not self.may_work():
+                if self.ttl and self.until and not self.may_work(now()):
                     self.lapse()
                 if not self.ttl and self.running:
                     self.write("tick")

@@ -5,9 +5,11 @@ import json
 import os
 import random
 import sys
+import time
 
 import chaos
 import chaos_judge
+import chaos_master
 from cluster import check, equal, run
 
 S = 10 ** 9
@@ -53,6 +55,20 @@ def test_the_judge_sees_what_is_wrong(cluster):
     equal(verdict(cluster, held, after, state="assigned"), ["unfinished"], "work that is left")
     equal(verdict(cluster, held, after, epoch=3), ["out of nothing"], "work that nobody did")
     equal([p.split(":")[0] for p in chaos_judge.judge([], {"i"}, {})[0]], ["lost"], "work that is gone")
+
+
+def test_a_master_that_was_stopped_worked_to_the_end_of_its_lease(cluster):
+    """Whatever it hears first when it goes on."""
+    path = os.path.join(cluster.dir, "stopped")
+    master = chaos_master.Master("a", path, 3, [])
+    item = {"id": "i", "epoch": 1, "owner": "a", "state": "assigned", "process": {"startupTime": master.process}}
+    master.until = chaos_master.now() + S // 5
+    master.take([item])
+    time.sleep(0.5)
+    master.end("i", "lost")
+    master.take([{**item, "epoch": 2}])
+    (_, epoch, _, _, ended, why), = chaos_judge.spells(path, "a", float("inf"))
+    equal((epoch, ended, why), (1, master.until, "lost"), "what it worked on, and until when")
 
 
 def test_a_short_run(cluster):
