@@ -24,6 +24,8 @@
 #define TURN_EVENTS 1000
 /* An image takes the balancer's lock for a few ms. */
 #define BEGIN_AGAIN_MS 30000
+/* Events lost in a second, on average since then, that are a flood still. */
+#define FLOOD_A_SECOND 5000
 
 struct second {
     struct balancer *b;
@@ -39,14 +41,19 @@ struct second {
     struct regret *regret;
     struct buf draining;
     size_t at;     /* read so far */
-    mono_ms begun; /* when the state was asked for last */
+    mono_ms begun; /* when the state was asked for last, or a flood rested from
+                      then on; 0: never */
+    bool useless;  /* regret: it was lost before it could judge a pick */
+    bool resting;  /* an event is missing, as of the last turn */
+    uint64_t lost_before; /* at `begun` */
     struct feed_reader reader;
     struct second_stats stats;
 
     pthread_mutex_t lock; /* "second" of the table in base/locks.h */
     struct buf filling;
-    bool deaf; /* an event is missing */
-    uint64_t lost;
+    size_t basis; /* where a state ends in it, which takes nobody's room; 0 */
+    bool deaf; /* an event is missing: changed under the balancer's lock, too */
+    uint64_t lost;            /* atomic, changed under the balancer's lock */
     struct second_stats told; /* `stats` as of the last turn */
 };
 
@@ -91,16 +98,31 @@ static void put_event(struct buf *out, const struct balancer_event *e, bool gap)
     memcpy(out->data + from, &len, sizeof(len));
 }
 
+/* Under the balancer's lock, so that nobody else writes. */
+static void count_lost(struct second *s)
+{
+    __atomic_store_n(&s->lost, s->lost + 1, __ATOMIC_RELAXED);
+}
+
+static uint64_t lost(const struct second *s)
+{
+    return __atomic_load_n(&s->lost, __ATOMIC_RELAXED);
+}
+
 static void on_event(void *arg, const struct balancer_event *e)
 {
     struct second *s = arg;
     bool basis = e->kind == BALANCER_EVENT_BASIS;
 
+    if (s->deaf && !basis) { /* a flood is to cost little: no lock for that */
+        count_lost(s);
+        return;
+    }
     lock_acquire(&s->lock);
     size_t from = s->filling.len;
     bool gap = s->deaf;
 
-    s->deaf = !basis && (s->deaf || from > room_of(e->kind));
+    s->deaf = !basis && from - s->basis > room_of(e->kind);
     if (!s->deaf)
         put_event(&s->filling, e, gap);
     if (s->filling.overflow) {
@@ -108,7 +130,10 @@ static void on_event(void *arg, const struct balancer_event *e)
         s->filling.len = from;
         s->deaf = true;
     }
-    s->lost += s->deaf;
+    if (basis)
+        s->basis = s->filling.len;
+    if (s->deaf)
+        count_lost(s);
     lock_release(&s->lock);
 }
 
@@ -117,7 +142,7 @@ static void tell(struct second *s)
 {
     lock_acquire(&s->lock);
     s->told = s->stats;
-    s->told.lost = s->lost;
+    s->told.lost = lost(s);
     lock_release(&s->lock);
 }
 
@@ -142,7 +167,7 @@ static void end(struct second *s)
     s->tapped = false;
     buf_close(&s->filling);
     buf_close(&s->draining);
-    s->at = 0;
+    s->at = s->basis = 0;
     s->deaf = false;
 }
 
@@ -300,16 +325,39 @@ static bool exchange(struct second *s)
     deaf = s->deaf;
     s->draining = s->filling;
     s->filling = empty;
+    s->basis = 0;
     lock_release(&s->lock);
     return deaf;
 }
 
-/* Events are missing: all begins again from what is now. */
+/* Is it only going to be lost again? A shadow counts from its first pick on,
+ * regret not before an interval has passed. */
+static bool is_flood(const struct second *s, mono_ms now)
+{
+    uint64_t missed = lost(s) - s->lost_before;
+
+    assert(now >= s->begun);
+    return s->useless && s->shadow == NULL && !s->wants_shadow &&
+           missed * 1000 > (uint64_t)(now - s->begun) * FLOOD_A_SECOND;
+}
+
+/* Events are missing: all begins again from what is now, after a rest, or when
+ * fewer come. */
 static void begin_again(struct second *s, mono_ms now)
 {
-    if (now - s->begun < BEGIN_AGAIN_MS && s->begun != 0)
+    bool first = s->begun == 0, rests;
+
+    if (!s->resting)
+        s->useless = !first && now - s->begun < s->interval_ms;
+    s->resting = true;
+    if (!first && now - s->begun < BEGIN_AGAIN_MS)
         return;
+    rests = !first && is_flood(s, now);
     s->begun = now;
+    s->lost_before = lost(s);
+    if (rests)
+        return;
+    s->resting = false;
     drop(s);
     begin(s);
 }

@@ -9,7 +9,8 @@
  * happens than that can follow (about 20,000 picks and ends a second) the
  * buffer fills: events are lost, and counted, and both rest for half a minute
  * and begin again from the first one's present state. So a flood costs picks
- * next to nothing.
+ * next to nothing. Regret alone rests on while the flood lasts, if it had been
+ * lost before it could judge anything.
  *
  * The SHADOW goes by another policy. It decides on each pick of the first one,
  * and then what the first one chose is counted in it instead, with its end. So

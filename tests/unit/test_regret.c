@@ -375,6 +375,48 @@ static void what_was_missed_is_not_covered_by_a_shadow_that_begins(void **state)
     balancer_free(&w.b);
 }
 
+static uint64_t flood(struct world *w, int seconds)
+{
+    const int each = 40000; /* more than there is room for */
+
+    for (int i = 0; i < seconds; i++) {
+        for (int k = 0; k < each; k++)
+            (void)pick(w->b, w->now);
+        while (second_turn(w->s, w->now))
+            continue;
+        pass(w, 1000);
+    }
+    return (uint64_t)seconds * (uint64_t)each;
+}
+
+/* A pick between any two turns. */
+static void trickle(struct world *w, mono_ms ms)
+{
+    for (mono_ms end = w->now + ms; w->now < end;) {
+        (void)pick(w->b, w->now);
+        pass(w, 250);
+    }
+}
+
+/* It would only be lost again, and no pick is judged in a first interval. */
+static void a_flood_that_goes_on_is_not_followed(void **state)
+{
+    struct world w = begin();
+    uint64_t lost, picks;
+
+    (void)state;
+    (void)flood(&w, 2); /* it begins again at once, and is lost again */
+    lost = second_stats(w.s).lost;
+    picks = flood(&w, 90);
+    assert_true(second_stats(w.s).lost >= lost + picks); /* and ticks */
+    trickle(&w, 31000); /* it begins again, with millions of receipts */
+    lost = second_stats(w.s).lost;
+    trickle(&w, 31000);
+    assert_int_equal(second_stats(w.s).lost, lost);
+    second_free(&w.s);
+    balancer_free(&w.b);
+}
+
 /* Requests for many wait until they are 64 MB. */
 static void what_waits_is_bounded_in_bytes(void **state)
 {
@@ -447,6 +489,7 @@ int main(void)
         cmocka_unit_test(others_that_were_there_before_it_began_count),
         cmocka_unit_test(
             what_was_missed_is_not_covered_by_a_shadow_that_begins),
+        cmocka_unit_test(a_flood_that_goes_on_is_not_followed),
         cmocka_unit_test(what_waits_is_bounded_in_bytes),
         cmocka_unit_test(
             a_worker_that_changes_its_slot_leaves_nothing_at_the_old_one),
