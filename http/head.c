@@ -106,17 +106,17 @@ bool http_head_fits(struct http_request *r, const char *version)
  * for others, and not for the library. */
 enum problem http_uri_fault(const char *uri, bool *asks)
 {
-    bool bad = false, coded = false, query = false;
-    size_t n = 0;
+    const size_t n = strnlen(uri, HTTP_URI_MAX + 1);
+    unsigned bad = 0;
 
-    for (; uri[n] != '\0' && n <= HTTP_URI_MAX; n++) {
-        bad |= (unsigned char)uri[n] <= ' ' || uri[n] == '\177';
-        coded |= uri[n] == '%';
-        query |= uri[n] == '?';
-    }
-    *asks = query;
+    for (size_t i = 0; i < n; i++)
+        bad |= (unsigned)((unsigned char)uri[i] <= ' ') |
+               (unsigned)(uri[i] == '\177');
+    *asks = memchr(uri, '?', n) != NULL;
     if (n > HTTP_URI_MAX)
         return PROBLEM_URI_TOO_LONG;
-    return bad || (coded && strstr(uri, "%00") != NULL) ? PROBLEM_BAD_URI
-                                                        : PROBLEM_NONE;
+    return bad != 0 ||
+                   (memchr(uri, '%', n) != NULL && strstr(uri, "%00") != NULL)
+               ? PROBLEM_BAD_URI
+               : PROBLEM_NONE;
 }
