@@ -17,6 +17,7 @@
 
 #define PASS_MAX   64    /* gates of one pass, */
 #define PASS_MS    50    /* which is not to last longer: others want the lock */
+#define READ_MAX   16    /* of them, gates that are read at once */
 #define FAILED_MS  1000  /* after a pass that came to nothing */
 #define RETRY_MS   200   /* what a person asked for, too */
 #define RECOUNT_MS 250   /* while more is due than one pass takes */
@@ -36,6 +37,7 @@ struct wish {
 
 struct candidate {
     struct forgetting *of;
+    char address[NODE_ADDRESS_MAX + 1];
     struct reader reader;
     struct gate gate; /* as it was judged; ABSENT: it stays */
     size_t op;        /* of the txn */
@@ -57,7 +59,8 @@ struct forgetting {
     mono_ms began;
     uint64_t session;
     struct candidate *list;
-    size_t n, outstanding;
+    size_t chosen, n; /* in it; the first ones, of which the reads began */
+    size_t outstanding;
     size_t pass;   /* so many at a time */
     bool deleting; /* its txn is under way */
     uint64_t floor, floor_version;
@@ -185,7 +188,7 @@ static void doubt(struct forgetting *f, const struct candidate *c)
     if (c->gate.state == GATE_ABSENT)
         return;
     DL_FOREACH (f->wishes, w)
-        if (strcmp(w->address, c->reader.address) == 0)
+        if (strcmp(w->address, c->address) == 0)
             w->doubt = true;
 }
 
@@ -201,7 +204,7 @@ void engine_forgetting_stop(struct forgetting *f)
         registry_forget(r, &f->list[i]);
     }
     MEM_FREE(f->list);
-    f->n = f->outstanding = 0;
+    f->chosen = f->n = f->outstanding = 0;
     f->done = NULL;
 }
 
@@ -254,7 +257,7 @@ static void answer_all(struct candidate *c, enum problem code, const char *why)
     struct forgetting *f = c->of;
     struct wish *w, *next;
     DL_FOREACH_SAFE (f->wishes, w, next) {
-        if (strcmp(w->address, c->reader.address) != 0)
+        if (strcmp(w->address, c->address) != 0)
             continue;
         if (code == PROBLEM_NOT_FOUND && w->doubt)
             answer(f, w, PROBLEM_NONE, "");
@@ -269,7 +272,7 @@ static void keep(struct candidate *c, enum problem code, const char *why)
     const struct engine *e = c->of->e;
     assert(code != PROBLEM_NONE);
     c->gate.state = GATE_ABSENT;
-    gates_keep(e->c.gates, e->c.kind, c->reader.address);
+    gates_keep(e->c.gates, e->c.kind, c->address);
     answer_all(c, code, why);
 }
 
@@ -277,7 +280,7 @@ static void gone(struct candidate *c)
 {
     const struct engine *e = c->of->e;
     /* our watch tells of it, by and by */
-    gates_keep(e->c.gates, e->c.kind, c->reader.address);
+    gates_keep(e->c.gates, e->c.kind, c->address);
     answer_all(c, PROBLEM_NONE, "");
 }
 
@@ -301,9 +304,9 @@ static void on_deleted(void *arg, const struct registry_reply *reply)
         } else if (code == ERR_UNKNOWN) {
             doubt(f, c);
         } else if (code == ERR_CONFLICT && reply->failed_op == c->op &&
-                   wish_of(f, c->reader.address) == NULL) {
+                   wish_of(f, c->address) == NULL) {
             /* somebody came, or was quicker: the others go in the next pass */
-            gates_keep(f->e->c.gates, f->e->c.kind, c->reader.address);
+            gates_keep(f->e->c.gates, f->e->c.kind, c->address);
         }
     }
     if (code != ERR_OK && code != ERR_CONFLICT)
@@ -314,8 +317,7 @@ static void on_deleted(void *arg, const struct registry_reply *reply)
 static uint64_t version_of(const struct candidate *c)
 {
     const struct engine *e = c->of->e;
-    const struct gate *told =
-        gates_find(e->c.gates, e->c.kind, c->reader.address);
+    const struct gate *told = gates_find(e->c.gates, e->c.kind, c->address);
     return planted(PLANTED_FORGET_UNVERSIONED) && told->version != 0
                ? told->version
                : c->gate.version;
@@ -336,7 +338,7 @@ static void send_deletes(struct forgetting *f)
         if (c->gate.state == GATE_ABSENT)
             continue;
         c->op = txn.n;
-        gate_key(e->c.kind, c->reader.address,
+        gate_key(e->c.kind, c->address,
                  engine_txn_at(&txn, REGISTRY_DELETE, version_of(c)),
                  REGISTRY_KEY_MAX + 1);
     }
@@ -373,10 +375,14 @@ static void delete_gates(struct forgetting *f)
 
 /* --- reading ------------------------------------------------------------- */
 
+static void read_more(struct forgetting *f);
+
 static void arrived(struct forgetting *f)
 {
     assert(f->outstanding > 0);
-    if (--f->outstanding == 0)
+    f->outstanding--;
+    read_more(f);
+    if (f->outstanding == 0)
         delete_gates(f);
 }
 
@@ -384,7 +390,7 @@ static void on_directory(void *arg, const struct registry_reply *reply)
 {
     struct candidate *c = arg;
     if (reply->err.code != ERR_OK)
-        log_debug("!directory", LOG_S("address", c->reader.address),
+        log_debug("!directory", LOG_S("address", c->address),
                   LOG_S("why", reply->err.msg));
     arrived(c->of);
 }
@@ -396,7 +402,7 @@ static void delete_directory(struct candidate *c)
     struct engine *e = c->of->e;
     char key[REGISTRY_KEY_MAX + 1];
     registry_delete(e->c.registry,
-                    work_marker_prefix(e->c.kind, c->reader.address, key),
+                    work_marker_prefix(e->c.kind, c->address, key),
                     registry_first_version(e->c.registry), on_directory, c);
 }
 
@@ -450,13 +456,25 @@ static void on_read(void *arg, enum err_code code)
         f->err = c->reader.err;
     else if (judge(c)) {
         c->gate = c->reader.seen.gate;
-        registry_list(
-            f->e->c.registry,
-            work_marker_prefix(f->e->c.kind, c->reader.address, prefix), NULL,
-            1, on_markers, c);
+        registry_list(f->e->c.registry,
+                      work_marker_prefix(f->e->c.kind, c->address, prefix),
+                      NULL, 1, on_markers, c);
         return;
     }
     arrived(f);
+}
+
+/* Half of the time is for the reads: what did not begin by then is for the next
+ * pass. */
+static void read_more(struct forgetting *f)
+{
+    mono_ms now = f->e->c.clock->mono;
+    while (f->n < f->chosen && f->outstanding < READ_MAX &&
+           f->err.code == ERR_OK && now - f->began < PASS_MS / 2) {
+        struct candidate *c = &f->list[f->n++];
+        f->outstanding++;
+        engine_reader_start(&c->reader, f->e, c->address, on_read, c);
+    }
 }
 
 /* --- a pass -------------------------------------------------------------- */
@@ -490,15 +508,15 @@ void engine_forgetting_run(struct forgetting *f,
     f->began = f->e->c.clock->mono;
     f->session = registry_session(r);
     err_clear(&f->err);
-    f->n = choose(f, addresses, max < f->pass ? max : f->pass);
-    if (f->n > 0)
-        f->list = mem_zalloc(f->n * sizeof(*f->list));
-    f->outstanding = f->n;
+    f->chosen = choose(f, addresses, max < f->pass ? max : f->pass);
+    if (f->chosen > 0)
+        f->list = mem_zalloc(f->chosen * sizeof(*f->list));
+    for (size_t i = 0; i < f->chosen; i++) {
+        f->list[i].of = f;
+        (void)snprintf(f->list[i].address, sizeof(f->list[i].address), "%s",
+                       addresses[i]);
+    }
+    read_more(f);
     if (f->n == 0) /* somebody was quicker */
         ended(f, 0);
-    for (size_t i = 0; i < f->n; i++) {
-        f->list[i].of = f;
-        engine_reader_start(&f->list[i].reader, f->e, addresses[i], on_read,
-                            &f->list[i]);
-    }
 }

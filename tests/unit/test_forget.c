@@ -124,6 +124,39 @@ static void many_go_in_holds_of_a_txn_each(void **state)
     assert_in_range(times("unlocked:"), 3, 10);
 }
 
+static bool two_holds(struct world *world)
+{
+    (void)world;
+    return times("unlocked:") >= 2;
+}
+
+/* Of a pass that has grown to 64: a store that takes them one after the other
+ * has not all of them to do before the lock is let go. */
+static void a_few_are_read_at_once(void **state)
+{
+    struct gate gate = closed(1);
+    char address[16];
+    (void)state;
+    for (int i = 0; i < 150; i++) {
+        (void)snprintf(address, sizeof(address), "m%d:1", i);
+        put_gate(&w, address, &gate);
+    }
+    assert_true(world_until(&w, FORGET_MS + 5000, two_holds));
+    memory_hold_up(w.c[0].registry, true);
+    for (int i = 0; i < 200; i++) { /* the lock */
+        if (memory_held_up(w.c[0].registry) > 0)
+            memory_let_through(w.c[0].registry);
+        world_run(&w, 20);
+        if (strcmp(engine_state_name(w.c[0].engine), "collecting") == 0)
+            break;
+    }
+    assert_int_equal(memory_held_up(w.c[0].registry), 16);
+    while (memory_held_up(w.c[0].registry) > 0)
+        memory_let_through(w.c[0].registry);
+    memory_hold_up(w.c[0].registry, false);
+    assert_true(world_until(&w, 20000, all_forgotten));
+}
+
 static void who_is_still_needed_is_not_forgotten(void **state)
 {
     struct gate open = {.state = GATE_OPEN, .process = process_of(4)};
@@ -383,6 +416,7 @@ int main(void)
         TEST(who_died_is_forgotten_when_its_time_is_over),
         TEST(the_lock_is_taken_for_what_is_due_alone),
         TEST(many_go_in_holds_of_a_txn_each),
+        TEST(a_few_are_read_at_once),
         TEST(who_is_still_needed_is_not_forgotten),
         TEST(an_open_record_keeps_its_gate),
         TEST(who_comes_between_look_and_delete_keeps_his_gate),
