@@ -406,6 +406,7 @@ static void see_a_dead_one(struct bench *b)
 static void restart(struct bench *b)
 {
     uint64_t began, limit;
+    size_t before;
 
     drain(b);
     wires_close(&b->wires);
@@ -429,7 +430,12 @@ static void restart(struct bench *b)
     beat_until(b, clock_mono_ns() + 2 * b->period * NS);
     row_at_least(row_name(b, "back"), "nodes", up(b), (double)(b->nodes - 1));
     (void)printf("resident %.1f MiB\n", resident_mib(b));
+    b->gap = 0;
+    before = refused(b);
     beat_until(b, began + (uint64_t)TIDIED_S * NS);
+    (void)printf("and %zu refused, a node %.1f s without a report\n",
+                 refused(b) - before, (double)b->gap / NS);
+    row_at_least(row_name(b, "stay"), "nodes", up(b), (double)(b->nodes - 1));
     row_at_most(row_name(b, "memory-restarted"), "MiB", resident_mib(b),
                 RSS_MIB * (double)b->nodes / 100000);
 }
