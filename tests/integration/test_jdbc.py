@@ -300,12 +300,13 @@ def tls(cluster, kind):
         server.end()
 
 
-@settings(registry=MYSQL, session=60, heartbeat="10s")
+# A minute is long enough for a slow program as well, and work.keep allows no six.
+@settings(registry=MYSQL, session=60 // SLOW, heartbeat="10s")
 def test_ten_thousand_workers_on_mysql(cluster):
     ten_thousand_workers(cluster, "mysql")
 
 
-@settings(registry=POSTGRESQL, session=60, heartbeat="10s")
+@settings(registry=POSTGRESQL, session=60 // SLOW, heartbeat="10s")
 def test_ten_thousand_workers_on_postgresql(cluster):
     ten_thousand_workers(cluster, "postgresql")
 
