@@ -136,7 +136,7 @@ def test_rolling_on_sqlite(cluster):
     up_and_back(cluster)
 
 
-@settings(registry=etcd.Registry)
+@settings(registry=etcd.Registry, session=6)
 def test_rolling_on_etcd(cluster):
     up_and_back(cluster)
 
