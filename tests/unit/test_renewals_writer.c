@@ -120,10 +120,8 @@ static void on_write(void *arg, uint64_t writer,
 
 static void begin(struct world *w, bool grouped)
 {
-    const struct writer_config config = {.clock = &w->clock,
-                                         .registry = w->registry,
-                                         .entry_key = ENTRY,
-                                         .counts = &w->counts};
+    const struct writer_config config = {&w->clock, w->registry, ENTRY,
+                                         NULL,      NULL,        &w->counts};
 
     w->taken.grouped = grouped;
     write_taken(w);
@@ -224,10 +222,7 @@ static void the_first_goes_at_once_and_the_next_together(void **state)
     assert_int_equal(window_count(w, session, 2), 50);
     assert_int_equal(window_count(w, session, 3), 0);
     assert_true(writer_due(w->writer) == INT64_MAX);
-    assert_int_equal(w->counts.windows, 2);
-    assert_int_equal(w->counts.windowed, 51);
-    assert_int_equal(w->counts.took[0] + w->counts.took[1], 2);
-    assert_int_equal(w->counts.named + w->counts.failed, 0);
+    assert_true(w->counts.windows == 2 && w->counts.windowed == 51);
 }
 
 static void many_do_not_wait_for_the_end_of_a_window(void **state)
