@@ -46,6 +46,7 @@ struct ring_writer {
     bool more; /* some wait that were in a window, or had no room there, or many
                   do */
     size_t added; /* since a window was formed */
+    mono_ms came; /* the last of them */
     mono_ms begun, retry;
 };
 
@@ -393,11 +394,20 @@ static void read_taken(struct ring_writer *r)
     registry_get(r->config.registry, TAKEN_KEY, on_taken, r);
 }
 
+/* When those who wait make a window. */
+static mono_ms window_due(const struct ring_writer *r)
+{
+    mono_ms due = r->begun + WRITER_WINDOW_MS;
+    mono_ms quiet = r->came + WRITER_QUIET_MS;
+
+    if (r->more)
+        return now(r);
+    return r->added >= WRITER_SOME && quiet < due ? quiet : due;
+}
+
 static bool window_is_due(const struct ring_writer *r)
 {
-    return r->text.len > 0 ||
-           (r->waiting != NULL &&
-            (r->more || now(r) - r->begun >= WRITER_WINDOW_MS));
+    return r->text.len > 0 || (r->waiting != NULL && now(r) >= window_due(r));
 }
 
 static void go_on(struct ring_writer *r)
@@ -483,6 +493,7 @@ bool writer_add(struct ring_writer *r, struct writer_put *put)
         return false;
     put->deadline = now(r) + ATTEMPT_MS;
     DL_APPEND(r->waiting, put);
+    r->came = now(r);
     if (++r->added >= WRITER_MANY)
         r->more = true;
     go_on(r);
@@ -546,6 +557,6 @@ mono_ms writer_due(const struct ring_writer *r)
         return INT64_MAX;
     if (r->waiting == NULL && r->text.len == 0)
         return r->retry;
-    due = r->text.len > 0 || r->more ? now(r) : r->begun + WRITER_WINDOW_MS;
+    due = r->text.len > 0 ? now(r) : window_due(r);
     return due > r->retry ? due : r->retry;
 }

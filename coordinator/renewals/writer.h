@@ -18,7 +18,10 @@
  *
  * The first one goes at once if the last write began WRITER_WINDOW_MS ago. So
  * do WRITER_MANY: where ten thousand come in a second, no more than a thousand
- * of their connections wait at a time, and there are twenty writes.
+ * of their connections wait at a time, and there are twenty writes. And so do
+ * WRITER_SOME behind whom nobody came for WRITER_QUIET_MS: they are likely to be
+ * all who can, on a proxy's few hundred connections, and the next come when
+ * these are answered.
  *
  * Whoever verifies a registration notes writer_named() first, and reads
  * registration and gate then: who was named since stands in what is known here
@@ -35,6 +38,8 @@
 
 #define WRITER_WINDOW_MS 200
 #define WRITER_MANY      512
+#define WRITER_SOME      64
+#define WRITER_QUIET_MS  20
 
 struct ring_writer;
 
