@@ -262,7 +262,7 @@ DURATION("work.forget-after", forget_after_ms, "24h", SECOND, 365 * DAY,
 DURATION("work.collect-interval", collect_interval_ms, "10s", 100, DAY,
     CONF_FOR_ALL, 0),
 
-ENUM("renewals", renewals, "single", renewals, CONF_LIVE),
+ENUM("renewals", renewals, "grouped", renewals, CONF_LIVE),
 
 UINT("http.threads", http.threads, "0", 0, 256, CONF_FOR_ALL, 0),
 UINT("http.max-connections", http.max_connections, "4096", 1, 1000000,

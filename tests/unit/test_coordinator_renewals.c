@@ -182,6 +182,14 @@ static void they_are_single_until_all_have_agreed_for_a_session(void **state)
 
 /* --- grouped ------------------------------------------------------------- */
 
+static void they_are_grouped_unless_it_is_said_otherwise(void **state)
+{
+    struct world *w = *state;
+
+    world_run(w, SESSION_MS + 2000);
+    assert_true(taken(w).grouped);
+}
+
 static void a_renewal_goes_into_a_window(void **state)
 {
     struct world *w = *state;
@@ -1089,6 +1097,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SINGLE(told_single_each_is_a_write_of_its_own),
         SINGLE(they_are_single_until_all_have_agreed_for_a_session),
+        cmocka_unit_test_setup_teardown(
+            they_are_grouped_unless_it_is_said_otherwise, world_open,
+            world_close),
         SINGLE(early_ones_are_answered_from_memory_in_single),
         SINGLE(nobody_is_missed_who_was_answered_from_memory),
         SINGLE(what_is_not_his_any_more_is_not_remembered),
