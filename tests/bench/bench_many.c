@@ -11,7 +11,7 @@
  *
  *   bench_many [--registry sqlite|zookeeper|etcd|mysql|postgresql]
  *              [--nodes N] [--seconds S] [--period S] [--ttl S]
- *              [--connections N]           100,000, 60, 10, 30, 128
+ *              [--connections N]           100,000, 60, 10, 30, 640
  *              [--renewals single|grouped] as the coordinator has it by itself
  */
 #include "base/clock.h"
@@ -450,7 +450,7 @@ static void read_arguments(struct bench *b, int argc, char **argv)
                         .seconds = 60,
                         .period = 10,
                         .ttl = 30,
-                        .connections = 128,
+                        .connections = 640,
                         .dead = SIZE_MAX};
     for (int i = 1; i < argc; i += 2) {
         const struct {
