@@ -45,8 +45,10 @@ struct ring_writer {
     bool busy;
     bool more; /* some wait that were in a window, or had no room there, or many
                   do */
-    size_t added; /* since a window was formed */
-    mono_ms came; /* the last of them */
+    size_t added;     /* since a window was formed */
+    mono_ms came;     /* the last of them */
+    size_t committed; /* in the last window, */
+    mono_ms answered; /* and when */
     mono_ms begun, retry;
 };
 
@@ -102,8 +104,11 @@ static void count_window(struct ring_writer *r)
     c->took[i]++;
     c->took_ms += (uint64_t)took;
     c->windows++;
+    r->committed = 0;
     DL_FOREACH (r->going, put)
-        c->windowed++;
+        r->committed++;
+    c->windowed += r->committed;
+    r->answered = now(r);
 }
 
 /* Not formed any more; its puts were ended, or wait again. */
@@ -394,20 +399,22 @@ static void read_taken(struct ring_writer *r)
     registry_get(r->config.registry, TAKEN_KEY, on_taken, r);
 }
 
-/* When those who wait make a window. */
-static mono_ms window_due(const struct ring_writer *r)
+/* If nobody comes now: is that because all wait? */
+static bool all_wait(const struct ring_writer *r)
 {
-    mono_ms due = r->begun + WRITER_WINDOW_MS;
-    mono_ms quiet = r->came + WRITER_QUIET_MS;
+    bool again = r->committed > 0 && r->added >= r->committed &&
+                 r->came - r->answered <= WRITER_QUIET_MS;
 
-    if (r->more)
-        return now(r);
-    return r->added >= WRITER_SOME && quiet < due ? quiet : due;
+    return again || r->added >= WRITER_SOME;
 }
 
 static bool window_is_due(const struct ring_writer *r)
 {
-    return r->text.len > 0 || (r->waiting != NULL && now(r) >= window_due(r));
+    if (r->text.len > 0)
+        return true;
+    return r->waiting != NULL &&
+           (r->more || now(r) - r->begun >= WRITER_WINDOW_MS ||
+            (now(r) - r->came >= WRITER_QUIET_MS && all_wait(r)));
 }
 
 static void go_on(struct ring_writer *r)
@@ -557,6 +564,6 @@ mono_ms writer_due(const struct ring_writer *r)
         return INT64_MAX;
     if (r->waiting == NULL && r->text.len == 0)
         return r->retry;
-    due = r->text.len > 0 ? now(r) : window_due(r);
+    due = window_is_due(r) ? now(r) : r->begun + WRITER_WINDOW_MS;
     return due > r->retry ? due : r->retry;
 }

@@ -18,10 +18,13 @@
  *
  * The first one goes at once if the last write began WRITER_WINDOW_MS ago. So
  * do WRITER_MANY: where ten thousand come in a second, no more than a thousand
- * of their connections wait at a time, and there are twenty writes. And so do
- * WRITER_SOME behind whom nobody came for WRITER_QUIET_MS: they are likely to be
- * all who can, on a proxy's few hundred connections, and the next come when
- * these are answered.
+ * of their connections wait at a time, and there are twenty writes.
+ *
+ * And where nobody came for WRITER_QUIET_MS those go who are likely to be all
+ * that can come before they are answered: WRITER_SOME, as on the few hundred
+ * connections of a proxy; or as many as were in the last window, if they came
+ * right behind its answers, as from one client that renews many nodes one after
+ * the other.
  *
  * Whoever verifies a registration notes writer_named() first, and reads
  * registration and gate then: who was named since stands in what is known here
@@ -38,7 +41,7 @@
 
 #define WRITER_WINDOW_MS 200
 #define WRITER_MANY      512
-#define WRITER_SOME      64
+#define WRITER_SOME      8
 #define WRITER_QUIET_MS  20
 
 struct ring_writer;

@@ -183,7 +183,7 @@ static void begin_with_one(struct world *w)
     begin(w, true);
     run(w, 300);
     assert_true(add(w, 0));
-    run(w, 20);
+    run(w, 40); /* who comes now does not come right behind its answer */
 }
 
 /* How many renewals the window of this number holds; 0: it does not stand. */
@@ -211,9 +211,11 @@ static void the_first_goes_at_once_and_the_next_together(void **state)
     assert_int_equal(w->puts[0].end, WRITER_COMMITTED);
     assert_int_equal(memory_find(w->store, w->puts[0].key)->version,
                      w->puts[0].version);
-    for (unsigned i = 1; i <= 50; i++)
-        assert_true(add(w, i));
-    run(w, 100);
+    for (unsigned i = 1; i <= 10; i++) {
+        for (unsigned k = 0; k < 5; k++)
+            assert_true(add(w, 5 * i - k));
+        run(w, 10);
+    }
     assert_int_equal(w->puts[1].times, 0);
     run(w, 150);
     for (unsigned i = 1; i <= 50; i++)
@@ -264,6 +266,31 @@ static void some_do_not_wait_for_nobody(void **state)
     assert_int_equal(window_count(w, registry_session(w->registry), 2),
                      WRITER_SOME + 1);
     assert_int_equal(w->puts[1].times, 1);
+}
+
+static void one_after_the_other_waits_for_nobody(void **state)
+{
+    struct world *w = *state;
+    mono_ms began;
+
+    begin_with_one(w);
+    began = w->clock.mono;
+    for (unsigned i = 1; i <= 20; i++) {
+        assert_true(add(w, i));
+        while (w->puts[i].times == 0)
+            run(w, 10);
+    }
+    assert_in_range(w->clock.mono - began, 20 * WRITER_QUIET_MS, 1000);
+    assert_int_equal(w->counts.windows, 21);
+
+    /* one of two comes later, as if by chance: they make one window again */
+    run(w, 3 * WRITER_QUIET_MS);
+    assert_true(add(w, 21));
+    run(w, 2 * WRITER_QUIET_MS);
+    assert_true(add(w, 22));
+    run(w, WRITER_WINDOW_MS);
+    assert_int_equal(w->counts.windows, 22);
+    assert_int_equal(w->counts.windowed, 23);
 }
 
 static void nothing_is_grouped_unless_it_is_said(void **state)
@@ -509,6 +536,7 @@ int main(void)
         TEST(the_first_goes_at_once_and_the_next_together),
         TEST(many_do_not_wait_for_the_end_of_a_window),
         TEST(some_do_not_wait_for_nobody),
+        TEST(one_after_the_other_waits_for_nobody),
         TEST(nothing_is_grouped_unless_it_is_said),
         TEST(who_was_named_goes_to_the_left_and_the_others_again),
         TEST(nobody_is_acknowledged_without_our_entry),
