@@ -64,7 +64,7 @@ export -f run_suite
 suites() {
     if [ -z "$SAN" ]; then
         echo "900 tests/model/run.sh"
-        echo "900 tests/sim/planted.sh"
+        echo "1500 tests/sim/planted.sh"
         echo "120 tests/house.sh"
         echo "60 tests/rooms.py"
         echo "60 tests/bench/placement/readme.py --check"
