@@ -427,9 +427,10 @@ static void put_renewals(struct buf *b, const struct snapshot *s)
            "Renewals that a window let out, since something was being taken "
            "from their address: they were judged again.",
            (double)c->named);
-    single(b, "pelorus_renewals_failed_total", "counter",
-           "Renewals that waited for a window in vain, and were told 503.",
-           (double)c->failed);
+    single(
+        b, "pelorus_renewals_failed_total", "counter",
+        "Renewals that waited for a window in vain, and were told 503 or 504.",
+        (double)c->failed);
     single(b, "pelorus_renewal_windows_total", "counter",
            "Windows of renewals that were committed.", (double)c->windows);
     put_window_times(b, c);

@@ -18,7 +18,7 @@ struct renewal_counts {
     uint64_t windowed; /* that were in a window that was committed */
     uint64_t named;    /* that were let out of one, since something was taken
                           from who is at the address, and judged again */
-    uint64_t failed;   /* that waited for a window in vain: 503 */
+    uint64_t failed;   /* that waited for a window in vain: 503, 504 */
     uint64_t windows;  /* committed */
     uint64_t took[RENEWAL_TOOKS]; /* of these, from their making to the commit:
                                      windows */

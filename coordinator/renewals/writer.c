@@ -297,10 +297,11 @@ static void sort_out(struct ring_writer *r)
         if (now(r) >= put->expires) {
             DL_DELETE(r->waiting, put);
             DL_APPEND(lates, put);
+            r->config.counts->failed++;
         } else if (named(r, put)) {
             DL_DELETE(r->waiting, put);
             DL_APPEND(lefts, put);
-            r->config.counts->named++;
+            r->config.counts->named += r->taken.grouped; /* else all are */
         }
     end_all(&lates, &late);
     end_all(&lefts, &left);

@@ -321,6 +321,7 @@ static void who_was_named_goes_to_the_left_and_the_others_again(void **state)
     run(w, 300);
     assert_true(w->puts[1].times == 1 && w->puts[1].end == WRITER_LEFT);
     assert_false(add(w, 3));
+    assert_true(w->counts.named == 1 && w->counts.failed == 0);
 }
 
 static void nobody_is_acknowledged_without_our_entry(void **state)
@@ -359,6 +360,7 @@ static void a_lease_that_is_over_is_not_asked_for(void **state)
     w->puts[1].base.expires = w->clock.mono + 100;
     run(w, 300);
     assert_true(w->puts[1].times == 1 && w->puts[1].end == WRITER_TOO_LATE);
+    assert_int_equal(w->counts.failed, 1);
 }
 
 static bool on_told(void *arg, const struct rings_renewal *r)
