@@ -231,6 +231,12 @@ static void pace(struct forgetting *f, int64_t took_ms)
     assert(f->pass > 0 && f->pass <= PASS_MAX);
 }
 
+/* There was no time for all of it: what is left is not few for its pass. */
+static bool cut_short(const struct forgetting *f)
+{
+    return f->n < f->chosen && f->err.code == ERR_OK;
+}
+
 static void ended(struct forgetting *f, size_t gates)
 {
     forgetting_done_f *done = f->done;
@@ -240,7 +246,7 @@ static void ended(struct forgetting *f, size_t gates)
     assert(done != NULL && f->outstanding == 0);
     pace(f, now - f->began);
     count(f);
-    if (f->due < f->pass) { /* with the next interval */
+    if (f->due < f->pass && !cut_short(f)) { /* with the next interval */
         f->due = 0;
         f->not_before = now + f->e->c.collect_interval_ms;
     }

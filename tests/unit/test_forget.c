@@ -157,6 +157,26 @@ static void a_few_are_read_at_once(void **state)
     assert_true(world_until(&w, 20000, all_forgotten));
 }
 
+/* What there was no time for is for the next pass, not for the next interval
+ * of a second. */
+static void what_a_slower_store_leaves_goes_on(void **state)
+{
+    const struct memory_faults slow = {.delay_max_ms = 3};
+    struct gate gate = closed(1);
+    char address[16];
+    mono_ms began;
+    (void)state;
+    for (int i = 0; i < 150; i++) {
+        (void)snprintf(address, sizeof(address), "m%d:1", i);
+        put_gate(&w, address, &gate);
+    }
+    assert_true(world_until(&w, FORGET_MS + 5000, two_holds));
+    memory_set_faults(w.store, &slow);
+    began = w.clock.mono;
+    assert_true(world_until(&w, 20000, all_forgotten));
+    assert_in_range(w.clock.mono - began, 1, 500);
+}
+
 static void who_is_still_needed_is_not_forgotten(void **state)
 {
     struct gate open = {.state = GATE_OPEN, .process = process_of(4)};
@@ -417,6 +437,7 @@ int main(void)
         TEST(the_lock_is_taken_for_what_is_due_alone),
         TEST(many_go_in_holds_of_a_txn_each),
         TEST(a_few_are_read_at_once),
+        TEST(what_a_slower_store_leaves_goes_on),
         TEST(who_is_still_needed_is_not_forgotten),
         TEST(an_open_record_keeps_its_gate),
         TEST(who_comes_between_look_and_delete_keeps_his_gate),
