@@ -43,12 +43,16 @@ static void requests_go_on_past_the_last_number(void **state)
 {
     struct world *w = *state;
     struct registry *r = world_open(w);
-    uint64_t session;
+    uint64_t session, accepted;
 
     assert_int_equal(do_put(w, r, "/numbers", "1", REGISTRY_ABSENT, 0), ERR_OK);
     session = registry_session(r);
+    /* a session begins with a question beside it: how long servers wait */
+    world_until(w, proxy_accepted(zktest_proxy(w, r)) >= 2);
+    accepted = proxy_accepted(zktest_proxy(w, r));
     read_many(w, r, 3 * (size_t)BEFORE);
     assert_true(registry_session(r) == session);
+    assert_int_equal(proxy_accepted(zktest_proxy(w, r)), accepted);
 }
 
 int main(void)
