@@ -31,7 +31,7 @@ void zk_number_taken(void)
 {
     uint32_t n = atomic_fetch_add_explicit(&number, 1, memory_order_relaxed);
 
-    if (n < UINT32_MAX - NUMBERS_NEAR)
+    if (n != UINT32_MAX - NUMBERS_NEAR) /* one thread's alone */
         return;
     leave_out(UINT32_MAX - n + NUMBERS_NEAR);
     atomic_store(&number, (uint32_t)time(NULL) + NUMBERS_NEAR);
