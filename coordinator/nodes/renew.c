@@ -25,7 +25,8 @@
 
 #include <string.h>
 
-#define LEFT_MAX 3 /* named again and again: then by itself */
+#define LEFT_MAX 3   /* named again and again: then by itself */
+#define EARLY_MS 100 /* so much earlier than his turn is at it */
 
 static struct ring_writer *writer(const struct coordinator_node_request *n)
 {
@@ -37,19 +38,23 @@ bool coordinator_node_grouped(const struct coordinator *c)
     return c->renewals->writer != NULL && writer_open(c->renewals->writer);
 }
 
-/* Windows of every node are spread over the time in which all renew once. */
+/* Windows of every node are spread over the time in which all renew once. By
+ * when he came, as he counts from when he sent; and who is a little early is at
+ * his turn: a moment before it he would be told half of the time, again and
+ * again. */
 int64_t coordinator_node_renew_after(const struct coordinator_node_request *n,
                                      int64_t every_ms)
 {
-    int64_t phase, d;
+    int64_t phase, left;
 
     assert(every_ms > 0);
     if (!coordinator_node_grouped(n->base.c) || every_ms < 2)
         return every_ms;
     phase = (int64_t)(hash_str(n->address, n->kind) % (uint64_t)every_ms);
-    d = (n->base.c->clock->mono + every_ms - phase) % every_ms;
-    return every_ms - d >= every_ms / 2 ? every_ms - d
-                                        : every_ms - (d - every_ms / 2);
+    left = every_ms - (n->began + every_ms - phase) % every_ms;
+    if (left <= every_ms / 8 && left <= EARLY_MS)
+        return every_ms;
+    return left >= every_ms / 2 ? left : left + every_ms / 2;
 }
 
 /* --- what is kept of a node ---------------------------------------------- */

@@ -402,6 +402,29 @@ static void who_does_as_he_was_told_is_not_waited_for_longer(void **state)
     assert_int_equal(writes.nodes + writes.windows, 20);
 }
 
+/* He counts from when he sent, and comes a little sooner or later. Once he is
+ * at his turn he is asked for no more than one renewal in its time. */
+static void who_counts_from_when_he_sent_keeps_his_turn(void **state)
+{
+    static const int64_t late[] = {0, 3, 0, 1, 40, 0, 7, 2, 0, 90};
+    struct world *w = *state;
+    mono_ms began = 0;
+
+    for (int i = 0; i < 40; i++) {
+        mono_ms due = w->clock.mono;
+        struct got g;
+
+        if (i == 4)
+            began = due;
+        world_run(w, late[i % 10]);
+        g = beat(w, 0, "0.1", 4);
+        due += g.renew_after_ms;
+        assert_true(w->clock.mono < due);
+        world_run(w, due - w->clock.mono);
+    }
+    assert_true(w->clock.mono - began >= (int64_t)35 * TTL / 3);
+}
+
 /* Of a process, from its last answer: others do not miss it before that lease
  * is over. */
 static void nobody_is_missed_who_was_answered_from_memory(void **state)
@@ -1107,6 +1130,7 @@ int main(void)
         SINGLE(beside_an_older_version_nothing_is_remembered),
         GROUPED(early_ones_are_answered_from_memory_in_groups),
         GROUPED(who_does_as_he_was_told_is_not_waited_for_longer),
+        GROUPED(who_counts_from_when_he_sent_keeps_his_turn),
         GROUPED(nobody_is_missed_who_was_answered_from_memory),
         GROUPED(in_silence_nothing_is_answered_from_memory),
         GROUPED(a_renewal_goes_into_a_window),
