@@ -404,7 +404,7 @@ static void read_taken(struct ring_writer *r)
 static bool all_wait(const struct ring_writer *r)
 {
     bool again = r->committed > 0 && r->added >= r->committed &&
-                 r->came - r->answered <= WRITER_QUIET_MS;
+                 r->came - r->answered <= WRITER_AGAIN_MS;
 
     return again || r->added >= WRITER_SOME;
 }

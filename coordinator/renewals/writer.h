@@ -23,8 +23,8 @@
  * And where nobody came for WRITER_QUIET_MS those go who are likely to be all
  * that can come before they are answered: WRITER_SOME, as on the few hundred
  * connections of a proxy; or as many as were in the last window, if they came
- * right behind its answers, as from one client that renews many nodes one after
- * the other.
+ * within WRITER_AGAIN_MS of its answers, as from one client that renews many
+ * nodes one after the other.
  *
  * Whoever verifies a registration notes writer_named() first, and reads
  * registration and gate then: who was named since stands in what is known here
@@ -43,6 +43,7 @@
 #define WRITER_MANY      512
 #define WRITER_SOME      8
 #define WRITER_QUIET_MS  20
+#define WRITER_AGAIN_MS  40
 
 struct ring_writer;
 

@@ -183,7 +183,8 @@ static void begin_with_one(struct world *w)
     begin(w, true);
     run(w, 300);
     assert_true(add(w, 0));
-    run(w, 40); /* who comes now does not come right behind its answer */
+    /* who comes now does not come right behind its answer */
+    run(w, WRITER_AGAIN_MS + 20);
 }
 
 /* How many renewals the window of this number holds; 0: it does not stand. */
@@ -293,6 +294,25 @@ static void one_after_the_other_waits_for_nobody(void **state)
     assert_int_equal(w->counts.windowed, 23);
 }
 
+/* A process for each renewal, or a coordinator that is far: 30 ms from an
+ * answer to the next one. */
+static void nor_does_one_that_takes_his_time(void **state)
+{
+    struct world *w = *state;
+    mono_ms began;
+
+    begin_with_one(w);
+    began = w->clock.mono;
+    for (unsigned i = 1; i <= 20; i++) {
+        run(w, 30);
+        assert_true(add(w, i));
+        while (w->puts[i].times == 0)
+            run(w, 10);
+    }
+    assert_in_range(w->clock.mono - began, 20 * (30 + WRITER_QUIET_MS), 2000);
+    assert_int_equal(w->counts.windows, 21);
+}
+
 static void nothing_is_grouped_unless_it_is_said(void **state)
 {
     struct world *w = *state;
@@ -312,7 +332,7 @@ static void who_was_named_goes_to_the_left_and_the_others_again(void **state)
     assert_true(add(w, 2));
     taken_raise(&w->taken, NODE_WORKER, w->puts[1].address);
     write_taken(w);
-    run(w, 300);
+    run(w, WRITER_WINDOW_MS);
     assert_true(w->puts[1].times == 1 && w->puts[1].end == WRITER_LEFT);
     assert_true(w->puts[2].times == 1 && w->puts[2].end == WRITER_COMMITTED);
     assert_true(add(w, 1)); /* verified anew */
@@ -539,6 +559,7 @@ int main(void)
         TEST(many_do_not_wait_for_the_end_of_a_window),
         TEST(some_do_not_wait_for_nobody),
         TEST(one_after_the_other_waits_for_nobody),
+        TEST(nor_does_one_that_takes_his_time),
         TEST(nothing_is_grouped_unless_it_is_said),
         TEST(who_was_named_goes_to_the_left_and_the_others_again),
         TEST(nobody_is_acknowledged_without_our_entry),
