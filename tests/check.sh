@@ -82,7 +82,7 @@ suites() {
 # Whole processes, which wait for one another's timeouts most of the time: the
 # longest come first, so that none of them is left running at the end.
 waiting_suites() {
-    for t in refusals zookeeper zookeeper_quorum jdbc restore_zookeeper galera hook; do
+    for t in doctor upgrade renewals refusals zookeeper zookeeper_quorum jdbc restore_zookeeper galera hook; do
         echo "600 python3 tests/integration/test_$t.py"
     done
     for t in tests/integration/test_*.py; do
