@@ -20,6 +20,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #define METRICS_GROUPS_MAX 1000
 
@@ -74,6 +75,32 @@ static void single(struct buf *b, const char *name, const char *type,
 {
     family(b, name, type, help);
     sample(b, name, NULL, NULL, NULL, NULL, value);
+}
+
+/* `n` of the samples of each bucket by itself; upper() is its upper bound, but
+ * for the last one's, which has none. They are told added up. */
+static void histogram(struct buf *b, const char *name, const char *help,
+                      const uint64_t *n, int buckets, double (*upper)(int),
+                      double sum)
+{
+    char series[96], le[32];
+    uint64_t so_far = 0;
+
+    assert(strlen(name) + sizeof("_bucket") <= sizeof(series));
+    family(b, name, "histogram", help);
+    (void)snprintf(series, sizeof(series), "%s_bucket", name);
+    for (int i = 0; i < buckets; i++) {
+        so_far += n[i];
+        if (i < buckets - 1)
+            (void)snprintf(le, sizeof(le), "%.9g", upper(i));
+        else
+            (void)snprintf(le, sizeof(le), "+Inf");
+        sample(b, series, "le", le, NULL, NULL, (double)so_far);
+    }
+    (void)snprintf(series, sizeof(series), "%s_sum", name);
+    sample(b, series, NULL, NULL, NULL, NULL, sum);
+    (void)snprintf(series, sizeof(series), "%s_count", name);
+    sample(b, series, NULL, NULL, NULL, NULL, (double)so_far);
 }
 
 /* --- picks --------------------------------------------------------------- */
@@ -381,31 +408,9 @@ static void put_http(struct buf *b, const struct http *h)
            (double)log_dropped());
 }
 
-/* Buckets add up. */
-static void put_window_times(struct buf *b, const struct renewal_counts *c)
+static double window_seconds(int bucket)
 {
-    static const char name[] = "pelorus_renewal_window_write_seconds";
-    uint64_t so_far = 0;
-    char le[32];
-
-    family(b, name, "histogram",
-           "From the making of a window of renewals to its commit; a renewal "
-           "waits for 0.2 s at most before.");
-    for (int i = 0; i < RENEWAL_TOOKS; i++) {
-        so_far += c->took[i];
-        if (i < RENEWAL_TOOKS - 1)
-            (void)snprintf(le, sizeof(le), "%.9g",
-                           (double)RENEWAL_TOOK_MS(i) / 1000);
-        else
-            (void)snprintf(le, sizeof(le), "+Inf");
-        sample(b, "pelorus_renewal_window_write_seconds_bucket", "le", le, NULL,
-               NULL, (double)so_far);
-    }
-    assert(so_far == c->windows);
-    sample(b, "pelorus_renewal_window_write_seconds_sum", NULL, NULL, NULL,
-           NULL, (double)c->took_ms / 1000);
-    sample(b, "pelorus_renewal_window_write_seconds_count", NULL, NULL, NULL,
-           NULL, (double)so_far);
+    return (double)RENEWAL_TOOK_MS(bucket) / 1000;
 }
 
 static void put_renewals(struct buf *b, const struct snapshot *s)
@@ -433,7 +438,11 @@ static void put_renewals(struct buf *b, const struct snapshot *s)
         (double)c->failed);
     single(b, "pelorus_renewal_windows_total", "counter",
            "Windows of renewals that were committed.", (double)c->windows);
-    put_window_times(b, c);
+    histogram(b, "pelorus_renewal_window_write_seconds",
+              "From the making of a window of renewals to its commit; a "
+              "renewal waits for 0.2 s at most before.",
+              c->took, RENEWAL_TOOKS, window_seconds,
+              (double)c->took_ms / 1000);
 }
 
 /* Without a journal all are 0, and it is not complete. */
@@ -463,28 +472,16 @@ static void put_journal(struct buf *b, const struct journal *journal)
            "1: a journal is kept, and nothing is being left out.", f.complete);
 }
 
-/* Buckets add up, and are called by what is in none beyond. */
+static double hold_seconds(int bucket)
+{
+    return ldexp(1e-9, bucket + 6);
+}
+
 static void put_holds(struct buf *b, const struct balancer_holds *h)
 {
-    static const char name[] = "pelorus_balancer_lock_hold_seconds";
-    uint64_t so_far = 0;
-    char le[32];
-
-    family(b, name, "histogram",
-           "How long the balancer's lock was held, of one hold in 64.");
-    for (int i = 0; i < BALANCER_HOLDS; i++) {
-        so_far += h->n[i];
-        if (i < BALANCER_HOLDS - 1)
-            (void)snprintf(le, sizeof(le), "%.9g", ldexp(1e-9, i + 6));
-        else
-            (void)snprintf(le, sizeof(le), "+Inf");
-        sample(b, "pelorus_balancer_lock_hold_seconds_bucket", "le", le, NULL,
-               NULL, (double)so_far);
-    }
-    sample(b, "pelorus_balancer_lock_hold_seconds_sum", NULL, NULL, NULL, NULL,
-           (double)h->sum_ns / 1e9);
-    sample(b, "pelorus_balancer_lock_hold_seconds_count", NULL, NULL, NULL,
-           NULL, (double)so_far);
+    histogram(b, "pelorus_balancer_lock_hold_seconds",
+              "How long the balancer's lock was held, of one hold in 64.", h->n,
+              BALANCER_HOLDS, hold_seconds, (double)h->sum_ns / 1e9);
 }
 
 void http_metrics(struct http_request *r)
