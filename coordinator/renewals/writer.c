@@ -90,11 +90,10 @@ static void fail_all(struct ring_writer *r, struct writer_put **list,
     end_all(list, &reply);
 }
 
-/* Of what was committed just now. */
+/* It has r->committed, as of now. */
 static void count_window(struct ring_writer *r)
 {
     struct renewal_counts *c = r->config.counts;
-    const struct writer_put *put;
     int64_t took = now(r) - r->begun;
     size_t i = 0;
 
@@ -104,11 +103,7 @@ static void count_window(struct ring_writer *r)
     c->took[i]++;
     c->took_ms += (uint64_t)took;
     c->windows++;
-    r->committed = 0;
-    DL_FOREACH (r->going, put)
-        r->committed++;
     c->windowed += r->committed;
-    r->answered = now(r);
 }
 
 /* Not formed any more; its puts were ended, or wait again. */
@@ -134,6 +129,7 @@ static void committed(struct ring_writer *r, uint64_t created, uint64_t version)
 {
     unsigned slot = window_slot(r->seq + 1);
     char key[WINDOW_KEY_SIZE];
+    const struct writer_put *put;
     struct writer_reply reply = {.end = WRITER_COMMITTED,
                                  .key = key,
                                  .created = created,
@@ -145,6 +141,8 @@ static void committed(struct ring_writer *r, uint64_t created, uint64_t version)
     r->slots[slot] = (struct slot){.created = created, .version = version};
     r->seq++;
     let_go(r);
+    DL_COUNT(r->going, put, r->committed);
+    r->answered = now(r);
     count_window(r);
     end_all(&r->going, &reply);
 }
