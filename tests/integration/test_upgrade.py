@@ -38,6 +38,14 @@ class Rolling:
         self.nodes = Nodes([c.port for c in self.two], COUNT)
         wait_for("all are registered", lambda: all(n.instance for n in self.nodes.nodes), 60)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.nodes.end()
+        if kind is None:
+            self.end()
+
     def serve(self, more, program=None, port=None):
         was, self.cluster.pelorus = self.cluster.pelorus, program or self.cluster.pelorus
         try:
@@ -93,7 +101,6 @@ class Rolling:
             wait_for(f"{victim.address} down by {c.name}", lambda c=c: gone(c), 10)
 
     def end(self):
-        self.nodes.end()
         for c in self.two:
             self.missed(c)
         self.kept()
@@ -102,8 +109,7 @@ class Rolling:
 
 def up_and_back(cluster):
     told = None if BEFORE else "single"
-    r = Rolling(cluster, OLD, BEFORE)
-    try:
+    with Rolling(cluster, OLD, BEFORE) as r:
         r.goes_on()
         r.replace(0, GROUPED)
         r.becomes("single", sorted([told, "grouped"], key=str))
@@ -126,9 +132,6 @@ def up_and_back(cluster):
             r.replace(i, OLD, BEFORE)
             r.goes_on()
         r.one_dies()
-    finally:
-        r.nodes.end()
-    r.end()
 
 
 @settings()
@@ -145,8 +148,7 @@ def test_rolling_on_etcd(cluster):
 def test_one_that_objects_is_killed_and_comes_back(cluster):
     """The mode goes to and fro under load: by a coordinator that is killed, so
     that its entry stands until its session is over."""
-    r = Rolling(cluster, GROUPED)
-    try:
+    with Rolling(cluster, GROUPED) as r:
         r.becomes("grouped", ["grouped", "grouped"])
         for _ in range(2):
             r.replace(1, OLD, BEFORE, kill=True)
@@ -157,16 +159,12 @@ def test_one_that_objects_is_killed_and_comes_back(cluster):
             r.goes_on(3)
         r.goes_on()
         r.one_dies()
-    finally:
-        r.nodes.end()
-    r.end()
 
 
 @settings()
 def test_told_by_a_reload(cluster):
     """`renewals` is read anew with SIGHUP."""
-    r = Rolling(cluster, GROUPED)
-    try:
+    with Rolling(cluster, GROUPED) as r:
         r.becomes("grouped", ["grouped", "grouped"])
         for more, mode in ((SINGLE, "single"), (GROUPED, "grouped")):
             c = r.two[1]
@@ -175,9 +173,6 @@ def test_told_by_a_reload(cluster):
             r.becomes(mode, sorted(["grouped", mode]))
             r.becomes(mode, sorted(["grouped", mode]), 1)
             r.goes_on()
-    finally:
-        r.nodes.end()
-    r.end()
 
 
 if __name__ == "__main__":
